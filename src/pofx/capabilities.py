@@ -1,0 +1,128 @@
+"""What a model can do, one small protocol for each guarantee.
+
+Tools take capabilities and never classes: a `torch.nn.Module` with a `log_prob` qualifies as a `Density`
+without subclassing anything. Different guarantees have different names, never a flag: an exact density, a lower
+bound and a random estimate are three protocols, because ranking one as another is how comparisons go wrong.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, Protocol, runtime_checkable
+
+from pofx.typing import Cond, Data, PerExample
+
+Kind = Literal["exact", "bound", "estimate"]
+
+
+@runtime_checkable
+class Samples(Protocol):
+    """Draws new examples."""
+
+    def sample(self, n: int, cond: Cond | None = None) -> Data:
+        """Draws `n` examples of shape `(n, *event)`, in the spec's support."""
+        ...
+
+
+@runtime_checkable
+class Density(Protocol):
+    """Knows log p(x) exactly."""
+
+    def log_prob(self, x: Data, cond: Cond | None = None) -> PerExample:
+        """Exact log p(x), nats per example."""
+        ...
+
+
+@runtime_checkable
+class Bound(Protocol):
+    """Knows a lower bound of log p(x)."""
+
+    def elbo(self, x: Data, cond: Cond | None = None) -> PerExample:
+        """An unbiased one-draw estimate of a lower bound of log p(x), nats per example."""
+        ...
+
+
+@runtime_checkable
+class ImportanceBound(Protocol):
+    """Knows a lower bound of log p(x) that tightens with the number of importance samples."""
+
+    def importance_bound(self, x: Data, cond: Cond | None = None, *, samples: int = 500) -> PerExample:
+        """log of the mean of `samples` importance weights, nats per example."""
+        ...
+
+
+@runtime_checkable
+class Estimate(Protocol):
+    """Estimates log p(x) at random."""
+
+    def log_prob_estimate(self, x: Data, cond: Cond | None = None) -> PerExample:
+        """A random estimate of log p(x), nats per example."""
+        ...
+
+
+@runtime_checkable
+class Energy(Protocol):
+    """Knows log p(x) up to a constant."""
+
+    def energy(self, x: Data, cond: Cond | None = None) -> PerExample:
+        """`-log p(x)` up to a constant, nats per example."""
+        ...
+
+
+@runtime_checkable
+class Normalizer(Protocol):
+    """An energy whose constant can be estimated: `log p(x) = -energy(x) - log Z`."""
+
+    def log_partition(self) -> tuple[float, float]:
+        """An estimate of log Z and its standard error, in nats."""
+        ...
+
+
+@runtime_checkable
+class Score(Protocol):
+    """Knows the gradient of the log-density of data with noise on it."""
+
+    def score(self, x_t: Data, t: PerExample, cond: Cond | None = None) -> Data:
+        """The gradient of log p_t at `x_t`; t = 0 is data, t = 1 is noise."""
+        ...
+
+
+@runtime_checkable
+class Latent(Protocol):
+    """Maps examples to codes and back."""
+
+    def encode(self, x: Data, cond: Cond | None = None) -> Data:
+        """The code of each example, of shape `(n, *latent)`."""
+        ...
+
+    def decode(self, z: Data, cond: Cond | None = None) -> Data:
+        """The example of each code, of shape `(n, *event)`."""
+        ...
+
+
+@runtime_checkable
+class Fits(Protocol):
+    """Is fitted in closed form or by its own iteration, without the training loop."""
+
+    def fit(self, x: Data, cond: Cond | None = None) -> None:
+        """Fits to the examples `x`, all at once."""
+        ...
+
+
+@dataclass(frozen=True)
+class Likelihood:
+    """A mean log-likelihood that says what it is.
+
+    Args:
+        nats: mean log p(x), nats per example.
+        kind: `exact`, `bound` (a lower bound of the true mean) or `estimate`.
+        stderr: standard error of `nats`, over examples and over whatever was drawn at random.
+        unit: what p is relative to: `mass` of a discrete x, or `density` in the user's units.
+        detail: how it was computed, such as `500 importance samples` or `uniform dequantisation`.
+    """
+
+    nats: float
+    kind: Kind
+    stderr: float
+    unit: Literal["mass", "density"]
+    detail: str = ""

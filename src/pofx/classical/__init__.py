@@ -1,0 +1,1 @@
+"""Yardsticks fitted in closed form: the baselines that every comparison prints."""

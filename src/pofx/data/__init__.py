@@ -1,0 +1,1 @@
+"""Data of any kind, each described by a DataSpec."""

@@ -1,0 +1,1 @@
+"""Diffusion: denoising at every noise level."""

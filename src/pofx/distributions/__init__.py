@@ -1,0 +1,1 @@
+"""Distributions with a log-probability and a sampler."""

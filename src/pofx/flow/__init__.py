@@ -1,0 +1,1 @@
+"""Normalizing flows: a change of variables."""

@@ -1,0 +1,1 @@
+"""Pure functions: no learning, no state."""

@@ -1,0 +1,121 @@
+r"""Between an example's own values and the real line.
+
+Two ways. *Dequantisation* spreads every discrete value over a cell of its own, so that a density `p(y)` bounds the mass
+`P(x)`:
+
+.. math:: \log P(x) \ge \mathbb{E}_u \log p(y(x, u)) + \log \text{cell}
+
+*Relaxation* is a fixed embedding for models that have no density: bytes and bits go to [-1, 1], a category to a one-hot
+vector of -1 and 1.
+
+References:
+    A note on the evaluation of generative models (Theis et al., 2016), section 3.1. https://arxiv.org/abs/1511.01844
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from pofx.spec import Binary, Bytes, Categorical, DataSpec, Interval, Mixed, Support
+from pofx.typing import Data
+
+
+def indices(x: Tensor, support: Support) -> Tensor:
+    """The level of each discrete value: `0 .. levels - 1`, int64."""
+    if isinstance(support, Bytes):
+        x = (x + 1) * ((support.levels - 1) / 2)
+    return x.round().long()
+
+
+def values(k: Tensor, support: Support) -> Tensor:
+    """The value of each level, the inverse of `indices`."""
+    k = k.to(torch.get_default_dtype())
+    return k * (2 / (support.levels - 1)) - 1 if isinstance(support, Bytes) else k
+
+
+def log_cell(spec: DataSpec) -> float:
+    """log of the volume of a dequantised example's cell, in nats; 0 for what is continuous already."""
+    if not isinstance(spec.support, Mixed):
+        return spec.size * math.log(2 / spec.support.levels) if spec.support.discrete else 0.0
+    return sum(math.log(2 / c.levels) for c in spec.support.columns if c.discrete)  # type: ignore[union-attr]
+
+
+def dequantize(x: Data, spec: DataSpec) -> Tensor:
+    """Adds uniform noise within each discrete value's cell: `y = 2 (k + u) / levels - 1` in [-1, 1).
+
+    Continuous values pass unchanged.
+    """
+    if isinstance(spec.support, Mixed):
+        columns = zip(x.unbind(1), spec.support.columns, strict=True)
+        return torch.stack([_dequantize(c, s) for c, s in columns], 1)
+    return _dequantize(x, spec.support)
+
+
+def quantize(y: Tensor, spec: DataSpec) -> Data:
+    """The example in whose cell `y` lies: the inverse of `dequantize`, for any real `y`."""
+    if isinstance(spec.support, Mixed):
+        columns = zip(y.unbind(1), spec.support.columns, strict=True)
+        return torch.stack([_quantize(c, s) for c, s in columns], 1)
+    return _quantize(y, spec.support)
+
+
+def _dequantize(x: Tensor, support: Support) -> Tensor:
+    if not support.discrete:
+        return x
+    return (indices(x, support) + torch.rand_like(x)) * (2 / support.levels) - 1  # type: ignore[union-attr]
+
+
+def _quantize(y: Tensor, support: Support) -> Tensor:
+    if isinstance(support, Interval):
+        return y.clamp(-1, 1)
+    if not support.discrete:
+        return y
+    levels = support.levels  # type: ignore[union-attr]
+    return values(((y + 1) * (levels / 2)).floor().clamp(0, levels - 1), support)
+
+
+def relaxed_shape(spec: DataSpec) -> tuple[int, ...]:
+    """The shape of a relaxed example: categories widen a vector, nothing else changes it."""
+    if not any(isinstance(c, Categorical) for c in spec.columns):
+        return spec.shape
+    return (sum(c.levels if isinstance(c, Categorical) else 1 for c in spec.columns),)
+
+
+def relax(x: Data, spec: DataSpec) -> Tensor:
+    """Embeds an example in the reals, about [-1, 1] where it is bounded: `(n, *relaxed_shape(spec))`."""
+    if relaxed_shape(spec) == spec.shape and not isinstance(spec.support, Mixed):
+        return 2 * x - 1 if isinstance(spec.support, Binary) else x
+    columns = zip(x.flatten(1).unbind(1), spec.columns, strict=True)
+    return torch.cat([_relax(c, s) for c, s in columns], 1)
+
+
+def harden(y: Tensor, spec: DataSpec) -> Data:
+    """The example nearest to a relaxed one: the inverse of `relax`, for any real `y`."""
+    if relaxed_shape(spec) == spec.shape and not isinstance(spec.support, Mixed):
+        return _harden(y, spec.support)
+    widths = [c.levels if isinstance(c, Categorical) else 1 for c in spec.columns]
+    columns = zip(y.split(widths, 1), spec.columns, strict=True)
+    return torch.stack([_harden_column(c, s) for c, s in columns], 1)
+
+
+def _relax(x: Tensor, support: Support) -> Tensor:
+    if isinstance(support, Categorical):
+        return torch.nn.functional.one_hot(x.long(), support.levels).to(x.dtype) * 2 - 1
+    return (2 * x - 1 if isinstance(support, Binary) else x)[:, None]
+
+
+def _harden_column(y: Tensor, support: Support) -> Tensor:
+    if isinstance(support, Categorical):
+        return y.argmax(1).to(y.dtype)
+    return _harden(y[:, 0], support)
+
+
+def _harden(y: Tensor, support: Support) -> Tensor:
+    if isinstance(support, Binary):
+        return (y > 0).to(y.dtype)
+    if isinstance(support, Bytes):
+        return values(indices(y.clamp(-1, 1), support), support)
+    return y.clamp(-1, 1) if isinstance(support, Interval) else y

@@ -1,0 +1,1 @@
+"""Networks, which know nothing of probability."""

@@ -1,0 +1,69 @@
+"""How a model is trained: an objective says which gradients, the loop says when.
+
+A model is what remains after training; an objective is how it got there, and owns every module and buffer that only
+training needs (a critic, a persistent chain, a frozen teacher).
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
+from typing import NamedTuple
+
+from torch import Tensor, nn
+
+from pofx.typing import Cond, Data
+
+Metrics = Mapping[str, Tensor]
+
+
+class Update(NamedTuple):
+    """One step of one player.
+
+    Args:
+        player: the name of the player that moves.
+        loss: a scalar, averaged over the batch, whose gradient moves it and nobody else.
+        metrics: scalars to log.
+    """
+
+    player: str
+    loss: Tensor
+    metrics: Metrics = {}
+
+
+class Objective(nn.Module, ABC):
+    """Yields the updates of one training step.
+
+    Noise is drawn with torch's global functions (`torch.randn`, `torch.rand`, `torch.bernoulli`, ...) with the
+    example as the leading axis: the loop seeds them for each step, which is what makes a resume exact.
+    """
+
+    @property
+    @abstractmethod
+    def players(self) -> Mapping[str, nn.Module]:
+        """The modules that learn, by name; each has an optimizer of its own."""
+
+    @abstractmethod
+    def updates(self, x: Data, cond: Cond | None = None) -> Iterator[Update]:
+        """Yields updates in order; each sees the parameters that the last one left."""
+
+    def after_step(self) -> None:
+        """Moves what no gradient moves, once every update of the step is applied."""
+
+
+class LossObjective(Objective):
+    """The common case: one player, `self.model`, and one loss."""
+
+    model: nn.Module
+
+    @property
+    def players(self) -> Mapping[str, nn.Module]:
+        return {"model": self.model}
+
+    @abstractmethod
+    def loss(self, x: Data, cond: Cond | None = None) -> tuple[Tensor, Metrics]:
+        """The scalar loss of the batch, averaged over examples, and metrics to log."""
+
+    def updates(self, x: Data, cond: Cond | None = None) -> Iterator[Update]:
+        loss, metrics = self.loss(x, cond)
+        yield Update("model", loss, metrics)

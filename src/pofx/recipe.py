@@ -1,0 +1,75 @@
+"""Recipe: everything that one model needs to be trained; what every leaf's `recipe()` returns."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+import torch
+from torch import nn
+
+from pofx.errors import UserError
+from pofx.objective import Objective
+
+
+class RecipeError(UserError):
+    """A recipe cannot serve this data or these arguments."""
+
+
+@dataclass(frozen=True)
+class Adam:
+    """AdamW, fused into one kernel (Loshchilov and Hutter, 2019); Adam when `weight_decay` is 0."""
+
+    lr: float
+    betas: tuple[float, float] = (0.9, 0.999)
+    eps: float = 1e-8
+    weight_decay: float = 0.0
+
+    def build(self, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
+        """The optimizer of these parameters."""
+        return torch.optim.AdamW(
+            parameters, self.lr, self.betas, self.eps, self.weight_decay, fused=True
+        )
+
+
+@dataclass(frozen=True)
+class SGD:
+    """Stochastic gradient descent with momentum."""
+
+    lr: float
+    momentum: float = 0.0
+    weight_decay: float = 0.0
+
+    def build(self, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
+        """The optimizer of these parameters."""
+        return torch.optim.SGD(
+            parameters, self.lr, self.momentum, weight_decay=self.weight_decay, fused=True
+        )
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A model with the way to train it.
+
+    Args:
+        model: what remains: it is sampled, evaluated and saved.
+        objective: how it is trained; None for a model that fits itself in closed form (capability `Fits`).
+        optimizers: one for each of the objective's players.
+        batch_size: examples in a step, over all processes.
+        steps: optimizer steps, the default budget.
+        warmup: steps over which the learning rate rises linearly from 0.
+        decay: how the learning rate falls to 0 over the budget.
+        clip: largest norm of a player's gradient, or None.
+        ema: half-life, in steps, of the moving average of the model's weights that is sampled from, or None.
+    """
+
+    model: nn.Module
+    objective: Objective | None = None
+    optimizers: Mapping[str, Adam | SGD] = field(default_factory=dict)
+    batch_size: int = 128
+    steps: int = 10_000
+    warmup: int = 0
+    decay: Literal["constant", "cosine", "linear"] = "constant"
+    clip: float | None = None
+    ema: float | None = None

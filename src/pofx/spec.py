@@ -1,0 +1,138 @@
+"""DataSpec: what one example looks like, which is all that a recipe may know of the data."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+
+@dataclass(frozen=True)
+class Real:
+    """Any real number; `log_prob` is a density."""
+
+    discrete: ClassVar[bool] = False
+    levels: ClassVar[int] = 0
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A real number in [-1, 1]; `log_prob` is a density."""
+
+    discrete: ClassVar[bool] = False
+    levels: ClassVar[int] = 0
+
+
+@dataclass(frozen=True)
+class Bytes:
+    """One of `levels` evenly spaced values of [-1, 1], `2 k / (levels - 1) - 1`: a mass."""
+
+    levels: int = 256
+    discrete: ClassVar[bool] = True
+
+
+@dataclass(frozen=True)
+class Binary:
+    """0 or 1; `log_prob` is a mass."""
+
+    discrete: ClassVar[bool] = True
+    levels: ClassVar[int] = 2
+
+
+@dataclass(frozen=True)
+class Categorical:
+    """One of the indices `0 .. levels - 1`, kept as a float; `log_prob` is a mass."""
+
+    levels: int
+    discrete: ClassVar[bool] = True
+
+
+@dataclass(frozen=True)
+class Mixed:
+    """A table's row: one support for each column."""
+
+    columns: tuple[Real | Interval | Bytes | Binary | Categorical, ...]
+
+    @property
+    def discrete(self) -> bool:
+        """Whether every column is discrete."""
+        return all(c.discrete for c in self.columns)
+
+
+Support = Real | Interval | Bytes | Binary | Categorical | Mixed
+_SUPPORTS = {c.__name__.lower(): c for c in (Real, Interval, Bytes, Binary, Categorical, Mixed)}
+
+
+@dataclass(frozen=True)
+class DataSpec:
+    """The shape and support of one example, and what it may be conditioned on.
+
+    Args:
+        shape: event shape: `(d,)` for a vector or a table's row, `(channels, height, width)` for an image.
+        support: the values that an element may take.
+        classes: how many classes `cond` may name; 0 when the data carries no labels.
+        class_names: their names, as the user knows them.
+        log_scale: nats to subtract from a density of x to get it in the user's own units
+            (the sum of the log standard deviations that the loader divided by).
+
+    >>> DataSpec((1, 28, 28), Binary()).size
+    784
+    """
+
+    shape: tuple[int, ...]
+    support: Support = field(default_factory=Real)
+    classes: int = 0
+    class_names: tuple[str, ...] = ()
+    log_scale: float = 0.0
+
+    @property
+    def size(self) -> int:
+        """The number of elements in one example."""
+        return math.prod(self.shape)
+
+    @property
+    def is_image(self) -> bool:
+        """Whether an example has channels, height and width."""
+        return len(self.shape) == 3
+
+    @property
+    def columns(self) -> tuple[Support, ...]:
+        """The support of each element of a vector, whether or not they all share one."""
+        if isinstance(self.support, Mixed):
+            return self.support.columns
+        return (self.support,) * self.size
+
+    def to_json(self) -> dict[str, Any]:
+        """The spec as plain JSON values."""
+        return {
+            "shape": list(self.shape),
+            "support": _support_to_json(self.support),
+            "classes": self.classes,
+            "class_names": list(self.class_names),
+            "log_scale": self.log_scale,
+        }
+
+    @classmethod
+    def from_json(cls, d: dict[str, Any]) -> DataSpec:
+        """The spec that `to_json` described."""
+        return cls(
+            shape=tuple(d["shape"]),
+            support=_support_from_json(d["support"]),
+            classes=d["classes"],
+            class_names=tuple(d["class_names"]),
+            log_scale=d["log_scale"],
+        )
+
+
+def _support_to_json(s: Support) -> dict[str, Any]:
+    name = type(s).__name__.lower()
+    if isinstance(s, Mixed):
+        return {"name": name, "columns": [_support_to_json(c) for c in s.columns]}
+    return {"name": name, **vars(s)}
+
+
+def _support_from_json(d: dict[str, Any]) -> Support:
+    arguments = {k: v for k, v in d.items() if k != "name"}
+    if d["name"] == "mixed":
+        return Mixed(tuple(_support_from_json(c) for c in arguments["columns"]))  # type: ignore[arg-type]
+    return _SUPPORTS[d["name"]](**arguments)
