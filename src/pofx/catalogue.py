@@ -1,0 +1,194 @@
+"""catalogue: finds recipes by their files, describes them without importing them, and builds them.
+
+A recipe is a file of a family's folder that defines `recipe`. Its name is the file's, in kebab case; its signature is its
+configuration. Describing reads the source, so that a list or a help page costs no import of torch.
+"""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pofx.errors import UserError, did_you_mean
+
+if TYPE_CHECKING:
+    from pofx.recipe import Recipe
+    from pofx.spec import DataSpec
+
+ROOT = Path(__file__).parent
+_NOT_FAMILIES = {"functional", "distributions", "solvers", "mcmc", "nn", "training", "data", "evaluation", "cli"}
+
+
+class CatalogueError(UserError):
+    """No such recipe, or an argument that it does not take."""
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """A keyword argument of a recipe, as its signature declares it.
+
+    Args:
+        name: as in Python.
+        type: `int`, `float`, `bool`, `str`, or `ints` for a tuple of integers.
+        default: its value.
+        meaning: from the docstring.
+        choices: the values it may take, if it is a `Literal`.
+        optional: whether None is allowed.
+    """
+
+    name: str
+    type: str
+    default: Any
+    meaning: str
+    choices: tuple[str, ...] = ()
+    optional: bool = False
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A recipe, described."""
+
+    name: str
+    family: str
+    module: str
+    title: str
+    description: str
+    parameters: tuple[Parameter, ...]
+
+
+@cache
+def entries() -> Mapping[str, Entry]:
+    """Every recipe by name, in the order of families and names."""
+    found = {}
+    for folder in sorted(p for p in ROOT.iterdir() if p.is_dir() and p.name not in _NOT_FAMILIES):
+        for path in sorted(folder.glob("*.py")):
+            source = path.read_text(encoding="utf-8")
+            if "\ndef recipe(" in source:
+                entry = _describe(folder.name, path.stem, source)
+                found[entry.name] = entry
+    return found
+
+
+def describe(name: str) -> Entry:
+    """The entry of one recipe.
+
+    Raises:
+        CatalogueError: there is none of that name.
+    """
+    known = entries()
+    if name not in known:
+        raise CatalogueError(f"there is no recipe '{name}'; {did_you_mean(name, known)}")
+    return known[name]
+
+
+def build(name: str, spec: DataSpec, **arguments: Any) -> Recipe:
+    """The recipe of that name for this data.
+
+    Raises:
+        CatalogueError: no such recipe, an argument that it does not take, or a value of another type.
+        RecipeError: it cannot serve this data.
+    """
+    entry = describe(name)
+    known = {p.name: p for p in entry.parameters}
+    for key, value in arguments.items():
+        if key not in known:
+            raise CatalogueError(f"recipe '{name}' takes no argument '{key}'; {did_you_mean(key, known)}")
+        _check(name, known[key], value)
+    module = importlib.import_module(entry.module)
+    lists = {k: tuple(v) if isinstance(v, list) else v for k, v in arguments.items()}
+    return module.recipe(spec, **lists)
+
+
+def citation(name: str) -> str:
+    """BibTeX for a recipe, from the first line of its file."""
+    entry = describe(name)
+    match = re.match(r"(?P<title>.+) \((?P<authors>.+), (?P<year>\d{4})\)\.?$", entry.title)
+    if match is None:
+        raise CatalogueError(f"recipe '{name}' names no paper.")
+    url = re.search(r"https?://\S+", entry.description)
+    authors = match["authors"].replace(" et al.", " and others")
+    lines = [
+        f"@misc{{{re.sub('[^a-z0-9]', '', name)}{match['year']},",
+        f"  title = {{{match['title']}}},",
+        f"  author = {{{authors}}},",
+        f"  year = {{{match['year']}}},",
+        *([f"  url = {{{url[0].rstrip('.')}}},"] if url else []),
+        "}",
+    ]
+    return "\n".join(lines)
+
+
+def _check(recipe: str, parameter: Parameter, value: Any) -> None:
+    if value is None and parameter.optional:
+        return
+    flag = parameter.name.replace("_", "-")
+    if parameter.choices and value not in parameter.choices:
+        raise CatalogueError(
+            f"recipe '{recipe}': --{flag} is one of {', '.join(parameter.choices)}, and {value!r} came; "
+            f"{did_you_mean(str(value), parameter.choices)}"
+        )
+    if not isinstance(value, _TYPES[parameter.type]) or (
+        isinstance(value, bool) and parameter.type != "bool"
+    ):
+        raise CatalogueError(
+            f"recipe '{recipe}': --{flag} takes {_NAMES[parameter.type]}, and {value!r} came."
+        )
+
+
+_TYPES: dict[str, tuple[type, ...]] = {
+    "int": (int,), "float": (int, float), "bool": (bool,), "str": (str,), "ints": (tuple, list),
+}  # fmt: skip
+_NAMES = {
+    "int": "a whole number", "float": "a number", "bool": "true or false", "str": "a word",
+    "ints": "whole numbers separated by commas",
+}  # fmt: skip
+
+
+def _describe(family: str, stem: str, source: str) -> Entry:
+    tree = ast.parse(source)
+    docstring = ast.get_docstring(tree) or ""
+    first, _, rest = docstring.partition("\n")
+    function = next(n for n in tree.body if isinstance(n, ast.FunctionDef) and n.name == "recipe")
+    meanings = _meanings(ast.get_docstring(function) or "")
+    parameters = tuple(
+        _parameter(a, d, meanings.get(a.arg, ""))
+        for a, d in zip(function.args.kwonlyargs, function.args.kw_defaults, strict=True)
+    )
+    return Entry(
+        name=stem.replace("_", "-"),
+        family=family,
+        module=f"pofx.{family}.{stem}",
+        title=first.partition(": ")[2].strip() or first,
+        description=rest.strip(),
+        parameters=parameters,
+    )
+
+
+def _parameter(argument: ast.arg, default: ast.expr | None, meaning: str) -> Parameter:
+    assert argument.annotation is not None
+    assert default is not None
+    annotation = ast.unparse(argument.annotation)
+    optional = annotation.endswith("| None")
+    annotation = annotation.removesuffix("| None").strip()
+    choices: tuple[str, ...] = ()
+    if annotation.startswith("Literal["):
+        choices = ast.literal_eval(annotation.removeprefix("Literal").replace("[", "(").replace("]", ",)"))
+        annotation = "str"
+    kind = "ints" if annotation.startswith("tuple[") else annotation
+    assert kind in _TYPES, f"a recipe's parameter cannot be of type {annotation}"
+    return Parameter(argument.arg, kind, ast.literal_eval(default), meaning, choices, optional)
+
+
+def _meanings(docstring: str) -> dict[str, str]:
+    """What the `Args:` section says of each parameter."""
+    section = re.search(r"^Args:\n((?:[ \t]+.*\n?|\n)+)", docstring, re.MULTILINE)
+    if section is None:
+        return {}
+    items = re.findall(r"^ {4}(\w+): ((?:.|\n {5,})*)", section[1], re.MULTILINE)
+    return {name: " ".join(text.split()) for name, text in items}

@@ -1,0 +1,61 @@
+"""draw: samples whose values depend on the seed and on nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from pofx.capabilities import Samples
+from pofx.functional.random import noise
+from pofx.typing import Cond, Data
+
+
+@contextmanager
+def evaluating(model: object) -> Iterator[None]:
+    """Puts a module in evaluation mode, and back in the mode it was in."""
+    training = model.training if isinstance(model, nn.Module) else False
+    if isinstance(model, nn.Module):
+        model.eval()
+    try:
+        yield
+    finally:
+        if isinstance(model, nn.Module):
+            model.train(training)
+
+
+@torch.no_grad()
+def draw(  # noqa: PLR0913
+    model: Samples,
+    n: int,
+    *,
+    seed: int = 0,
+    cond: Cond | None = None,
+    batch: int = 256,
+    stop: Callable[[], bool] = lambda: False,
+    **options: Any,
+) -> Data:
+    """Draws `n` examples, the same ones for any `batch`; on the CPU, of shape `(n, *event)`.
+
+    Args:
+        model: anything that samples.
+        n: how many.
+        seed: example i of a seed is always the same one.
+        cond: a label for each example, `(n,)`.
+        batch: how many to draw at a time.
+        stop: polled between batches; once it is true the examples drawn so far are returned.
+        options: what the model's own `sample` takes, such as `steps`.
+    """
+    parts: list[Tensor] = []
+    with evaluating(model):
+        for first in range(0, n, batch):
+            if stop():
+                break
+            size = min(batch, n - first)
+            part = None if cond is None else cond[first : first + size]
+            with noise(seed, size, first=first):
+                parts.append(model.sample(size, part, **options).cpu())
+    return torch.cat(parts) if parts else torch.empty(0)

@@ -1,0 +1,78 @@
+"""log: what a person sees while a model trains, and what is kept of it."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+
+class Log:
+    """A bar on a terminal, a plain line now and then elsewhere, and `metrics.jsonl` always.
+
+    Args:
+        path: the metrics file, or None in a process that does not write.
+        quiet: shows nothing.
+        every: seconds between plain lines.
+    """
+
+    def __init__(self, path: Path | None, *, quiet: bool = False, every: float = 10.0) -> None:
+        self.path, self.every = path, every
+        self.console = Console(stderr=True, quiet=quiet or path is None)
+        self.file = None
+        self.last = -math.inf
+        columns = (
+            TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(),
+            TextColumn("{task.fields[text]}"), TimeRemainingColumn(),
+        )  # fmt: skip
+        self.bar = Progress(*columns, console=self.console, disable=not self.console.is_terminal)
+
+    def __enter__(self) -> Log:
+        self.file = self.path.open("a") if self.path else None
+        self.bar.start()
+        self.task = self.bar.add_task("training", total=1.0, text="")
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.bar.stop()
+        if self.file:
+            self.file.close()
+
+    def metrics(self, step: int, progress: float, values: Mapping[str, float]) -> None:
+        """Records one line of metrics and shows it."""
+        if self.file is None:
+            return
+        line = {k: v if math.isfinite(v) else str(v) for k, v in values.items()}
+        self.file.write(json.dumps({"step": step, **line}) + "\n")
+        self.file.flush()
+        text = " ".join(f"{k} {v:.4g}" for k, v in values.items() if k.startswith(("loss", "examples")))
+        self.bar.update(self.task, completed=min(progress, 1.0), text=f"step {step} {text}")
+        now = time.monotonic()
+        if not self.console.is_terminal and now - self.last >= self.every:
+            self.last = now
+            self.say(f"{min(progress, 1):4.0%} step {step} {text}")
+
+    def say(self, text: str) -> None:
+        """Shows one line."""
+        self.bar.console.print(text, highlight=False, markup=False, soft_wrap=True)
+
+    def position(self) -> int:
+        """How long the metrics file is, in bytes."""
+        return self.file.tell() if self.file else 0
+
+    def truncate(self, position: int) -> None:
+        """Forgets what was recorded after `position`, so that a resumed run leaves no line twice."""
+        if self.file:
+            self.file.truncate(position)
+            self.file.seek(position)
