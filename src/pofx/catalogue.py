@@ -156,8 +156,13 @@ def _describe(family: str, stem: str, source: str) -> Entry:
     first, _, rest = docstring.partition("\n")
     function = next(n for n in tree.body if isinstance(n, ast.FunctionDef) and n.name == "recipe")
     meanings = _meanings(ast.get_docstring(function) or "")
+    aliases = {
+        n.targets[0].id: ast.unparse(n.value)
+        for n in tree.body
+        if isinstance(n, ast.Assign) and isinstance(n.targets[0], ast.Name)
+    }
     parameters = tuple(
-        _parameter(a, d, meanings.get(a.arg, ""))
+        _parameter(a, d, meanings.get(a.arg, ""), aliases)
         for a, d in zip(function.args.kwonlyargs, function.args.kw_defaults, strict=True)
     )
     return Entry(
@@ -170,12 +175,15 @@ def _describe(family: str, stem: str, source: str) -> Entry:
     )
 
 
-def _parameter(argument: ast.arg, default: ast.expr | None, meaning: str) -> Parameter:
+def _parameter(
+    argument: ast.arg, default: ast.expr | None, meaning: str, aliases: Mapping[str, str]
+) -> Parameter:
     assert argument.annotation is not None
     assert default is not None
     annotation = ast.unparse(argument.annotation)
     optional = annotation.endswith("| None")
     annotation = annotation.removesuffix("| None").strip()
+    annotation = aliases.get(annotation, annotation)
     choices: tuple[str, ...] = ()
     if annotation.startswith("Literal["):
         choices = ast.literal_eval(annotation.removeprefix("Literal").replace("[", "(").replace("]", ",)"))

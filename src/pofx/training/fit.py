@@ -1,0 +1,421 @@
+"""fit: the training loop with the usual trimmings: a run folder, checkpoints, a log and sample grids."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from pofx import catalogue
+from pofx.capabilities import Fits, Samples
+from pofx.data.batches import batches
+from pofx.data.dataset import Dataset
+from pofx.data.source import load
+from pofx.data.write import write
+from pofx.errors import UserError
+from pofx.functional.draw import draw
+from pofx.recipe import Recipe
+from pofx.training import checkpoint
+from pofx.training.distributed import World, local_device, world
+from pofx.training.folder import Job, RunError, new_folder, read, versions
+from pofx.training.log import Log
+from pofx.training.loop import Budget, NonFinite, Options, Step, Training, step_seed, train
+from pofx.training.signals import Stop, stopping
+from pofx.training.validation import validation_loss
+
+_SAVE_SECONDS = 120.0
+_LOG_SECONDS = 1.0
+
+
+class Interrupted(UserError):
+    """Training was asked to stop; everything is saved."""
+
+    def __init__(self, folder: Path, step: int, signal: int) -> None:
+        self.signal = signal
+        super().__init__(f"stopped at step {step}, and saved; go on with `pofx resume {folder}`.")
+
+
+def fit(  # noqa: PLR0913, the public face of training
+    recipe: str,
+    data: str | Path | np.ndarray | Tensor | Dataset = "digits",
+    *,
+    out: str | Path | None = None,
+    steps: int | None = None,
+    minutes: float | None = None,
+    options: Options = Options(),  # noqa: B008, frozen
+    device: str = "auto",
+    threads: int | None = None,
+    save_every: int | None = None,
+    sample_every: int | None = None,
+    keep: str = "last",
+    data_options: Mapping[str, Any] | None = None,
+    command: str = "",
+    quiet: bool = False,
+    **arguments: Any,
+) -> Path:
+    """Trains a recipe on data, in a new run folder.
+
+    Args:
+        recipe: its name, such as `vae`.
+        data: whatever `pofx.data.load` takes.
+        out: the run folder; the first free `runs/<recipe>-<data>` by default.
+        steps: the budget; the recipe's own by default.
+        minutes: the budget in minutes of training, instead of `steps`.
+        options: see `Options`.
+        device: `auto`, `cpu`, `cuda` or a torch device.
+        threads: CPU threads.
+        save_every: steps between checkpoints; two minutes by default.
+        sample_every: steps between sample grids; a tenth of the budget by default.
+        keep: `last` or `best`, the weights to sample from.
+        data_options: more arguments of `pofx.data.load`.
+        command: recorded in `run.json`.
+        quiet: shows nothing.
+        arguments: the recipe's own.
+
+    Returns:
+        The run folder.
+
+    Raises:
+        UserError: anything that the user can mend.
+        Interrupted: a signal arrived, and the run is saved.
+    """
+    catalogue.describe(recipe)
+    _check_budget(steps, minutes)
+    name = str(data) if isinstance(data, str | Path) else getattr(data, "name", "array")
+    folder = new_folder(out, recipe, name)
+    if isinstance(data, np.ndarray | Tensor):
+        data = _keep_array(data, folder)
+    dataset = load(data, seed=options.seed, **(data_options or {}))
+    catalogue.build(recipe, dataset.spec, **arguments)
+    job = Job(
+        recipe, arguments, dict(dataset.source), dataset.spec.to_json(), dataset.schema.to_json(),
+        dataset.fingerprint, asdict(options), steps, minutes, device, threads, save_every, sample_every,
+        keep, command, versions(),
+    )  # fmt: skip
+    return _run(folder, job, dataset, quiet=quiet)
+
+
+def resume(
+    folder: str | Path, *, steps: int | None = None, minutes: float | None = None, quiet: bool = False
+) -> Path:
+    """Goes on with a run from its newest sound checkpoint, exactly as if it had never stopped.
+
+    Args:
+        folder: the run.
+        steps: a new budget, to train for longer.
+        minutes: a new budget in minutes.
+        quiet: shows nothing.
+
+    Raises:
+        UserError: no such run, data that has changed, no checkpoint that verifies.
+    """
+    folder = Path(folder)
+    job = read(folder)
+    if steps is not None or minutes is not None:
+        _check_budget(steps, minutes)
+        job = replace(job, steps=steps, minutes=minutes)
+    source = dict(job.source)
+    dataset = load(source.pop("source"), **source)
+    if dataset.fingerprint != job.fingerprint:
+        raise RunError(
+            f"the data of '{folder}' has changed since it was trained ({job.source.get('source')}): "
+            "restore it, or train a new run."
+        )
+    return _run(folder, job, dataset, quiet=quiet)
+
+
+def _check_budget(steps: int | None, minutes: float | None) -> None:
+    if steps is not None and minutes is not None:
+        raise RunError("--steps and --minutes exclude each other; give one of them.")
+    for name, value in (("steps", steps), ("minutes", minutes)):
+        if value is not None and not 0 < value < float("inf"):
+            raise RunError(f"--{name} is a positive number, and {value} came.")
+
+
+def _keep_array(array: np.ndarray | Tensor, folder: Path) -> Path:
+    """An array has no path to load it from again, so the run keeps a copy."""
+    folder = folder.with_name(f"{folder.name}-data")
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / "array.npy"
+    np.save(path, array.numpy(force=True) if isinstance(array, Tensor) else array)
+    return path
+
+
+@dataclass
+class _Run:
+    """What the parts of one run share."""
+
+    folder: Path
+    job: Job
+    dataset: Dataset
+    recipe: Recipe
+    device: torch.device
+    world: World
+    log: Log
+    stop: Stop
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.folder / "checkpoints"
+
+    @property
+    def budget(self) -> Budget:
+        if self.job.minutes is not None:
+            return Budget(minutes=self.job.minutes)
+        return Budget(steps=self.recipe.steps if self.job.steps is None else self.job.steps)
+
+
+def _run(folder: Path, job: Job, dataset: Dataset, *, quiet: bool) -> Path:
+    device = _device(job.device)
+    with world(device) as here, stopping() as stop, _own_random_state(device), _threads(job.threads):
+        with checkpoint.lock(folder if here.leads else folder / f".rank{here.rank}"):
+            if here.leads:
+                job.write(folder)
+            torch.manual_seed(job.options.get("seed", 0))
+            recipe = catalogue.build(job.recipe, dataset.spec, **job.arguments)
+            log = Log(folder / "metrics.jsonl" if here.leads else None, quiet=quiet)
+            for note in dataset.notes:
+                log.say(note)
+            with log:
+                run = _Run(folder, job, dataset, recipe, device, here, log, stop)
+                if recipe.objective is None:
+                    _fit_at_once(run)
+                else:
+                    _train(run)
+    return folder
+
+
+def _device(name: str) -> torch.device:
+    try:
+        device = local_device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError, ZeroDivisionError) as error:
+        raise RunError(f"--device {name} is not there; use auto or cpu.") from error
+    return device
+
+
+@contextmanager
+def _own_random_state(device: torch.device) -> Iterator[None]:
+    """Leaves the caller's random state as it was."""
+    with torch.random.fork_rng([device] if device.type == "cuda" else []):
+        yield
+
+
+@contextmanager
+def _threads(threads: int | None) -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads or before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _fit_at_once(run: _Run) -> None:
+    """Fits a model that needs no loop."""
+    if (run.folder / "model.safetensors").exists():
+        run.log.say(f"{run.folder} is already complete.")
+        return
+    assert isinstance(run.recipe.model, Fits)
+    model = run.recipe.model.to(run.device)
+    start = time.monotonic()
+    model.fit(*(None if v is None else v.to(run.device) for v in run.dataset.train.values()))
+    if run.world.leads:
+        run.log.metrics(1, 1.0, {"seconds": time.monotonic() - start})
+        _export(run, model, 1)
+        _draw(run, model, 1)
+
+
+def _train(run: _Run) -> None:
+    options = Options(**run.job.options)
+    training = Training(run.recipe, device=run.device, options=options, world=run.world)
+    _restore(run, training)
+    start, started = training.step, run.budget.progress(training.step, training.elapsed)
+    if started >= 1:
+        run.log.say(f"{run.folder} is already complete at step {start}; --steps makes it longer.")
+        return
+    rollbacks = 0
+    while True:
+        try:
+            _train_on(run, training)
+            break
+        except NonFinite as error:
+            rollbacks += 1
+            if options.on_nonfinite != "rollback" or rollbacks > 2:
+                raise
+            run.log.say(f"{error} Rolling back with half the learning rate.")
+            scale = training.lr_scale / 2
+            _restore(run, training)
+            training.lr_scale = scale
+    if run.job.keep == "best" and run.world.leads:
+        _export_best(run)
+
+
+def _train_on(run: _Run, training: Training) -> None:
+    """Trains to the end of the budget, to a signal, or to an error; saves in each case what is sound."""
+    progress = _Progress(run, training)
+    data = batches(
+        run.dataset.train, run.recipe.batch_size, seed=training.options.seed, step=training.step,
+        rank=run.world.rank, world=run.world.size, device=run.device,
+    )  # fmt: skip
+    with closing(data):  # type: ignore[type-var]
+        for step in train(training, data, run.budget):
+            progress.after(step)
+            if run.world.any(run.stop()):
+                progress.save(final=True)
+                assert run.stop.signal is not None
+                raise Interrupted(run.folder, step.number, run.stop.signal)
+    progress.save(final=True)
+    progress.sample()
+
+
+class _Progress:
+    """What happens now and then: a line of metrics, a checkpoint, a grid of samples."""
+
+    def __init__(self, run: _Run, training: Training) -> None:
+        self.run, self.training = run, training
+        self.logged = self.saved = time.monotonic()
+        self.examples = self.sampled = self.saved_step = 0
+        self.saved_step = training.step
+        self.sampled = int(10 * self.spent)
+
+    @property
+    def spent(self) -> float:
+        return self.run.budget.progress(self.training.step, self.training.elapsed)
+
+    def after(self, step: Step) -> None:
+        self.examples += self.run.recipe.batch_size
+        now = time.monotonic()
+        if now - self.logged >= _LOG_SECONDS or step.number == 1:
+            self.metrics(step, now)
+        if self._due(step.number, self.run.job.save_every, now - self.saved >= _SAVE_SECONDS):
+            self.save()
+        if self._due(step.number, self.run.job.sample_every, int(10 * self.spent) > self.sampled):
+            self.sampled = int(10 * self.spent)
+            if self.spent < 1:
+                self.sample()
+
+    def _due(self, step: int, every: int | None, otherwise: bool) -> bool:
+        return step % every == 0 if every else self.run.world.any(otherwise)
+
+    def metrics(self, step: Step, now: float) -> None:
+        rates = {"examples_per_second": self.examples / max(now - self.logged, 1e-9)}
+        rates["lr"] = next(iter(self.training.optimizers.values())).param_groups[0]["lr"]
+        values = {k: float(v) for k, v in step.metrics.items()}
+        self.run.log.metrics(step.number, self.spent, {**values, **rates, "seconds": self.training.elapsed})
+        self.logged, self.examples = now, 0
+
+    def save(self, *, final: bool = False) -> None:
+        """Saves; a disk that refuses is reported, and ends training only at the very end."""
+        if self.training.step == self.saved_step:
+            return
+        self.saved = time.monotonic()
+        try:
+            _save(self.run, self.training)
+            self.saved_step = self.training.step
+        except checkpoint.CheckpointError as error:
+            if final or not isinstance(error.__cause__, OSError):
+                raise
+            self.run.log.say(f"{error} Training goes on.")
+
+    def sample(self) -> None:
+        if self.run.world.leads:
+            _draw(self.run, self.training.sampled, self.training.step)
+
+
+def _save(run: _Run, training: Training) -> None:
+    tensors, numbers = training.state()
+    numbers["metrics"] = run.log.position()
+    files = {"state": tensors} if run.world.leads else {}
+    if run.world.size > 1:
+        own = {f"objective.{k}": v for k, v in training.objective.named_buffers()}
+        files[f"rank{run.world.rank}"] = {k: v for k, v in own.items() if k in tensors}
+    valid = validation_loss(training, run.dataset.valid) if run.world.leads else None
+    path = checkpoint.save(
+        run.checkpoints, training.step, files, {**numbers, "valid": valid},
+        wait=run.world.barrier, leads=run.world.leads,
+    )  # fmt: skip
+    if not run.world.leads:
+        return
+    if valid is not None:
+        run.log.metrics(training.step, run.budget.progress(training.step, training.elapsed), {"valid": valid})
+    best = _update_best(run, path, valid)
+    checkpoint.prune(run.checkpoints, {best} if best else set())
+    _export(run, training.sampled, training.step)
+
+
+def _update_best(run: _Run, path: Path, valid: float | None) -> Path | None:
+    """Keeps a note of the checkpoint with the lowest validation loss."""
+    note = run.checkpoints / "best.json"
+    best = json.loads(note.read_text()) if note.exists() else None
+    if valid is not None and (best is None or valid <= best["valid"]):
+        best = {"checkpoint": path.name, "valid": valid}
+        checkpoint.write_atomically(note, json.dumps(best).encode())
+    return run.checkpoints / best["checkpoint"] if best else None
+
+
+def _restore(run: _Run, training: Training) -> None:
+    """Loads the newest sound checkpoint, if there is one."""
+    path = checkpoint.newest(run.checkpoints, run.log.say)
+    if path is None:
+        if checkpoint.checkpoints(run.checkpoints):
+            raise checkpoint.CheckpointError(
+                f"no checkpoint in {run.checkpoints} verifies; move the folder away to train from the start."
+            )
+        run.log.truncate(0)
+        return
+    files, numbers = checkpoint.load(path)
+    tensors = files["state"] | files.get(f"rank{run.world.rank}", {})
+    training.load_state({k: v.to(run.device) for k, v in tensors.items()}, numbers)
+    run.log.truncate(numbers["metrics"])
+    if run.world.leads:
+        checkpoint.prune(run.checkpoints, {path, *_best(run)})
+        _export(run, training.sampled, training.step)
+
+
+def _best(run: _Run) -> list[Path]:
+    note = run.checkpoints / "best.json"
+    return [run.checkpoints / json.loads(note.read_text())["checkpoint"]] if note.exists() else []
+
+
+def _export(run: _Run, model: nn.Module, step: int) -> None:
+    metadata = {"recipe": run.job.recipe, "step": str(step)}
+    checkpoint.save_model(run.folder / "model.safetensors", model.state_dict(), metadata)
+
+
+def _export_best(run: _Run) -> None:
+    for path in _best(run):
+        files, numbers = checkpoint.load(path)
+        prefix = "ema." if run.recipe.ema else "model."
+        weights = {k.removeprefix(prefix): v for k, v in files["state"].items() if k.startswith(prefix)}
+        metadata = {"recipe": run.job.recipe, "step": str(numbers["step"])}
+        checkpoint.save_model(run.folder / "model.safetensors", weights, metadata)
+        run.log.say(f"kept the weights of step {numbers['step']}, the best on validation data.")
+
+
+def _draw(run: _Run, model: nn.Module, step: int) -> None:
+    """A grid of samples with fixed noise, so that pictures of two steps can be compared."""
+    if not isinstance(model, Samples):
+        return
+    spec = run.dataset.spec
+    picture = spec.is_image or spec.shape == (2,)
+    n = 64 if spec.is_image else 2000 if picture else 100
+    cond = torch.arange(n, device=run.device) % spec.classes if getattr(model, "conditional", False) else None
+    x = draw(model, n, seed=step_seed(run.job.options.get("seed", 0), 0, 0), cond=cond, stop=run.stop)
+    if len(x) < n or not bool(x.isfinite().all()):
+        return
+    path = run.folder / "samples" / f"{step:06d}.{'png' if picture else 'csv'}"
+    path.parent.mkdir(exist_ok=True)
+    try:
+        write(x, run.dataset.schema, path)
+    except OSError as error:
+        sys.stderr.write(f"{path} could not be written ({error.strerror}).\n")

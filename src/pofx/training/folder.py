@@ -1,0 +1,123 @@
+"""folder: a run on the disk.
+
+    run.json             recipe, its arguments, data spec and source, options, versions, command line
+    model.safetensors    the weights to sample from
+    checkpoints/         what a resume needs
+    metrics.jsonl        a line a log step
+    samples/             what it draws, as it learns
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pofx.errors import UserError
+
+FORMAT = 1
+
+
+class RunError(UserError):
+    """A run folder is missing, damaged, or in the way."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """Everything that decides a run, as `run.json` holds it.
+
+    Args:
+        recipe: its name.
+        arguments: its keyword arguments.
+        source: what `pofx.data.load` takes to load the data again.
+        spec: the data's `DataSpec`, as JSON.
+        schema: how model values map to the user's, as JSON.
+        fingerprint: SHA-256 of the data.
+        options: see `pofx.training.loop.Options`.
+        steps: the budget in optimizer steps; None with `minutes`.
+        minutes: the budget in minutes of training.
+        device: as the user named it.
+        threads: CPU threads; None leaves torch's default.
+        save_every: steps between checkpoints; None makes it two minutes.
+        sample_every: steps between sample grids; None makes it a tenth of the budget.
+        keep: whether the weights to sample from are the `last`, or the `best` on validation data.
+        command: the command line.
+        versions: of Python, torch and pofx.
+    """
+
+    recipe: str
+    arguments: dict[str, Any]
+    source: dict[str, Any]
+    spec: dict[str, Any]
+    schema: dict[str, Any]
+    fingerprint: str
+    options: dict[str, Any] = field(default_factory=dict)
+    steps: int | None = None
+    minutes: float | None = None
+    device: str = "auto"
+    threads: int | None = None
+    save_every: int | None = None
+    sample_every: int | None = None
+    keep: str = "last"
+    command: str = ""
+    versions: dict[str, str] = field(default_factory=dict)
+
+    def write(self, folder: Path) -> None:
+        """Writes `run.json`."""
+        from pofx.training.checkpoint import write_atomically
+
+        content = json.dumps({"format": FORMAT, **asdict(self)}, indent=1) + "\n"
+        write_atomically(folder / "run.json", content.encode())
+
+
+def read(folder: str | Path) -> Job:
+    """The job of a run folder.
+
+    Raises:
+        RunError: there is no such run, or its `run.json` is damaged or from a newer version.
+    """
+    path = Path(folder) / "run.json"
+    if not path.is_file():
+        raise RunError(f"there is no run in '{folder}' (no run.json); `pofx runs` lists the runs there are.")
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        if content.pop("format") > FORMAT:
+            raise RunError(f"'{folder}' was written by a newer version of pofx; upgrade to read it.")
+        return Job(**content)
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        if isinstance(error, RunError):
+            raise
+        raise RunError(f"'{path}' is damaged ({error}); restore it or train again.") from error
+
+
+def new_folder(out: str | Path | None, recipe: str, data: str) -> Path:
+    """The folder of a new run: `out`, or the first free `runs/<recipe>-<data>`.
+
+    Raises:
+        RunError: `out` holds a run already, or is a file.
+    """
+    if out is not None:
+        folder = Path(out)
+        if (folder / "run.json").exists():
+            raise RunError(
+                f"'{folder}' holds a run already; go on with `pofx resume {folder}`, or choose another --out."
+            )
+        if folder.exists() and (not folder.is_dir() or any(p.name != ".lock" for p in folder.iterdir())):
+            raise RunError(f"'{folder}' exists and is not an empty folder; choose another --out.")
+        return folder
+    stem = f"{recipe}-{Path(data).stem or 'data'}"
+    number = 1
+    while (folder := Path("runs") / (stem if number == 1 else f"{stem}-{number}")).exists():
+        number += 1
+    return folder
+
+
+def versions() -> dict[str, str]:
+    """The versions that a run depends on."""
+    import torch
+
+    from pofx import __version__
+
+    return {"pofx": __version__, "torch": str(torch.__version__), "python": platform.python_version()}
