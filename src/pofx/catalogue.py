@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import importlib
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -133,9 +134,9 @@ def _check(recipe: str, parameter: Parameter, value: Any) -> None:
             f"recipe '{recipe}': --{flag} is one of {', '.join(parameter.choices)}, and {value!r} came; "
             f"{did_you_mean(str(value), parameter.choices)}"
         )
-    if not isinstance(value, _TYPES[parameter.type]) or (
-        isinstance(value, bool) and parameter.type != "bool"
-    ):
+    mistaken = isinstance(value, bool) and parameter.type != "bool"
+    endless = isinstance(value, float) and not math.isfinite(value)
+    if not isinstance(value, _TYPES[parameter.type]) or mistaken or endless:
         raise CatalogueError(
             f"recipe '{recipe}': --{flag} takes {_NAMES[parameter.type]}, and {value!r} came."
         )

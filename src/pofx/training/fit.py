@@ -6,7 +6,7 @@ import json
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, nullcontext
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -72,7 +72,7 @@ def fit(  # noqa: PLR0913, the public face of training
         minutes: the budget in minutes of training, instead of `steps`.
         options: see `Options`.
         device: `auto`, `cpu`, `cuda` or a torch device.
-        threads: CPU threads.
+        threads: CPU threads; None takes one for a model so small that more only get in its way.
         save_every: steps between checkpoints; two minutes by default.
         sample_every: steps between sample grids; a tenth of the budget by default.
         keep: `last` or `best`, the weights to sample from.
@@ -88,8 +88,10 @@ def fit(  # noqa: PLR0913, the public face of training
         UserError: anything that the user can mend.
         Interrupted: a signal arrived, and the run is saved.
     """
-    catalogue.describe(recipe)
+    entry = catalogue.describe(recipe)
     _check_budget(steps, minutes)
+    if steps is not None and any(p.name == "steps" for p in entry.parameters):
+        arguments["steps"] = steps
     name = str(data) if isinstance(data, str | Path) else getattr(data, "name", "array")
     folder = new_folder(out, recipe, name)
     if isinstance(data, np.ndarray | Tensor):
@@ -176,12 +178,14 @@ class _Run:
 
 def _run(folder: Path, job: Job, dataset: Dataset, *, quiet: bool) -> Path:
     device = _device(job.device)
-    with world(device) as here, stopping() as stop, _own_random_state(device), _threads(job.threads):
-        with checkpoint.lock(folder if here.leads else folder / f".rank{here.rank}"):
+    with world(device) as here, stopping() as stop, _own_random_state(device):
+        torch.manual_seed(job.options.get("seed", 0))
+        recipe = catalogue.build(job.recipe, dataset.spec, **job.arguments)
+        job = replace(job, threads=job.threads or _suitable_threads(recipe))
+        owner = checkpoint.lock(folder) if here.leads else nullcontext()
+        with owner, _threads(job.threads):
             if here.leads:
                 job.write(folder)
-            torch.manual_seed(job.options.get("seed", 0))
-            recipe = catalogue.build(job.recipe, dataset.spec, **job.arguments)
             log = Log(folder / "metrics.jsonl" if here.leads else None, quiet=quiet)
             for note in dataset.notes:
                 log.say(note)
@@ -208,6 +212,13 @@ def _own_random_state(device: torch.device) -> Iterator[None]:
     """Leaves the caller's random state as it was."""
     with torch.random.fork_rng([device] if device.type == "cuda" else []):
         yield
+
+
+def _suitable_threads(recipe: Recipe) -> int:
+    """One thread where a step is so small that handing it out costs more than it saves."""
+    convolutional = any(isinstance(m, nn.Conv2d) for m in recipe.model.modules())
+    work = recipe.batch_size * sum(p.numel() for p in recipe.model.parameters())
+    return torch.get_num_threads() if convolutional or work > 1e8 else 1
 
 
 @contextmanager

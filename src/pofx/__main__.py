@@ -1,0 +1,5 @@
+"""`python -m pofx` is the command line."""
+
+from pofx.cli import main
+
+main()

@@ -1,0 +1,49 @@
+"""The flags that say how to read data, shared by `pofx train` and `pofx data`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+
+class _Size(click.ParamType):
+    """One side, or height and width."""
+
+    name = "SIZE or HxW"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        try:
+            sides = [int(v) for v in str(value).lower().split("x")]
+        except ValueError:
+            sides = []
+        if len(sides) not in (1, 2) or min(sides) < 1:
+            self.fail(f"{value!r} is not a size, such as 32 or 32x48", param, ctx)
+        return sides[0] if len(sides) == 1 else tuple(sides)
+
+
+def data_options() -> list[click.Option]:
+    """The flags, new ones at each call."""
+    return [
+        click.Option(
+            ["--binarize"], type=click.Choice(["threshold", "sample", "dynamic"]),
+            help="Make pixels 0 or 1: by half of the range, by one draw, or by a new draw each time.",
+        ),
+        click.Option(["--dequantize"], is_flag=True, help="Spread each byte over its cell: a density on [-1, 1]."),
+        click.Option(["--resize"], type=_Size(), help="Side, or height x width, to bring images to."),
+        click.Option(["--classes"], help="Keep only these classes, separated by commas."),
+        click.Option(["--limit"], type=click.IntRange(min=1), help="Use at most so many examples."),
+        click.Option(
+            ["--standardize/--no-standardize"], default=True, show_default=True,
+            help="Give numeric columns mean 0 and standard deviation 1.",
+        ),
+    ]  # fmt: skip
+
+
+def split_data_options(values: dict[str, Any]) -> dict[str, Any]:
+    """Takes the data flags out of `values`, as arguments of `pofx.data.load`."""
+    names = ("binarize", "dequantize", "resize", "classes", "limit", "standardize")
+    given = {k: values.pop(k) for k in names}
+    if given["classes"] is not None:
+        given["classes"] = [c.strip() for c in given["classes"].split(",") if c.strip()]
+    return {k: v for k, v in given.items() if v is not None and v is not False or k == "standardize"}

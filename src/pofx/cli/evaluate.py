@@ -1,0 +1,58 @@
+"""`pofx evaluate`: the likelihood of a run, and the quality and variety of its samples."""
+
+from __future__ import annotations
+
+import json
+
+import click
+
+
+@click.command("evaluate")
+@click.argument("run")
+@click.option("-n", "n", type=click.IntRange(min=10), help="How many samples; as many as the test data by default.")
+@click.option(
+    "--features", type=click.Choice(["raw", "pca", "classifier", "inception"]),
+    help="What the distances are measured in; chosen by the data by default.",
+)  # fmt: skip
+@click.option("--weights", help="Inception-v3 weights, as .safetensors.")
+@click.option(
+    "--split", type=click.Choice(["test", "valid", "train"]), default="test", show_default=True,
+    help="The real examples to hold samples against.",
+)  # fmt: skip
+@click.option("--seed", type=int, default=0, show_default=True, help="Fixes the samples.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
+@click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda.")
+def evaluate(  # noqa: PLR0913
+    run: str,
+    n: int | None,
+    features: str | None,
+    weights: str | None,
+    split: str,
+    seed: int,
+    as_json: bool,
+    device: str,
+) -> None:
+    """Measures RUN on its own data, and writes `evaluation.json` into its folder."""
+    from pofx.run import Run
+    from pofx.training.signals import stopping
+
+    opened = Run(run, device=device)
+    with stopping() as stop:
+        report = opened.evaluate(n=n, features=features, weights=weights, split=split, seed=seed, stop=stop)
+    if as_json:
+        click.echo(json.dumps(report.to_json(), indent=1))
+        return
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False, title=f"{opened.job.recipe} on {opened.dataset.name}")
+    for column in ("what", "value", "beside"):
+        table.add_column(column)
+    for row in report.rows():
+        table.add_row(*row)
+    Console().print(table)
+    for warning in report.warnings:
+        click.echo(f"warning: {warning}", err=True)
+
+
+COMMANDS = {"evaluate": evaluate}

@@ -1,0 +1,75 @@
+"""`pofx sample`: new examples from a run."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from pofx.errors import UserError
+
+
+@click.command(
+    "sample",
+    context_settings={"ignore_unknown_options": True},
+)
+@click.argument("run")
+@click.argument("options", nargs=-1, type=click.UNPROCESSED)
+@click.option("-n", "n", type=click.IntRange(min=1), default=64, show_default=True, help="How many.")
+@click.option("--seed", type=int, default=0, show_default=True, help="The same seed, the same samples.")
+@click.option("--out", help="A .png grid, a folder, .npz, .npy or .csv; in the run folder by default.")
+@click.option("--class", "cond", help="A class, by number or name, where the model is conditional.")
+@click.option("--batch", type=click.IntRange(min=1), default=256, show_default=True, help="Drawn at a time.")
+@click.option("--metadata/--no-metadata", default=True, help="Whether a picture says where it came from.")
+@click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda.")
+def sample(  # noqa: PLR0913
+    run: str,
+    options: tuple[str, ...],
+    n: int,
+    seed: int,
+    out: str | None,
+    cond: str | None,
+    batch: int,
+    metadata: bool,
+    device: str,
+) -> None:
+    """Draws new examples from RUN, a run folder.
+
+    OPTIONS are what the model itself takes when it samples, such as `--steps 50`.
+    """
+    from pofx.run import Run
+    from pofx.training.signals import stopping
+
+    opened = Run(run, device=device)
+    with stopping() as stop:
+        own = _own(options)
+        x = opened.sample(n, seed=seed, cond=cond, batch=batch, stop=stop, **own)
+    if stop():
+        raise click.Abort
+    path = out or str(opened.path / f"samples-{seed}.{'png' if _pictured(opened) else 'csv'}")
+    labels = opened.labels(n, cond)
+    click.echo(f"{opened.save(x, path, seed=seed, metadata=metadata, cond=labels)}")
+
+
+def _pictured(run: Any) -> bool:
+    return run.spec.is_image or run.spec.shape == (2,)
+
+
+def _own(options: tuple[str, ...]) -> dict[str, Any]:
+    """`("--steps", "50")` as `{"steps": 50}`."""
+    if len(options) % 2 or not all(o.startswith("--") for o in options[::2]):
+        raise UserError(f"sampling options come in pairs such as `--steps 50`, and '{' '.join(options)}' came.")
+    names = [o[2:].replace("-", "_") for o in options[::2]]
+    return dict(zip(names, map(_value, options[1::2]), strict=True))
+
+
+def _value(text: str) -> Any:
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return {"true": True, "false": False}.get(text, text)
+
+
+COMMANDS = {"sample": sample}

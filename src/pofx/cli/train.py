@@ -1,0 +1,143 @@
+"""`pofx train` and `pofx resume`. A recipe's flags are its signature's keyword arguments."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from typing import Any
+
+import click
+
+from pofx import catalogue
+from pofx.catalogue import Parameter
+from pofx.cli.data_options import data_options, split_data_options
+
+
+class _Numbers(click.ParamType):
+    """Whole numbers separated by commas."""
+
+    name = "n,n,..."
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, ...]:
+        if isinstance(value, tuple):
+            return value
+        try:
+            return tuple(int(v) for v in value.split(",") if v.strip())
+        except ValueError:
+            self.fail(f"{value!r} is not whole numbers separated by commas, such as 256,256", param, ctx)
+
+
+_TYPES: dict[str, click.ParamType] = {
+    "int": click.INT, "float": click.FLOAT, "str": click.STRING, "ints": _Numbers(),
+}  # fmt: skip
+
+_BUDGET = [
+    click.Option(["--steps"], type=click.IntRange(min=1), help="Optimizer steps; the recipe's own by default."),
+    click.Option(["--minutes"], type=float, help="Minutes of training, instead of steps."),
+]
+
+_LOOP = [
+    click.Option(["--out"], type=click.Path(), help="Run folder; by default the first free runs/RECIPE-DATA."),
+    *_BUDGET,
+    click.Option(["--seed"], type=int, default=0, show_default=True, help="Fixes weights, order and noise."),
+    click.Option(["--device"], default="auto", show_default=True, help="auto, cpu or cuda."),
+    click.Option(["--threads"], type=click.IntRange(min=1), help="CPU threads; one for tiny models by default."),
+    click.Option(
+        ["--precision"], type=click.Choice(["float32", "bfloat16"]), default="float32", show_default=True,
+        help="What the networks compute in; weights are float32.",
+    ),
+    click.Option(
+        ["--accumulate"], type=click.IntRange(min=1), default=1, show_default=True,
+        help="Micro-batches in a step, to save memory.",
+    ),
+    click.Option(["--clip"], type=float, help="Largest gradient norm; the recipe's own by default."),
+    click.Option(
+        ["--on-nonfinite"], type=click.Choice(["stop", "skip", "rollback"]), default="stop",
+        show_default=True, help="What to do when a loss or a gradient is NaN or infinite.",
+    ),
+    click.Option(
+        ["--keyed-noise"], is_flag=True,
+        help="Noise belongs to the example: the same step for any number of processes.",
+    ),
+    click.Option(
+        ["--save-every"], type=click.IntRange(min=1), help="Steps between checkpoints; two minutes by default."
+    ),
+    click.Option(
+        ["--sample-every"], type=click.IntRange(min=1),
+        help="Steps between sample grids; a tenth of the budget by default.",
+    ),
+    click.Option(
+        ["--keep"], type=click.Choice(["last", "best"]), default="last", show_default=True,
+        help="Which weights to sample from: the last, or the best on validation data.",
+    ),
+    click.Option(["--quiet"], is_flag=True, help="Show nothing."),
+]  # fmt: skip
+
+_OPTIONS = ("accumulate", "precision", "clip", "on_nonfinite", "keyed_noise", "seed")
+
+
+class _Recipes(click.Group):
+    """A command for each recipe, made from its signature."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(catalogue.entries())
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command:
+        entry = catalogue.describe(name)
+        own = [_option(p) for p in entry.parameters if p.name != "steps"]
+        shared = [
+            click.Option(["--data"], default="digits", show_default=True, help="A built-in name or a path."),
+            *data_options(),
+            *_LOOP,
+        ]
+        return click.Command(
+            name,
+            params=[*own, *shared],
+            callback=lambda **values: _train(name, values),
+            help=f"{entry.title}\n\n{entry.description.split(chr(10) * 2)[0]}",
+            short_help=entry.title,
+        )
+
+
+def _option(p: Parameter) -> click.Option:
+    flag = f"--{p.name.replace('_', '-')}"
+    if p.type == "bool":
+        declarations = [f"{flag}/--no-{flag[2:]}"]
+        return click.Option(declarations, default=p.default, show_default=True, help=p.meaning)
+    kind = click.Choice(p.choices) if p.choices else _TYPES[p.type]
+    shown = ",".join(map(str, p.default)) if isinstance(p.default, tuple) else p.default
+    return click.Option(
+        [flag], type=kind, default=p.default, show_default=str(shown), help=p.meaning
+    )
+
+
+def _train(name: str, values: dict[str, Any]) -> None:
+    from pofx.training.fit import fit
+    from pofx.training.loop import Options
+
+    options = Options(**{k: values.pop(k) for k in _OPTIONS})
+    given = split_data_options(values)
+    command = shlex.join(["pofx", *sys.argv[1:]])
+    known = {p.name: p.default for p in catalogue.describe(name).parameters}
+    own = {k: v for k, v in values.items() if k not in known or k == "steps" or v != known[k]}
+    folder = fit(name, own.pop("data"), options=options, data_options=given, command=command, **own)
+    click.echo(f"{folder}")
+
+
+@click.group("train", cls=_Recipes, subcommand_metavar="RECIPE [OPTIONS]")
+def train() -> None:
+    """Trains a recipe on data: `pofx train vae --data digits --latent 16`.
+
+    `pofx train RECIPE --help` lists the recipe's own flags.
+    """
+
+
+@click.command("resume", params=[click.Argument(["run"]), *_BUDGET, click.Option(["--quiet"], is_flag=True)])
+def resume(run: str, steps: int | None, minutes: float | None, quiet: bool) -> None:
+    """Goes on with a run from its newest sound checkpoint, exactly where it was."""
+    from pofx.training import fit
+
+    click.echo(f"{fit.resume(run, steps=steps, minutes=minutes, quiet=quiet)}")
+
+
+COMMANDS = {"train": train, "resume": resume}

@@ -1,0 +1,218 @@
+"""run: a trained model with its data, in three lines of Python.
+
+    run = pofx.fit("vae", data="digits")
+    run.sample(64)
+    run.evaluate()
+"""
+
+from __future__ import annotations
+
+import inspect
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from pofx import catalogue
+from pofx.capabilities import Samples
+from pofx.data.dataset import Dataset
+from pofx.data.schema import Schema
+from pofx.data.source import load as load_data
+from pofx.data.write import write
+from pofx.errors import did_you_mean
+from pofx.evaluation.evaluate import Report, evaluate
+from pofx.functional.draw import draw
+from pofx.spec import DataSpec
+from pofx.training import checkpoint
+from pofx.training import fit as training
+from pofx.training.distributed import local_device
+from pofx.training.folder import RunError, read
+from pofx.training.loop import Options
+from pofx.typing import Data
+
+
+class Run:
+    """A run folder, opened.
+
+    Args:
+        path: the folder.
+        device: where the model lives: `auto`, `cpu`, `cuda`.
+
+    Raises:
+        RunError: there is no such run.
+        CheckpointError: its weights are missing or damaged.
+    """
+
+    def __init__(self, path: str | Path, *, device: str = "auto") -> None:
+        self.path = Path(path)
+        self.job = read(self.path)
+        self.device = local_device(device)
+        self.spec = DataSpec.from_json(self.job.spec)
+        self.schema = Schema.from_json(self.job.schema)
+
+    def __repr__(self) -> str:
+        return f"Run('{self.path}', recipe '{self.job.recipe}')"
+
+    @cached_property
+    def _weights(self) -> tuple[dict[str, Tensor], dict[str, str]]:
+        path = self.path / "model.safetensors"
+        if not path.exists():
+            raise RunError(f"'{self.path}' has no weights yet; train it with `pofx resume {self.path}`.")
+        return checkpoint.load_model(path)
+
+    @cached_property
+    def model(self) -> nn.Module:
+        """The trained model, in evaluation mode."""
+        with torch.random.fork_rng([]):
+            recipe = catalogue.build(self.job.recipe, self.spec, **self.job.arguments)
+        try:
+            recipe.model.load_state_dict(self._weights[0])
+        except RuntimeError as error:
+            raise RunError(
+                f"the weights of '{self.path}' do not fit recipe '{self.job.recipe}' as this version builds it; "
+                "train it again."
+            ) from error
+        return recipe.model.to(self.device).eval()
+
+    @cached_property
+    def dataset(self) -> Dataset:
+        """The data that the run was trained on."""
+        source = dict(self.job.source)
+        return load_data(source.pop("source"), **source)
+
+    @property
+    def model_hash(self) -> str:
+        """SHA-256 of the weights."""
+        return self._weights[1]["sha256"]
+
+    @property
+    def step(self) -> int:
+        """How many steps the weights were trained for."""
+        return int(self._weights[1]["step"])
+
+    def sample(
+        self,
+        n: int = 64,
+        *,
+        seed: int = 0,
+        cond: int | str | Tensor | None = None,
+        batch: int = 256,
+        stop: Callable[[], bool] = lambda: False,
+        **options: Any,
+    ) -> Data:
+        """Draws new examples, `(n, *event)` in the model's values, on the CPU; the same for any `batch`.
+
+        Args:
+            n: how many.
+            seed: example i of a seed is always the same.
+            cond: a class, by number or name, or one number for each example.
+            batch: how many to draw at a time.
+            stop: polled between batches.
+            options: what the model's own `sample` takes, such as `steps`.
+
+        Raises:
+            RunError: the model does not sample, or takes no such class or option.
+        """
+        if not isinstance(self.model, Samples):
+            raise RunError(f"recipe '{self.job.recipe}' does not sample.")
+        if n < 1 or batch < 1:
+            raise RunError(f"the number of samples and the batch are at least 1, and {min(n, batch)} came.")
+        self._check(options)
+        return draw(
+            self.model, n, seed=seed, cond=self.labels(n, cond), batch=batch, stop=stop, **options
+        )
+
+    def _check(self, options: Mapping[str, Any]) -> None:
+        assert isinstance(self.model, Samples)
+        parameters = inspect.signature(self.model.sample).parameters
+        known = [k for k in parameters if k not in ("n", "cond")]
+        for key in options:
+            if key not in known:
+                hint = did_you_mean(key, known) if known else "it takes none."
+                raise RunError(f"recipe '{self.job.recipe}' samples with no option '{key}'; {hint}")
+
+    def labels(self, n: int, cond: int | str | Tensor | None = None) -> Tensor | None:
+        """The label of each of `n` samples; the classes in turn where a conditional model is told nothing."""
+        conditional = bool(getattr(self.model, "conditional", False))
+        if cond is not None and not conditional:
+            raise RunError(f"'{self.path}' was not trained on classes, so it takes no class.")
+        if not conditional:
+            return None
+        if cond is None:
+            return torch.arange(n, device=self.device) % self.spec.classes
+        if isinstance(cond, Tensor):
+            return cond.to(self.device)
+        return torch.full((n,), self._class(cond), device=self.device)
+
+    def _class(self, cond: int | str) -> int:
+        names = list(self.spec.class_names) or [str(i) for i in range(self.spec.classes)]
+        if str(cond) in names:
+            return names.index(str(cond))
+        if str(cond).isdecimal() and int(cond) < self.spec.classes:
+            return int(cond)
+        raise RunError(f"there is no class '{cond}'; {did_you_mean(str(cond), names)}")
+
+    def save(
+        self, x: Data, path: str | Path, *, seed: int = 0, metadata: bool = True, cond: Tensor | None = None
+    ) -> Path:
+        """Writes samples as a `.png` grid, a folder of pictures, `.npz`, `.npy` or `.csv`.
+
+        Args:
+            x: samples, in the model's values.
+            path: its ending says what to write.
+            seed: recorded in a picture.
+            metadata: whether a picture carries the recipe, the seed and the model's hash.
+            cond: the samples' labels.
+        """
+        about = {"recipe": self.job.recipe, "seed": str(seed), "model": self.model_hash}
+        return write(x, self.schema, Path(path), cond=cond, metadata=about if metadata else None)
+
+    def evaluate(self, **options: Any) -> Report:
+        """Measures the run on its own test data; see `pofx.evaluation.evaluate`. Written to `evaluation.json` too."""
+        report = evaluate(self.model, self.dataset, **options)
+        content = {"recipe": self.job.recipe, "model": self.model_hash, **report.to_json()}
+        checkpoint.write_atomically(
+            self.path / "evaluation.json", (json.dumps(content, indent=1) + "\n").encode()
+        )
+        return report
+
+    def resume(self, *, steps: int | None = None, minutes: float | None = None) -> Run:
+        """Goes on training; see `pofx.training.fit.resume`."""
+        return Run(training.resume(self.path, steps=steps, minutes=minutes), device=str(self.device))
+
+
+def fit(
+    recipe: str,
+    data: Any = "digits",
+    *,
+    seed: int = 0,
+    options: Options = Options(),  # noqa: B008, frozen
+    **arguments: Any,
+) -> Run:
+    """Trains a recipe on data and opens the run.
+
+    Args:
+        recipe: its name.
+        data: a built-in name, a path, an array or a `Dataset`.
+        seed: fixes weights, order and noise.
+        options: how to run the loop.
+        arguments: those of `pofx.training.fit.fit` and of the recipe.
+    """
+    options = replace(options, seed=seed)
+    device = arguments.get("device", "auto")
+    return Run(training.fit(recipe, data, options=options, **arguments), device=device)
+
+
+def load(path: str | Path, *, device: str = "auto") -> Run:
+    """Opens a run folder."""
+    return Run(path, device=device)
+
+
+def resume(path: str | Path, **budget: Any) -> Run:
+    """Goes on with a run and opens it."""
+    return Run(training.resume(path, **budget))
