@@ -1,0 +1,129 @@
+"""What every recipe must do, whoever wrote it: found by the catalogue, no test of its own to add."""
+
+import math
+
+import pytest
+import torch
+from zoo import CASES, FITTED, LOOPED, NAMES, SPECS, build, examples, serves, stream
+
+from pofx import catalogue
+from pofx.capabilities import Bound, Density, Energy, Samples
+from pofx.cli.train import _LOOP
+from pofx.evaluation.check import check_model
+from pofx.training.loop import Budget, Options, Training, train
+
+_TOLERANCE = {"grey", "colour", "interval", "bitmap"}
+
+
+def run(name, kind, steps, *, options=Options(), start=None, size=None):
+    recipe = build(name, kind)
+    training = Training(recipe, options=options)
+    if start is not None:
+        training.load_state(*start)
+    data = stream(SPECS[kind], size or recipe.batch_size, first=training.step)
+    metrics = [dict(s.metrics) for s in train(training, data, Budget(steps=steps))]
+    return training, metrics
+
+
+def snapshot(training):
+    tensors, numbers = training.state()
+    return {k: v.clone() for k, v in tensors.items()}, numbers
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_serves_some_data_and_says_what_its_arguments_mean(name):
+    assert any(serves(name, kind) for kind in SPECS)
+    entry = catalogue.describe(name)
+    assert entry.title
+    assert "(" in entry.title, f"{name}: the first line of its file is `name: Title (Authors, year).`"
+    shared = {p.name for p in _LOOP} - {"steps"}
+    for p in entry.parameters:
+        assert p.meaning, f"{name}: its Args say nothing of {p.name}"
+        assert p.name not in shared, f"{name}: --{p.name} is a flag of the loop"
+
+
+@pytest.mark.parametrize(("name", "kind"), LOOPED)
+def test_a_player_is_moved_by_its_own_loss_alone(name, kind):
+    recipe = build(name, kind)
+    objective = recipe.objective.train()
+    x, cond = examples(SPECS[kind], recipe.batch_size)
+    seen = set()
+    for update in objective.updates(x, cond):
+        assert update.player in objective.players
+        assert update.loss.shape == ()
+        assert update.loss.isfinite()
+        own = [p for p in objective.players[update.player].parameters() if p.requires_grad]
+        update.loss.backward(inputs=own)
+        assert any(p.grad is not None and bool(p.grad.abs().sum() > 0) for p in own)
+        others = [m for n, m in objective.players.items() if n != update.player]
+        assert all(p.grad is None for m in others for p in m.parameters())
+        for p in own:
+            p.grad = None
+        seen.add(update.player)
+    assert seen == set(objective.players) == set(recipe.optimizers)
+    shared = [p for m in objective.players.values() for p in m.parameters()]
+    assert len(shared) == len({id(p) for p in shared}), "players share a parameter"
+
+
+@pytest.mark.parametrize(("name", "kind"), LOOPED)
+def test_resume_is_bit_exact(name, kind):
+    whole, metrics = run(name, kind, 6)
+    half, _ = run(name, kind, 3)
+    rest, again = run(name, kind, 6, start=snapshot(half))
+    for key, value in whole.state()[0].items():
+        assert torch.equal(value, rest.state()[0][key]), key
+    assert [{k: float(v) for k, v in m.items()} for m in metrics[3:]] == [
+        {k: float(v) for k, v in m.items()} for m in again
+    ]
+
+
+@pytest.mark.parametrize(("name", "kind"), LOOPED)
+def test_accumulation_is_exact(name, kind):
+    """Micro-batches with the noise of the whole batch take the whole batch's step."""
+    one, _ = run(name, kind, 2, options=Options(keyed_noise=True), size=24)
+    three, _ = run(name, kind, 2, options=Options(keyed_noise=True, accumulate=3), size=24)
+    for key, value in one.model.state_dict().items():
+        other = three.model.state_dict()[key]
+        assert torch.allclose(value, other, atol=2e-4, rtol=1e-3), key
+
+
+@pytest.mark.parametrize(("name", "kind"), CASES)
+def test_the_model_is_what_it_says(name, kind):
+    if (name, kind) in FITTED:
+        model = build(name, kind).model
+        model.fit(*examples(SPECS[kind], 60))
+    else:
+        model = run(name, kind, 4)[0].sampled
+    checked = check_model(model.eval(), SPECS[kind])
+    assert "shape" in " ".join(checked) or not isinstance(model, Samples), checked
+    x, cond = examples(SPECS[kind], 7)
+    for capability, method in ((Density, "log_prob"), (Bound, "elbo"), (Energy, "energy")):
+        if isinstance(model, capability):
+            with torch.no_grad():
+                value = getattr(model, method)(x, cond)
+            assert value.shape == (7,)
+            assert value.isfinite().all()
+    assert not (isinstance(model, Density) and isinstance(model, Bound)), "exact, or a bound?"
+    discrete = SPECS[kind].support.discrete
+    if isinstance(model, Density) and discrete:
+        with torch.no_grad():
+            assert bool((model.log_prob(x, cond) <= 1e-6).all()), "a mass is at most one"
+
+
+@pytest.mark.parametrize(("name", "kind"), [c for c in LOOPED if c[1] in ("vector", "bits", "grey")])
+def test_it_learns(name, kind):
+    """The model's own score of data rises with training: every recipe that knows a likelihood."""
+    before, _ = run(name, kind, 1)
+    if not isinstance(before.sampled, Density | Bound):
+        pytest.skip("knows no likelihood")
+    after, _ = run(name, kind, 60)
+    x, cond = examples(SPECS[kind], 200, seed=99)
+
+    def score(model):
+        torch.manual_seed(1)
+        with torch.no_grad():
+            method = model.log_prob if isinstance(model, Density) else model.elbo
+            return method(x, cond).mean().item()
+
+    assert math.isfinite(score(after.sampled))
+    assert score(after.model) > score(before.model)
