@@ -101,7 +101,8 @@ class VAE(nn.Module):
         return self.likelihood.mean(self.decoder(z, cond))
 
     def sample(self, n: int, cond: Cond | None = None) -> Data:
-        z = torch.randn(n, self.latent, device=next(self.parameters()).device)
+        like = next(self.parameters())
+        z = torch.randn(n, self.latent, device=like.device, dtype=like.dtype)
         parameters = self.decoder(z, cond)
         return self.likelihood.sample(parameters) if self.pixel_noise else self.likelihood.mean(parameters)
 
@@ -112,19 +113,32 @@ class ELBO(LossObjective):
     Args:
         model: the autoencoder.
         beta: weight of the KL; the bound itself has 1.
+        kl_warmup: steps over which the weight rises from 0, so that no latent is switched off before the decoder has
+            learned to use it: the cure of posterior collapse.
     """
 
-    def __init__(self, model: VAE, beta: float = 1.0) -> None:
+    steps: Tensor
+
+    def __init__(self, model: VAE, beta: float = 1.0, kl_warmup: int = 0) -> None:
         super().__init__()
         self.model: VAE = model
-        self.beta = beta
+        self.beta, self.kl_warmup = beta, kl_warmup
+        self.register_buffer("steps", torch.zeros(()))
+
+    @property
+    def weight(self) -> Tensor | float:
+        """The weight of the KL now."""
+        return self.beta * (self.steps / self.kl_warmup).clamp(max=1) if self.kl_warmup else self.beta
+
+    def after_step(self) -> None:
+        self.steps += 1
 
     def loss(self, x: Data, cond: Cond | None = None) -> tuple[Tensor, Metrics]:
         log_likelihood, kl = self.model.terms(x, cond)
         reconstruction, total_kl = -log_likelihood.mean(), kl.sum(1).mean()
         active = (kl.detach().mean(0) > 0.01).sum().to(kl.dtype)
         metrics = {"reconstruction": reconstruction, "kl": total_kl, "active_units": active}
-        return reconstruction + self.beta * total_kl, metrics
+        return reconstruction + self.weight * total_kl, metrics
 
 
 def recipe(  # noqa: PLR0913
@@ -134,6 +148,7 @@ def recipe(  # noqa: PLR0913
     hidden: tuple[int, ...] = (256, 256),
     channels: int = 32,
     beta: float = 1.0,
+    kl_warmup: int = 500,
     conditional: bool = False,
     pixel_noise: bool = False,
     lr: float = 1e-3,
@@ -147,6 +162,7 @@ def recipe(  # noqa: PLR0913
         hidden: widths of the encoder's hidden layers; the decoder mirrors them.
         channels: channels of an image's first convolution; 0 uses fully connected networks.
         beta: weight of the KL term; above 1 disentangles, below 1 reconstructs.
+        kl_warmup: steps over which that weight rises from 0.
         conditional: condition encoder and decoder on the class.
         pixel_noise: draw grey pixels from p(x | z) when sampling; otherwise show its mean.
         lr: learning rate of Adam, decayed to 0 by a cosine.
@@ -171,7 +187,7 @@ def recipe(  # noqa: PLR0913
     )
     return Recipe(
         model=model,
-        objective=ELBO(model, beta),
+        objective=ELBO(model, beta, kl_warmup),
         optimizers={"model": Adam(lr)},
         batch_size=batch_size,
         steps=steps,
