@@ -104,7 +104,7 @@ def _finish(temporary: Path, final: Path, step: int, numbers: dict[str, Any]) ->
     _write(temporary / MANIFEST, json.dumps(manifest).encode())
     _sync_folder(temporary)
     if final.exists():
-        shutil.rmtree(final)
+        _discard(final)
     temporary.replace(final)
     _sync_folder(final.parent)
     verify(final)
@@ -171,9 +171,16 @@ def prune(folder: Path, keep: set[Path], last: int = 2) -> None:
     """Removes all but the last few checkpoints and those to keep, and whatever an interrupted save left."""
     for path in checkpoints(folder)[:-last]:
         if path not in keep:
-            shutil.rmtree(path, ignore_errors=True)
+            _discard(path)
     for path in folder.glob(".tmp-*"):
         shutil.rmtree(path, ignore_errors=True)
+
+
+def _discard(checkpoint: Path) -> None:
+    """Renames before removing, so that a kill in between leaves no half of a checkpoint under its name."""
+    rubbish = checkpoint.with_name(f".tmp-{uuid.uuid4().hex[:8]}")
+    checkpoint.replace(rubbish)
+    shutil.rmtree(rubbish, ignore_errors=True)
 
 
 def save_model(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> str:

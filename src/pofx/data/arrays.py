@@ -1,0 +1,262 @@
+"""NumPy files and arrays in memory.
+
+A file's header is read and checked before anything is allocated for its numbers. A large `.npy` is mapped: it is
+scanned once in blocks, and then only the rows of a batch are ever in memory.
+"""
+
+from __future__ import annotations
+
+import zipfile
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from pofx.data import limits
+from pofx.data.dataset import Split
+from pofx.data.limits import DataError, array_header, listing
+from pofx.data.raw import WHOLE, Raw, encode_labels
+from pofx.data.table import moments
+
+X_NAMES = ("x", "X", "data", "images", "arr_0")
+Y_NAMES = ("y", "Y", "labels", "label", "target")
+PARTS = {"train": ("train",), "valid": ("valid", "val", "validation"), "test": ("test",)}
+FEW_LEVELS = 32
+"""A uint8 array with fewer values than this has exactly `max + 1` levels instead of 256."""
+BLOCK_BYTES = 32 << 20
+_MODES = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}
+
+
+def read_npy(path: Path) -> Raw:
+    """Reads a `.npy`, or maps it when it is large."""
+    limits.check_file(path, cap=1 << 60)
+    with path.open("rb") as file:
+        shape, _ = array_header(str(path), file, path.stat().st_size)
+    if 0 in shape:
+        raise DataError(f"{path} has shape {shape}, which holds no examples.")
+    mapped = path.stat().st_size > limits.MAP_BYTES
+    x = np.load(path, mmap_mode="r" if mapped else None, allow_pickle=False)
+    raw = from_arrays(str(path), {WHOLE: x}, {})
+    raw.name = path.stem
+    if mapped:
+        raw.notes.append(f"{path} is mapped from the disk ({limits.size(path.stat().st_size)})")
+    return raw
+
+
+def read_npz(path: Path) -> Raw:
+    """Reads a `.npz` with keys `x` and perhaps `y`, or `train`, `valid` and `test` (also `x_train`, `y_train`, ...)."""
+    with limits.open_archive(path) as archive:
+        members = {i.filename.removesuffix(".npy"): i for i in archive.infolist()}
+        keys = _choose(path, list(members))
+        arrays = {
+            key: _member(path, archive, members[key], key)
+            for key in keys.values()
+            if key in members
+        }
+    x = {part: arrays[key] for (kind, part), key in keys.items() if kind == "x"}
+    y = {part: arrays[key] for (kind, part), key in keys.items() if kind == "y"}
+    raw = from_arrays(str(path), x, y)
+    raw.name = path.stem
+    return raw
+
+
+def _choose(path: Path, names: list[str]) -> dict[tuple[str, str], str]:
+    """The members that hold examples and labels, by ('x' or 'y', part)."""
+    found: dict[tuple[str, str], str] = {}
+    for part, words in PARTS.items():
+        for word in words:
+            for kind, stems in (("x", ("x", "X")), ("y", ("y", "Y"))):
+                options = [f"{s}_{word}" for s in stems] + [f"{word}_{s}" for s in stems]
+                options += [word] if kind == "x" else [f"{word}_labels", f"{word}_y"]
+                match = next((o for o in options if o in names), None)
+                if match:
+                    found[kind, part] = match
+    if ("x", "train") in found:
+        return found
+    y = next((n for n in Y_NAMES if n in names), None)
+    rest = [n for n in names if n != y]
+    x = next((n for n in X_NAMES if n in names), rest[0] if len(rest) == 1 else None)
+    if x is None:
+        raise DataError(
+            f"{path} has the arrays {listing(names)}; one called 'x' (and perhaps 'y'), "
+            "or 'train' and 'test', are expected."
+        )
+    return {("x", WHOLE): x, **({("y", WHOLE): y} if y else {})}
+
+
+def _member(path: Path, archive: zipfile.ZipFile, info: zipfile.ZipInfo, key: str) -> np.ndarray:
+    name = f"{path}['{key}']"
+    try:
+        with archive.open(info) as file:
+            shape, _ = array_header(name, file, info.file_size)  # type: ignore[arg-type]
+        if 0 in shape:
+            raise DataError(f"{name} has shape {shape}, which holds no examples.")
+        with archive.open(info) as file:
+            return np.lib.format.read_array(file, allow_pickle=False)
+    except (zipfile.BadZipFile, zlib.error, EOFError, ValueError, NotImplementedError) as e:
+        if isinstance(e, DataError):
+            raise
+        raise DataError(f"{name} is damaged ({str(e)[:80]}).") from e
+
+
+def from_arrays(name: str, x: Mapping[str, np.ndarray], y: Mapping[str, np.ndarray]) -> Raw:
+    """The set that arrays hold: `(n, *event)` for each part, with labels where there are any.
+
+    Bytes of three axes are grey images `(n, height, width)`; of four axes, images with the channels last when the
+    last axis has at most four entries and the second has more, first otherwise.
+    """
+    for part, array in x.items():
+        if array.dtype.kind not in "biuf":
+            raise DataError(f"{name}: type {array.dtype}; an array of real numbers is expected.")
+        if array.ndim == 0 or 0 in array.shape:
+            raise DataError(f"{name} has shape {array.shape}, which holds no examples.")
+        if part in y and len(np.atleast_1d(y[part])) != len(array):
+            raise DataError(
+                f"{name} has {len(array):,} examples but {len(np.atleast_1d(y[part])):,} labels."
+            )
+    _check_parts(name, x)
+    views = {part: _events(array) for part, array in x.items()}
+    surveys = [survey(name, v) for v in views.values()]
+    found = _merge(surveys)
+    event = next(iter(views.values())).shape[1:]
+    image = len(event) == 3
+    raw = Raw(name, {}, found.levels, image, mode=_MODES.get(event[0], "") if image else "")
+    raw.integer = found.kind in "iu"
+    labels = _labels(name, x, y, raw)
+    for part, v in views.items():
+        if found.levels and v.dtype != np.uint8 and not isinstance(v, np.memmap):
+            v = v.astype(np.uint8)
+        raw.parts[part] = Split(v, labels.get(part))
+    _note_levels(raw, found, image)
+    return raw
+
+
+def _check_parts(name: str, x: Mapping[str, np.ndarray]) -> None:
+    shapes = {part: array.shape[1:] for part, array in x.items()}
+    if len(set(shapes.values())) > 1:
+        raise DataError(f"{name}: examples differ in shape between parts: {shapes}.")
+    if sum(len(a) for a in x.values()) < limits.EXAMPLES:
+        raise DataError(
+            f"{name} has only {sum(len(a) for a in x.values())} examples: at least {limits.EXAMPLES} are needed."
+        )
+
+
+def _labels(
+    name: str, x: Mapping[str, np.ndarray], y: Mapping[str, np.ndarray], raw: Raw
+) -> dict[str, np.ndarray]:
+    if not y or set(y) != set(x):
+        return {}
+    codes, raw.class_names, note = encode_labels(name, np.concatenate(list(y.values())))
+    if codes is None:
+        raw.notes.append(note)
+        return {}
+    ends = np.cumsum([len(v) for v in y.values()])[:-1]
+    return dict(zip(y, np.split(codes, ends), strict=True))
+
+
+def _events(x: np.ndarray) -> np.ndarray:
+    if x.ndim == 1:
+        return x[:, None]
+    if x.ndim == 3:
+        return x[:, None]
+    if x.ndim == 4 and x.shape[3] <= 4 < x.shape[1]:
+        moved = x.transpose(0, 3, 1, 2)
+        return moved if isinstance(x, np.memmap) else np.ascontiguousarray(moved)
+    return x
+
+
+@dataclass(frozen=True)
+class Survey:
+    """What one scan of an array found.
+
+    Args:
+        kind: NumPy's letter for the type: b, u, i or f.
+        itemsize: bytes a number.
+        low: smallest value.
+        high: largest value.
+        bits: whether 0 and 1 are the only values.
+    """
+
+    kind: str
+    itemsize: int
+    low: float
+    high: float
+    bits: bool
+
+    @property
+    def levels(self) -> int:
+        """2 for bits, `max + 1` or 256 for bytes, 0 for anything else."""
+        if self.kind == "b" or (self.bits and self.high > self.low):
+            return 2
+        if self.kind == "u" and self.itemsize == 1:
+            return int(self.high) + 1 if 2 <= self.high < FEW_LEVELS else 256
+        return 0
+
+
+def _merge(surveys: list[Survey]) -> Survey:
+    first = surveys[0]
+    return Survey(
+        first.kind,
+        first.itemsize,
+        min(s.low for s in surveys),
+        max(s.high for s in surveys),
+        all(s.bits for s in surveys),
+    )
+
+
+def survey(name: str, x: np.ndarray) -> Survey:
+    """Scans an array in blocks.
+
+    Raises:
+        DataError: names the row and column of the first number that is not finite.
+    """
+    low, high, bits = np.inf, -np.inf, True
+    for first, block in blocks(x):
+        if x.dtype.kind == "f" and not np.isfinite(block).all():
+            row, *rest = (int(i) for i in np.argwhere(~np.isfinite(block))[0])
+            place = f"column {rest[0]}" if len(rest) == 1 else f"element {tuple(rest)}"
+            value = block[(row, *rest)]
+            raise DataError(f"{name} holds {value} in row {first + row}, {place} (counted from 0).")
+        low, high = min(low, float(block.min())), max(high, float(block.max()))
+        bits = bits and low >= 0 and high <= 1 and bool(((block == 0) | (block == 1)).all())
+    return Survey(x.dtype.kind, x.dtype.itemsize, low, high, bits)
+
+
+def blocks(x: np.ndarray, index: np.ndarray | None = None):  # noqa: ANN201, an iterator of pairs
+    """Yields `(first, x[first:last])`, or of the rows of an index, at most about 32 MB at a time."""
+    count = max(1, BLOCK_BYTES // max(1, x[:1].nbytes))
+    for first in range(0, len(x) if index is None else len(index), count):
+        rows = slice(first, first + count)
+        yield first, np.asarray(x[rows] if index is None else x[index[rows]])
+
+
+def _note_levels(raw: Raw, found: Survey, image: bool) -> None:
+    if 2 < found.levels < 256:
+        raw.notes.append(
+            f"bytes of 0 to {found.levels - 1} are taken to have {found.levels} levels"
+        )
+    if found.levels == 0 and found.kind in "iu" and image and 0 <= found.low <= found.high <= 255:
+        raw.notes.append(
+            "whole numbers were taken as real: save images as uint8 to have them as bytes"
+        )
+
+
+def statistics(split: Split, image: bool) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and standard deviation of real examples, float64: of each element of a vector, else one for all.
+
+    In two passes over blocks; a constant has standard deviation 1.
+    """
+    flat = split.x.ndim == 2 and not image
+    if split.rows is None and flat:
+        pairs = [moments(split.x[:, j].astype(np.float64)) for j in range(split.x.shape[1])]
+        return np.array([m for m, _ in pairs]), np.array([s for _, s in pairs])
+    axis = 0 if flat else None
+    count = len(split) * (1 if flat else split.x[0].size)
+    rows = split.rows
+    mean = sum(b.astype(np.float64).sum(axis) for _, b in blocks(split.x, rows)) / count
+    square = sum(((b - mean) ** 2).sum(axis) for _, b in blocks(split.x, rows)) / count
+    std = np.atleast_1d(np.sqrt(square))
+    mean = np.atleast_1d(mean)
+    return mean, np.where(std > 1e-12 * np.abs(mean), std, 1.0)

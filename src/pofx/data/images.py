@@ -1,0 +1,282 @@
+"""Folders and zip archives of images.
+
+Two passes: headers first, which decide size and mode and cost no memory; then every image is decoded straight into
+one uint8 array. An image that cannot be decoded is skipped and named, unless so many are that something else is wrong.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import warnings
+import zipfile
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from pofx.data import limits
+from pofx.data.captions import Captions, find_captions
+from pofx.data.dataset import Split, shuffled
+from pofx.data.limits import DataError, listing
+from pofx.data.raw import WHOLE, Raw, encode_labels
+
+SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff")
+JUNK = ("__MACOSX", "Thumbs.db", "desktop.ini")
+_GREY = ("1", "L", "LA", "La", "I", "I;16", "I;16L", "I;16B", "I;16N")
+_DEEP = ("I", "I;16", "I;16L", "I;16B", "I;16N")
+_CHANNELS = {"1": 1, "L": 1, "LA": 2, "RGB": 3, "RGBA": 4}
+
+Size = tuple[int, int]
+
+
+class Tree:
+    """The files of a folder or of a zip archive, by their path within it, without what systems leave behind."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.archive: zipfile.ZipFile | None = None
+        if path.is_dir():
+            names = _walk(path)
+        else:
+            self.archive = limits.open_archive(path)
+            names = [i.filename for i in self.archive.infolist() if not i.is_dir()]
+        self.names = sorted(n for n in names if not _is_junk(n))
+
+    def read(self, name: str) -> bytes:
+        """The content of one file."""
+        if self.archive is None:
+            limits.check_file(self.path / name)
+            return (self.path / name).read_bytes()
+        if self.archive.getinfo(name).file_size > limits.FILE_BYTES:
+            raise DataError(f"{name} is larger than {limits.size(limits.FILE_BYTES)}.")
+        return self.archive.read(name)
+
+    def close(self) -> None:
+        """Closes the archive."""
+        if self.archive is not None:
+            self.archive.close()
+
+
+def _walk(folder: Path) -> list[str]:
+    return [
+        (Path(root) / file).relative_to(folder).as_posix()
+        for root, _, files in os.walk(folder)
+        for file in files
+    ]
+
+
+def _is_junk(name: str) -> bool:
+    return any(p.startswith(".") or p in JUNK for p in PurePosixPath(name).parts)
+
+
+def is_image(name: str) -> bool:
+    """Whether a file's name says that it is an image of a kind that is read."""
+    return name.lower().endswith(SUFFIXES)
+
+
+@dataclass
+class _Survey:
+    """What the headers say: by name the size of every readable image, and the reason for every other."""
+
+    sizes: dict[str, Size] = field(default_factory=dict)
+    damaged: dict[str, str] = field(default_factory=dict)
+    colour: bool = False
+    alpha: bool = False
+    bits: bool = True
+    deep: list[str] = field(default_factory=list)
+
+    @property
+    def mode(self) -> str:
+        if self.bits and not (self.colour or self.alpha):
+            return "1"
+        return ("RGB" if self.colour else "L") + ("A" if self.alpha else "")
+
+
+def read_images(
+    path: Path, *, resize: Size | None = None, limit: int | None = None, seed: int = 0
+) -> Raw:
+    """Reads a folder or a zip archive of images, with classes from a `captions.csv` or from its subfolders.
+
+    Args:
+        path: the folder or the archive.
+        resize: height and width to crop and scale every image to; needed when they differ in size.
+        limit: read at most this many images, chosen by the seed.
+        seed: chooses them.
+
+    Raises:
+        DataError: when there are no images, they differ in size, or too many are damaged.
+    """
+    tree = Tree(path)
+    try:
+        names = [n for n in tree.names if is_image(n)]
+        if not names:
+            return _inner_archive(tree, resize=resize, limit=limit, seed=seed)
+        captions, notes = find_captions(tree, names)
+        if limit is not None and limit < len(names):
+            names = [names[i] for i in np.sort(shuffled(seed, len(names))[:limit])]
+        survey = _survey(tree, names)
+        _check_damage(path, survey, len(names))
+        height, width = resize or _common_size(path, survey)
+        x = _decode(tree, survey, (height, width))
+        _check_damage(path, survey, len(names))
+    finally:
+        tree.close()
+    return _raw(path, x, survey, captions, notes)
+
+
+def _inner_archive(tree: Tree, *, resize: Size | None, limit: int | None, seed: int) -> Raw:
+    archives = [n for n in tree.names if n.lower().endswith(".zip")]
+    if tree.archive is None and len(archives) == 1:
+        return read_images(tree.path / archives[0], resize=resize, limit=limit, seed=seed)
+    if not tree.names:
+        raise DataError(f"{tree.path} holds no files: give a folder or zip archive of images.")
+    found = sorted({PurePosixPath(n).suffix.lower() or "no suffix" for n in tree.names})
+    raise DataError(
+        f"{tree.path} holds no images ({', '.join(s[1:] for s in SUFFIXES)}); "
+        f"found {len(tree.names):,} files with {listing(found)}."
+    )
+
+
+@contextmanager
+def _opened(tree: Tree, name: str) -> Iterator[Image.Image]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Pillow's own cap on pixels is looser than ours
+        with Image.open(io.BytesIO(tree.read(name)), formats=limits.IMAGE_FORMATS) as image:
+            yield image
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, UnidentifiedImageError):
+        return f"it is no {', '.join(limits.IMAGE_FORMATS)} image"
+    if isinstance(error, Image.DecompressionBombError):
+        return f"it has more than {limits.IMAGE_PIXELS // 10**6} megapixels"
+    if isinstance(error, DataError) and "0 bytes" in str(error):
+        return "it is empty (0 bytes)"
+    return " ".join(str(error).split()).rstrip(".")[:120] or type(error).__name__
+
+
+def _survey(tree: Tree, names: list[str]) -> _Survey:
+    survey = _Survey()
+    for name in names:
+        try:
+            with _opened(tree, name) as image:
+                _note_header(survey, name, image, tree)
+        except (
+            Exception
+        ) as e:  # a decoder meets hostile bytes: anything may come, and the file is named
+            survey.damaged[name] = _reason(e)
+    return survey
+
+
+def _note_header(survey: _Survey, name: str, image: Image.Image, tree: Tree) -> None:
+    problem = limits.image_problem(*image.size)
+    if image.mode == "F":
+        problem = "its pixels are floating-point numbers; save it with 8 bits a channel"
+    if problem:
+        survey.damaged[name] = problem
+        return
+    turned = image.getexif().get(0x0112, 1) in (5, 6, 7, 8)
+    survey.sizes[name] = image.size if turned else image.size[::-1]
+    survey.colour |= image.mode not in _GREY
+    survey.alpha |= image.mode in ("LA", "La", "PA", "RGBA", "RGBa")
+    survey.alpha |= "transparency" in image.info
+    survey.bits &= image.mode == "1"
+    if image.mode in _DEEP or (image.format == "PNG" and tree.read(name)[24] == 16):
+        survey.deep.append(name)
+
+
+def _check_damage(path: Path, survey: _Survey, count: int) -> None:
+    damaged = survey.damaged
+    if len(damaged) <= limits.DAMAGED * count and len(damaged) < count:
+        return
+    named = listing([f"{name} ({reason})" for name, reason in damaged.items()])
+    if len(damaged) == count == 1:
+        raise DataError(f"{path}: the only image cannot be read: {named}.")
+    raise DataError(f"{path}: {len(damaged):,} of {count:,} images cannot be read: {named}.")
+
+
+def _common_size(path: Path, survey: _Survey) -> Size:
+    counts = Counter(survey.sizes.values())
+    (size, _), *others = counts.most_common()
+    if not others:
+        return size
+    a = next(n for n, s in survey.sizes.items() if s == size)
+    b = next(n for n, s in survey.sizes.items() if s != size)
+    raise DataError(
+        f"{path}: images differ in size ({a} is {_by(size)} but {b} is {_by(survey.sizes[b])}): "
+        f"give all one size, such as --resize {_by(size)}."
+    )
+
+
+def _by(size: Size) -> str:
+    return f"{size[0]}x{size[1]}"
+
+
+def _decode(tree: Tree, survey: _Survey, size: Size) -> np.ndarray:
+    names, mode = list(survey.sizes), survey.mode
+    shape = (len(names), _CHANNELS[mode], *size)
+    limits.check_memory(str(tree.path), int(np.prod(shape, dtype=np.int64)))
+    x = np.empty(shape, np.uint8)
+    good = 0
+    for name in names:
+        try:
+            with _opened(tree, name) as image:
+                x[good] = _pixels(image, mode, size)
+            good += 1
+        except Exception as e:  # as above
+            survey.damaged[name] = _reason(e)
+            del survey.sizes[name]
+    return x[:good]
+
+
+def _pixels(image: Image.Image, mode: str, size: Size) -> np.ndarray:
+    """One image as uint8 `(channels, height, width)`."""
+    if image.mode in _DEEP:
+        # 16 bits a pixel: the upper eight are kept
+        image = Image.fromarray(
+            (np.asarray(image).astype(np.int64) >> 8).clip(0, 255).astype("uint8")
+        )
+    image = ImageOps.exif_transpose(image)
+    if mode == "LA" and image.mode == "L" and "transparency" in image.info:
+        image = image.convert("RGBA")
+    image = image.convert(mode)
+    if image.size != size[::-1]:
+        scaled = image.convert("L") if mode == "1" else image
+        image = ImageOps.fit(scaled, size[::-1], Image.Resampling.LANCZOS).convert(mode)
+    pixels = np.asarray(image, np.uint8)
+    return pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
+
+
+def _raw(
+    path: Path, x: np.ndarray, survey: _Survey, captions: Captions | None, notes: list[str]
+) -> Raw:
+    names, mode = list(survey.sizes), survey.mode
+    labels = captions.labels(names) if captions else _folders(names)
+    y, classes, note = encode_labels(str(path), labels) if labels else (None, (), "")
+    texts = captions.texts(names) if captions else ()
+    notes = [*notes, note] if note else list(notes)
+    notes += [f"skipped {name}: {reason}" for name, reason in survey.damaged.items()]
+    if survey.deep:
+        notes.append(
+            f"{len(survey.deep):,} images with 16 bits a channel were reduced to 8 ({listing(survey.deep)})"
+        )
+    if mode.endswith("A") and x[:, -1].min() == 255:
+        x, mode = np.ascontiguousarray(x[:, :-1]), mode[:-1]
+        notes.append("the alpha channel is opaque everywhere and was left out")
+    levels = 2 if mode == "1" else 256
+    split = Split(x, y, captions=texts)
+    return Raw(path.stem, {WHOLE: split}, levels, True, classes, mode, notes=notes)
+
+
+def _folders(names: list[str]) -> list[str]:
+    """The class of each image: the first folder in which they differ, if every image is in one."""
+    parts = [PurePosixPath(n).parts[:-1] for n in names]
+    shared = len(os.path.commonprefix([list(p) for p in parts]))
+    if any(len(p) <= shared for p in parts):
+        return []
+    return [p[shared] for p in parts]

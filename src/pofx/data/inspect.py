@@ -1,0 +1,197 @@
+"""inspect: what is in a data set, before anything is trained on it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pofx.data.arrays import blocks
+from pofx.data.dataset import Dataset, Split
+from pofx.data.schema import Column
+from pofx.data.source import Source, load
+from pofx.data.write import write
+from pofx.spec import DataSpec, Mixed
+
+SHEET = 64
+"""How many examples a contact sheet shows."""
+SHEET_POINTS = 10_000
+_RANGE = 10_000
+
+
+@dataclass(frozen=True)
+class ColumnReport:
+    """One column of the user's table.
+
+    Args:
+        name: in the header.
+        kind: `float`, `int`, `binary` or `category`.
+        missing: how many cells are missing.
+        values: the range of a number, or how many categories there are and the most frequent ones.
+    """
+
+    name: str
+    kind: str
+    missing: int
+    values: str
+
+
+@dataclass(frozen=True)
+class Report:
+    """What was found.
+
+    Args:
+        dataset: the set itself.
+        what: a few words for what an example is.
+        counts: examples in each split.
+        low: smallest value, in the user's units.
+        high: largest value.
+        classes: examples of each class, over all splits.
+        duplicates: examples equal to an earlier one; None where the set is too large to be held in memory.
+        leaked: test examples that are also training examples; None likewise.
+        captions: how many examples have a text.
+        columns: a table's columns.
+    """
+
+    dataset: Dataset
+    what: str
+    counts: dict[str, int]
+    low: float
+    high: float
+    classes: dict[str, int]
+    duplicates: int | None
+    leaked: int | None
+    captions: int
+    columns: tuple[ColumnReport, ...]
+
+
+def inspect(source: Source, **options: Any) -> Report:
+    """Loads a source with the options of `load` and describes it.
+
+    >>> inspect("digits").counts
+    {'train': 1437, 'valid': 180, 'test': 180}
+    """
+    dataset = load(source, **options)
+    low, high = _range(dataset)
+    duplicates, leaked = _duplicates(dataset)
+    return Report(
+        dataset=dataset,
+        what=what(dataset),
+        counts={name: len(s) for name, s in dataset.splits.items()},
+        low=low,
+        high=high,
+        classes=_classes(dataset),
+        duplicates=duplicates,
+        leaked=leaked,
+        captions=sum(1 for s in dataset.splits.values() for c in s.captions if c),
+        columns=_columns(dataset),
+    )
+
+
+def what(dataset: Dataset) -> str:
+    """A few words for what one example is."""
+    shape = dataset.spec.shape
+    if dataset.schema.columns:
+        return f"table of {len(dataset.schema.columns)} columns"
+    if dataset.spec.is_image:
+        names = {
+            "1": "black and white",
+            "L": "grey",
+            "LA": "grey with alpha",
+            "": f"{shape[0]}-channel",
+        }
+        colour = names.get(dataset.schema.mode, dataset.schema.mode)
+        return f"{colour} images of {shape[1]}x{shape[2]} (height x width)"
+    return f"vectors of {shape[0]}" if len(shape) == 1 else f"arrays of {shape}"
+
+
+def support(spec: DataSpec) -> str:
+    """A spec's support in a few words.
+
+    >>> from pofx.spec import Binary, Real
+    >>> support(DataSpec((3,), Mixed((Real(), Real(), Binary()))))
+    'Mixed(2 x Real, 1 x Binary)'
+    """
+    if not isinstance(spec.support, Mixed):
+        return repr(spec.support)
+    counts = Counter(type(c).__name__ for c in spec.support.columns)
+    return f"Mixed({', '.join(f'{n} x {name}' for name, n in counts.items())})"
+
+
+def sheet(dataset: Dataset, path: str | Path) -> Path:
+    """Writes a contact sheet: examples of the training set, evenly spaced, as a picture.
+
+    Raises:
+        DataError: for a table, which has no picture.
+    """
+    most = SHEET_POINTS if dataset.spec.shape == (2,) else SHEET
+    n = len(dataset.train)
+    index = np.unique(np.linspace(0, n - 1, min(n, most)).astype(np.int64))
+    x, _ = dataset.train.values(index)
+    return write(x, dataset.schema, Path(path).with_suffix(".png"))
+
+
+def _range(dataset: Dataset) -> tuple[float, float]:
+    low, high = np.inf, -np.inf
+    if dataset.schema.columns:
+        numbers = [c for c in dataset.schema.columns if c.kind != "category"]
+        ends = [(c.low, c.high) for c in numbers] or [(np.nan, np.nan)]
+        return min(e[0] for e in ends), max(e[1] for e in ends)
+    for split in dataset.splits.values():
+        for first in range(0, len(split), _RANGE):
+            x = dataset.schema.native(split.values(slice(first, first + _RANGE))[0])
+            low, high = min(low, float(x.min())), max(high, float(x.max()))
+    return low, high
+
+
+def _duplicates(dataset: Dataset) -> tuple[int | None, int | None]:
+    if any(s.rows is not None for s in dataset.splits.values()):
+        return None, None
+    hashes = {name: _hashes(s) for name, s in dataset.splits.items()}
+    everything = [h for hs in hashes.values() for h in hs]
+    trained = set(hashes["train"])
+    return len(everything) - len(set(everything)), sum(h in trained for h in hashes["test"])
+
+
+def _hashes(split: Split) -> list[bytes]:
+    return [
+        blake2b(np.ascontiguousarray(row).data, digest_size=16).digest()
+        for _, block in blocks(split.x)
+        for row in block
+    ]
+
+
+def _classes(dataset: Dataset) -> dict[str, int]:
+    counts = np.zeros(dataset.spec.classes, np.int64)
+    for split in dataset.splits.values():
+        if split.y is not None:
+            counts += np.bincount(split.y, minlength=len(counts))
+    return dict(zip(dataset.spec.class_names, counts.tolist(), strict=True))
+
+
+def _columns(dataset: Dataset) -> tuple[ColumnReport, ...]:
+    if not dataset.schema.columns:
+        return ()
+    x, first, reports = np.concatenate([s.x for s in dataset.splits.values()]), 0, []
+    for column in dataset.schema.columns:
+        width = len(column.supports)
+        reports.append(_column(column, x[:, first : first + width]))
+        first += width
+    return tuple(reports)
+
+
+def _column(column: Column, x: np.ndarray) -> ColumnReport:
+    if column.kind != "category":
+        missing = int(x[:, 1].sum()) if column.missing else 0
+        return ColumnReport(
+            column.name, column.kind, missing, f"{column.low:.6g} to {column.high:.6g}"
+        )
+    counts = np.bincount(x[:, 0].astype(np.int64), minlength=len(column.categories))
+    present = [(int(n), c) for n, c in zip(counts, column.categories, strict=True) if c]
+    common = ", ".join(f"{c} ({n})" for n, c in sorted(present, key=lambda p: -p[0])[:3])
+    missing = int(counts[-1]) if column.missing else 0
+    return ColumnReport(column.name, column.kind, missing, f"{len(present)}: {common}")

@@ -1,0 +1,86 @@
+"""Raw: what a reader of one kind of file hands to `load`, before anything is split, filtered or scaled."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from pofx.data import limits
+from pofx.data.dataset import Split
+from pofx.data.schema import Column
+
+WHOLE = "all"
+"""The name of the only part of a set that has no split of its own."""
+
+
+@dataclass
+class Raw:
+    """Examples as they were found.
+
+    Args:
+        name: how to call the set.
+        parts: `all`, or the set's own `train`, `valid` and `test`; the splits' transforms are still to be chosen.
+        levels: 2 for bits, more for bytes, 0 for real numbers.
+        image: whether an example is an image, `(channels, height, width)`.
+        class_names: what the labels mean.
+        mode: the images' mode.
+        integer: whether real numbers are whole.
+        columns: a table's columns; its `x` then has one column for each of them: numbers with NaN where missing,
+            and codes of categories.
+        header: whether the table began with their names.
+        delimiter: what separated its fields.
+        scaled: whether real values may be standardised.
+        valid: how many examples to set aside for validation where the set has only its own test examples;
+            None for a tenth.
+        notes: what the user should know.
+    """
+
+    name: str
+    parts: dict[str, Split]
+    levels: int = 0
+    image: bool = False
+    class_names: tuple[str, ...] = ()
+    mode: str = ""
+    integer: bool = False
+    columns: tuple[Column, ...] = ()
+    header: bool = False
+    delimiter: str = ","
+    scaled: bool = True
+    valid: int | None = None
+    notes: list[str] = field(default_factory=list)
+
+
+def take(split: Split, index: np.ndarray) -> Split:
+    """The examples at sorted positions; a mapped store is shared, never copied."""
+    y = None if split.y is None else split.y[index]
+    captions = tuple(split.captions[i] for i in index) if split.captions else ()
+    if isinstance(split.x, np.memmap):
+        rows = index if split.rows is None else split.rows[index]
+        return replace(split, y=y, captions=captions, rows=rows)
+    return replace(split, x=split.x[index], y=y, captions=captions)
+
+
+def encode_labels(
+    name: str, labels: Sequence[Any] | np.ndarray
+) -> tuple[np.ndarray | None, tuple[str, ...], str]:
+    """Labels as int64 codes, the classes' names, and a note where they cannot serve as classes."""
+    values = np.asarray(labels)
+    if values.ndim == 2 and values.shape[1] == 1:
+        values = values[:, 0]
+    if values.ndim != 1:
+        return None, (), f"{name}: labels of shape {values.shape} are ignored; one each is expected"
+    if values.dtype.kind == "f":
+        if not np.isfinite(values).all():
+            row = int(np.flatnonzero(~np.isfinite(values))[0])
+            raise limits.DataError(f"{name}: the label in row {row} is {values[row]}.")
+        if (values != np.rint(values)).any():
+            return None, (), f"{name}: labels are ignored, as they are not whole numbers"
+        values = values.astype(np.int64)
+    names, codes = np.unique(values, return_inverse=True)
+    if len(names) > limits.CLASSES:
+        note = f"{name}: labels are ignored, as there are {len(names):,} distinct ones (at most {limits.CLASSES:,})"
+        return None, (), note
+    return codes.astype(np.int64), tuple(str(n) for n in names), ""

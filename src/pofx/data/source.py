@@ -1,0 +1,391 @@
+"""load: whatever the user has, as a `Dataset`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pofx.data import arrays, limits, table
+from pofx.data.builtin import NAMES, builtin
+from pofx.data.dataset import (
+    Dataset,
+    Schema,
+    Split,
+    Transform,
+    fingerprint,
+    keyed_uniform,
+    shuffled,
+)
+from pofx.data.images import is_image, read_images
+from pofx.data.limits import DataError
+from pofx.data.raw import WHOLE, Raw, take
+from pofx.data.schema import table_spec
+from pofx.errors import did_you_mean
+from pofx.spec import Binary, Bytes, DataSpec, Interval, Mixed, Real, Support
+
+Source = str | Path | np.ndarray | Tensor | Dataset
+Binarize = Literal["threshold", "sample", "dynamic"]
+IN_MEMORY = "array"
+"""The source that a data set from an array in memory names, which cannot be loaded again."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """The keyword arguments of `load`."""
+
+    seed: int = 0
+    binarize: Binarize | None = None
+    dequantize: bool = False
+    resize: int | tuple[int, int] | None = None
+    classes: tuple[str, ...] | None = None
+    standardize: bool = True
+    limit: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.binarize not in (None, "threshold", "sample", "dynamic"):
+            raise DataError(f"binarize is threshold, sample or dynamic, not '{self.binarize}'.")
+        if self.binarize and self.dequantize:
+            raise DataError("Data are binarised or dequantised, not both: give one of the two.")
+        if self.limit is not None and self.limit < limits.EXAMPLES:
+            raise DataError(
+                f"limit is {self.limit}; at least {limits.EXAMPLES} examples are needed."
+            )
+        if self.size is not None and (min(self.size) < 1 or limits.image_problem(*self.size)):
+            raise DataError(
+                f"resize to {self.resize} is out of range: give a side, or height and width."
+            )
+
+    @property
+    def size(self) -> tuple[int, int] | None:
+        """Height and width to resize to."""
+        return (self.resize, self.resize) if isinstance(self.resize, int) else self.resize
+
+
+def load(
+    source: Source,
+    *,
+    seed: int = 0,
+    binarize: Binarize | None = None,
+    dequantize: bool = False,
+    resize: int | tuple[int, int] | None = None,
+    classes: Sequence[str | int] | None = None,
+    standardize: bool = True,
+    limit: int | None = None,
+) -> Dataset:
+    """Loads data and describes them.
+
+    A set that has test examples of its own keeps them; otherwise training, validation and test get 80, 10 and 10
+    percent, by the seed.
+
+    Args:
+        source: a built-in name (which goes before a file of the same name; write `./digits` for the file), a folder
+            or zip of images, a `.npy`, `.npz`, `.csv` or `.tsv`, an array of examples, or a `Dataset`, which is
+            returned as it is.
+        seed: fixes the split, the limit's choice and whatever is drawn once and for all.
+        binarize: bytes to bits: `threshold` at half of the range, `sample` once with the pixel as the probability,
+            or `dynamic`: drawn anew at every presentation in training, once for validation and test.
+        dequantize: bytes to real numbers in [-1, 1], with uniform noise at every presentation.
+        resize: crop about the centre and scale images to a square, or to `(height, width)`.
+        classes: keep the examples of these classes only, by name or number, labelled in this order.
+        standardize: give numbers mean 0 and standard deviation 1 (each column of a table or of an array of vectors;
+            all elements together otherwise).
+        limit: keep at most this many examples over all, by the seed.
+
+    Raises:
+        DataError: one sentence that names the file, the place and what to do.
+
+    >>> load("digits").spec.shape
+    (1, 8, 8)
+    """
+    names = tuple(str(c) for c in classes) if classes is not None else None
+    size = tuple(resize) if isinstance(resize, Sequence) else resize
+    options = Options(seed, binarize, dequantize, size, names, standardize, limit)  # type: ignore[arg-type]
+    if isinstance(source, Dataset):
+        return _unchanged(source, options)
+    raw = read(source, options)
+    _keep_classes(raw, options)
+    _keep_some(raw, options)
+    _split(raw, options)
+    _resize(raw, options)
+    if raw.columns:
+        schema, splits = _table(raw, options)
+    elif raw.levels:
+        schema, splits = _discrete(raw, options)
+    else:
+        schema, splits = _real(raw, options)
+    described = {"source": _name(source), **vars(options)}
+    described["classes"] = list(names) if names is not None else None
+    described["resize"] = list(size) if isinstance(size, tuple) else size
+    return Dataset(
+        name=raw.name,
+        spec=schema.spec,
+        schema=schema,
+        **splits,
+        source=described,
+        fingerprint=fingerprint(schema, splits),
+        notes=tuple(raw.notes),
+    )
+
+
+def _unchanged(dataset: Dataset, options: Options) -> Dataset:
+    if replace(options, seed=0) != Options():
+        raise DataError(f"{dataset.name} is loaded already: give these options to load() instead.")
+    return dataset
+
+
+def _name(source: Source) -> str:
+    if isinstance(source, str) and source in NAMES:
+        return source
+    return str(Path(source).resolve()) if isinstance(source, str | Path) else IN_MEMORY
+
+
+def read(source: Source, options: Options) -> Raw:
+    """What is found at a source, before it is filtered, split or scaled."""
+    if isinstance(source, Tensor):
+        reals = source.is_floating_point() and source.dtype != torch.float64
+        source = (source.float() if reals else source).detach().cpu().numpy()
+    if isinstance(source, np.ndarray):
+        return arrays.from_arrays(IN_MEMORY, {WHOLE: source}, {})
+    if not isinstance(source, str | Path):
+        raise DataError(f"Data are a name, a path or an array, not a {type(source).__name__}.")
+    if isinstance(source, str) and source in NAMES:
+        return builtin(source, options.seed)
+    return _read_path(Path(source), options)
+
+
+def _read_path(path: Path, options: Options) -> Raw:
+    if not path.exists():
+        raise DataError(_unknown(str(path)))
+    suffix = path.suffix.lower()
+    if path.is_dir() or suffix == ".zip":
+        return read_images(path, resize=options.size, limit=options.limit, seed=options.seed)
+    if suffix in (".csv", ".tsv"):
+        return table.read_table(path)
+    if suffix == ".npy":
+        return arrays.read_npy(path)
+    if suffix == ".npz":
+        return arrays.read_npz(path)
+    if is_image(path.name):
+        raise DataError(f"{path} is one image: give the folder that holds it and the others.")
+    raise DataError(
+        f"{path} is of no kind that is read: give a folder or .zip of images, a .npy, .npz, .csv or .tsv."
+    )
+
+
+def _unknown(name: str) -> str:
+    if name == IN_MEMORY:
+        return "These data came from an array in memory: pass the array again."
+    if "/" in name or "\\" in name or "." in name:
+        return f"There is no file or folder {name}."
+    return f"No data set, file or folder is called '{name}': {did_you_mean(name, NAMES)}"
+
+
+def _keep_classes(raw: Raw, options: Options) -> None:
+    if options.classes is None:
+        return
+    if not raw.class_names:
+        raise DataError(f"{raw.name} has no classes to choose from: leave out --classes.")
+    chosen = [_class(raw, c) for c in options.classes]
+    if not chosen or len(set(chosen)) < len(chosen):
+        raise DataError(f"--classes must name one or more distinct classes, not {options.classes}.")
+    code = np.full(len(raw.class_names), -1, np.int64)
+    code[chosen] = np.arange(len(chosen))
+    for part, split in raw.parts.items():
+        labels = code[split.y]
+        kept = take(split, np.flatnonzero(labels >= 0))
+        raw.parts[part] = replace(kept, y=labels[labels >= 0])
+    raw.class_names = tuple(raw.class_names[k] for k in chosen)
+
+
+def _class(raw: Raw, name: str) -> int:
+    if name in raw.class_names:
+        return raw.class_names.index(name)
+    if name.isdecimal() and int(name) < len(raw.class_names):
+        return int(name)
+    raise DataError(f"{raw.name} has no class '{name}': {did_you_mean(name, raw.class_names)}")
+
+
+def _keep_some(raw: Raw, options: Options) -> None:
+    total = sum(len(s) for s in raw.parts.values())
+    if total < limits.EXAMPLES:
+        raise DataError(
+            f"{raw.name} has only {total} examples: at least {limits.EXAMPLES} are needed."
+        )
+    if options.limit is None or options.limit >= total:
+        return
+    for part, split in raw.parts.items():
+        n = max(1, len(split) * options.limit // total)
+        raw.parts[part] = take(split, np.sort(shuffled(options.seed, len(split))[:n]))
+
+
+def _split(raw: Raw, options: Options) -> None:
+    """Gives the set all three parts; what has only one of validation and test keeps it as the test."""
+    parts = {k: v for k, v in raw.parts.items() if len(v)}
+    if set(parts) == {"train", "valid", "test"}:
+        return
+    test = parts.get("test", parts.get("valid"))
+    whole = parts.get("train", parts.get(WHOLE, test))
+    if whole is None or (test is not None and len(whole) < 2):
+        raise DataError(f"{raw.name} has too few examples to train and validate on.")
+    n = len(whole)
+    order = shuffled(options.seed, n)
+    tenth = max(1, round(n / 10))
+    held = 0 if test is not None and whole is not test else tenth
+    valid = tenth if raw.valid is None else max(1, min(raw.valid, n // 10))
+    raw.parts = {
+        "train": take(whole, np.sort(order[held + valid :])),
+        "valid": take(whole, np.sort(order[held : held + valid])),
+        "test": take(whole, np.sort(order[:held])) if held else test,  # type: ignore[dict-item]
+    }
+
+
+def _resize(raw: Raw, options: Options) -> None:
+    size = options.size
+    if size is None:
+        return
+    if not raw.image or not raw.levels:
+        raise DataError(f"{raw.name} holds no images of bytes: leave out --resize.")
+    for part, split in raw.parts.items():
+        if split.x.shape[2:] != size:
+            raw.parts[part] = replace(split, x=_resized(raw.name, split, size), rows=None)
+
+
+def _resized(name: str, split: Split, size: tuple[int, int]) -> np.ndarray:
+    _, channels, height, width = split.x.shape
+    limits.check_memory(name, len(split) * channels * size[0] * size[1])
+    crop = min(height / size[0], width / size[1])
+    h, w = max(1, round(crop * size[0])), max(1, round(crop * size[1]))
+    top, left = (height - h) // 2, (width - w) // 2
+    out = np.empty((len(split), channels, *size), np.uint8)
+    for first, block in arrays.blocks(split.x, split.rows):
+        x = torch.from_numpy(np.ascontiguousarray(block[:, :, top : top + h, left : left + w]))
+        y = torch.nn.functional.interpolate(x.float(), size, mode="bilinear", antialias=True)
+        out[first : first + len(block)] = y.round().to(torch.uint8).numpy()
+    return out
+
+
+def _table(raw: Raw, options: Options) -> tuple[Schema, dict[str, Split]]:
+    x = np.concatenate([s.x for s in raw.parts.values()])
+    train = np.arange(len(raw.parts["train"]))
+    columns, values = table.scale(raw.columns, x, train, options.standardize)
+    _refuse(raw, options)
+    _check_finite(raw.name, values)
+    supports, log_scale = table_spec(columns)
+    real = all(s == Real() for s in supports)
+    support: Support = Real() if real else Mixed(supports)
+    spec = DataSpec((len(supports),), support, log_scale=log_scale)
+    schema = Schema(spec, columns, raw.header, raw.delimiter)
+    ends = np.cumsum([len(s) for s in raw.parts.values()])[:-1]
+    splits = dict(zip(raw.parts, np.split(values, ends), strict=True))
+    return schema, {part: Split(np.ascontiguousarray(v)) for part, v in splits.items()}
+
+
+def _refuse(raw: Raw, options: Options) -> None:
+    if options.binarize or options.dequantize:
+        word = "binarised" if options.binarize else "dequantised"
+        raise DataError(f"{raw.name} holds no bytes that could be {word}: leave out the option.")
+
+
+def _check_finite(name: str, x: np.ndarray) -> None:
+    if not np.isfinite(x).all():
+        row, column = (int(i) for i in np.argwhere(~np.isfinite(x.reshape(len(x), -1)))[0])
+        raise DataError(
+            f"{name}: a number is too large for single precision (example {row}, element {column})."
+        )
+
+
+def _real(raw: Raw, options: Options) -> tuple[Schema, dict[str, Split]]:
+    _refuse(raw, options)
+    shape = raw.parts["train"].x.shape[1:]
+    scaled = options.standardize and raw.scaled
+    mean, std = np.zeros(1), np.ones(1)
+    if scaled:
+        mean, std = arrays.statistics(raw.parts["train"], raw.image)
+    log_scale = float(np.log(std).sum()) * (1 if std.size > 1 else int(np.prod(shape)))
+    spec = DataSpec(shape, Real(), **_classes(raw), log_scale=log_scale)
+    seen = [(b.min(), b.max()) for _, b in _blocks(raw.parts["train"])]
+    schema = Schema(
+        spec,
+        mode=raw.mode,
+        mean=tuple(mean.tolist()),
+        std=tuple(std.tolist()),
+        integer=raw.integer,
+        low=float(min(s[0] for s in seen)),
+        high=float(max(s[1] for s in seen)),
+    )
+    return schema, {p: _scaled(raw.name, s, mean, std) for p, s in raw.parts.items()}
+
+
+def _blocks(split: Split) -> Any:
+    return arrays.blocks(split.x, split.rows)
+
+
+def _scaled(name: str, split: Split, mean: np.ndarray, std: np.ndarray) -> Split:
+    """Numbers scaled once and for all; mapped ones at every presentation."""
+    if split.rows is not None or isinstance(split.x, np.memmap):
+        if mean.size == 1:
+            return replace(split, transform=Transform(float(1 / std[0]), float(-mean[0] / std[0])))
+        return replace(split, transform=Transform(1 / std, -mean / std))
+    limits.check_memory(name, split.x.size * 4)
+    x = np.empty(split.x.shape, np.float32)
+    with np.errstate(over="ignore"):
+        for first, block in arrays.blocks(split.x):
+            x[first : first + len(block)] = (block - mean) / std
+    _check_finite(name, x)
+    return replace(split, x=x)
+
+
+def _classes(raw: Raw) -> dict[str, Any]:
+    return {"classes": len(raw.class_names), "class_names": raw.class_names}
+
+
+def _discrete(raw: Raw, options: Options) -> tuple[Schema, dict[str, Split]]:
+    shape, levels = raw.parts["train"].x.shape[1:], raw.levels
+    support: Support = Bytes(levels) if levels > 2 else Binary()
+    if options.binarize:
+        support = Binary()
+    if options.dequantize:
+        support = Interval()
+    spec = DataSpec(shape, support, **_classes(raw))
+    top = 1.0 if support == Binary() else float(levels - 1)
+    dequantized = levels if options.dequantize else 0
+    schema = Schema(spec, mode=raw.mode, levels=dequantized, high=top)
+    splits = {
+        part: _presented(raw, split, part, number, options)
+        for number, (part, split) in enumerate(raw.parts.items())
+    }
+    return schema, splits
+
+
+def _presented(raw: Raw, split: Split, part: str, number: int, options: Options) -> Split:
+    """A split of bytes with the transform that the options ask for."""
+    levels, seed = raw.levels, options.seed * 3 + number
+    split = replace(split, seed=seed)
+    if options.dequantize:
+        return replace(split, transform=Transform(2 / levels, -1.0, "uniform"))
+    if options.binarize == "dynamic" and part == "train" and levels > 2:
+        return replace(split, transform=Transform(1 / (levels - 1), 0.0, "bernoulli"))
+    if options.binarize and levels > 2:
+        return replace(split, x=_bits(raw.name, split, levels, options.binarize), rows=None)
+    if levels == 2:
+        return split
+    return replace(split, transform=Transform(2 / (levels - 1), -1.0))
+
+
+def _bits(name: str, split: Split, levels: int, how: Binarize) -> np.ndarray:
+    limits.check_memory(name, len(split) * int(np.prod(split.x.shape[1:])))
+    x = np.empty((len(split), *split.x.shape[1:]), np.uint8)
+    for first, block in _blocks(split):
+        rows = slice(first, first + len(block))
+        if how == "threshold":
+            x[rows] = block >= levels // 2
+        else:
+            u = keyed_uniform(split.seed, np.arange(first, first + len(block)), block.shape[1:])
+            x[rows] = u.numpy() < block * np.float32(1 / (levels - 1))
+    return x

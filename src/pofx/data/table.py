@@ -1,0 +1,249 @@
+"""CSV tables: numbers, whole numbers, categories, and cells that are missing.
+
+Two passes over the file, so that no more than one row of text is ever in memory: the first finds out what every column
+is, the second fills one float64 matrix with numbers (NaN where missing) and codes of categories. `scale` then turns the
+matrix into what a model sees, with the means and standard deviations of the training rows.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+
+from pofx.data import limits
+from pofx.data.dataset import Split
+from pofx.data.delimited import find_delimiter, read_records
+from pofx.data.limits import DataError, listing
+from pofx.data.raw import WHOLE, Raw
+from pofx.data.schema import Column
+
+MISSING = frozenset(("", "?", "NA", "N/A", "n/a", "na", "nan", "NaN", "NAN"))
+"""Cells that stand for nothing."""
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
+_INFINITE = re.compile(r"[+-]?inf(inity)?", re.IGNORECASE)
+_WHOLE = re.compile(r"[+-]?\d{1,15}")
+_DECIMALS = 6
+
+
+@dataclass
+class _Scan:
+    """What a column is, as far as its cells have been seen."""
+
+    number: bool = True
+    whole: bool = True
+    missing: int = 0
+    low: float = math.inf
+    high: float = -math.inf
+    decimals: int | None = 0
+    values: set[str] = field(default_factory=set)
+    many: bool = False
+    word: tuple[int, str] = (0, "")
+    infinite: tuple[int, str] = (0, "")
+
+    def see(self, line: int, cell: str) -> None:
+        """Takes one more cell into account."""
+        if cell in MISSING:
+            self.missing += 1
+            return
+        if not self.many:
+            self.values.add(cell)
+            self.many = len(self.values) > limits.CATEGORIES
+        if self.number:
+            self._see_number(line, cell)
+
+    def _see_number(self, line: int, cell: str) -> None:
+        match = _NUMBER.fullmatch(cell)
+        if match is None and not _INFINITE.fullmatch(cell):
+            self.number, self.word = False, (line, cell)
+            return
+        value = float(cell)
+        if not math.isfinite(value):
+            self.infinite = self.infinite if self.infinite[0] else (line, cell)
+            return
+        self.low, self.high = min(self.low, value), max(self.high, value)
+        if self.whole and not _WHOLE.fullmatch(cell):
+            self.whole = False
+        if self.decimals is not None:
+            exponent = match is None or match.group(2)
+            places = len(cell.partition(".")[2])
+            small = not exponent and places <= _DECIMALS
+            self.decimals = max(self.decimals, places) if small else None
+
+    def column(self, path: Path, name: str, title: str) -> Column:
+        """The column that the cells turned out to be."""
+        if not self.values:
+            raise DataError(f"{path}: column {title} has no value in any row: remove it.")
+        if self.number:
+            return self._numbers(path, name, title)
+        if self.many:
+            line, word = self.word
+            raise DataError(
+                f"{path}: column {title} has more than {limits.CATEGORIES:,} distinct values that are not "
+                f"all numbers (the first is '{word[:40]}' in line {line}): remove the column or mend the cell."
+            )
+        names = sorted(self.values) + ([""] if self.missing else [])
+        return Column(name, "category", categories=tuple(names), missing=self.missing > 0)
+
+    def _numbers(self, path: Path, name: str, title: str) -> Column:
+        if self.infinite[0]:
+            line, cell = self.infinite
+            raise DataError(f"{path}: line {line}, column {title}: '{cell[:40]}' is not finite.")
+        missing = self.missing > 0
+        if self.whole and not missing and (self.low, self.high) == (0.0, 1.0):
+            return Column(name, "binary", low=0.0, high=1.0)
+        kind = "int" if self.whole else "float"
+        decimals = None if self.whole else self.decimals
+        return Column(name, kind, low=self.low, high=self.high, decimals=decimals, missing=missing)  # type: ignore[arg-type]
+
+
+def read_table(path: Path) -> Raw:
+    """Reads a CSV, its delimiter and whether it has a header found out.
+
+    Raises:
+        DataError: names the line and the column that cannot be read, and why.
+    """
+    limits.check_file(path)
+    delimiter = find_delimiter(str(path), path)
+    first, scans, rows = _scan(path, delimiter)
+    header = _is_header(first, scans)
+    if not header:
+        for scan, cell in zip(scans, first[1], strict=True):
+            scan.see(first[0], cell)
+    _check_rows(path, rows + (not header), header)
+    names = _names(path, first[1], header)
+    titles = [f"'{n}'" if header else str(i + 1) for i, n in enumerate(names)]
+    columns = tuple(s.column(path, n, t) for s, n, t in zip(scans, names, titles, strict=True))
+    x = _fill(path, delimiter, columns, rows + (not header), header)
+    return Raw(
+        path.stem,
+        {WHOLE: Split(x)},
+        columns=columns,
+        header=header,
+        delimiter=delimiter,
+        notes=_notes(columns, x),
+    )
+
+
+def _scan(path: Path, delimiter: str) -> tuple[tuple[int, list[str]], list[_Scan], int]:
+    records = read_records(str(path), path, delimiter)
+    first = next(records, None)
+    if first is None:
+        raise DataError(f"{path} holds no rows.")
+    scans, rows = [_Scan() for _ in first[1]], 0
+    for line, row in records:
+        rows += 1
+        for scan, cell in zip(scans, row, strict=True):
+            scan.see(line, cell)
+    return first, scans, rows
+
+
+def _is_header(first: tuple[int, list[str]], scans: list[_Scan]) -> bool:
+    """Whether the first row names the columns: a word over numbers, or words that never occur below."""
+    words = [not _NUMBER.fullmatch(c) and c not in MISSING for c in first[1]]
+    if any(w and s.number and s.values for w, s in zip(words, scans, strict=True)):
+        return True
+    new = [not s.many and c not in s.values for c, s in zip(first[1], scans, strict=True)]
+    return all(words) and all(new)
+
+
+def _check_rows(path: Path, rows: int, header: bool) -> None:
+    if rows == 0:
+        raise DataError(f"{path} holds a header and no rows.")
+    if rows < limits.EXAMPLES:
+        under = " under its header" if header else ""
+        raise DataError(
+            f"{path} has only {rows} row{'s' if rows > 1 else ''}{under}: at least "
+            f"{limits.EXAMPLES} are needed, one each to train, validate and test on."
+        )
+
+
+def _names(path: Path, first: list[str], header: bool) -> list[str]:
+    if not header:
+        return [f"column {i + 1}" for i in range(len(first))]
+    twice = [n for i, n in enumerate(first) if n in first[:i]]
+    if twice:
+        raise DataError(f"{path}: the header names column '{twice[0]}' twice: rename one of them.")
+    return first
+
+
+def _fill(
+    path: Path, delimiter: str, columns: tuple[Column, ...], rows: int, header: bool
+) -> np.ndarray:
+    limits.check_memory(str(path), rows * len(columns) * 8)
+    x = np.empty((rows, len(columns)))
+    codes = [{c: k for k, c in enumerate(column.categories)} for column in columns]
+    records = read_records(str(path), path, delimiter)
+    if header:
+        next(records)
+    for i, (_, row) in enumerate(records):
+        x[i] = [
+            code["" if cell in MISSING else cell] if code else _number(cell)
+            for cell, code in zip(row, codes, strict=True)
+        ]
+    return x
+
+
+def _number(cell: str) -> float:
+    return math.nan if cell in MISSING else float(cell)
+
+
+def _notes(columns: tuple[Column, ...], x: np.ndarray) -> list[str]:
+    constant = [
+        c.name
+        for c, v in zip(columns, x.T, strict=True)
+        if len(c.categories) == 1 or (not c.missing and v.min() == v.max())
+    ]
+    return [f"constant columns: {listing(constant)}"] if constant else []
+
+
+def scale(
+    columns: tuple[Column, ...], x: np.ndarray, train: np.ndarray, standardize: bool
+) -> tuple[tuple[Column, ...], np.ndarray]:
+    """The columns with the training rows' means and standard deviations, and the model's values.
+
+    Args:
+        columns: as `read_table` found them.
+        x: their numbers and codes, `(n, len(columns))`, float64.
+        train: the rows that the statistics come from.
+        standardize: whether numbers are centred and scaled at all.
+
+    Returns:
+        The completed columns, and float32 values with one column for each of their `supports`.
+    """
+    done: list[Column] = []
+    values: list[np.ndarray] = []
+    for column, v in zip(columns, x.T, strict=True):
+        if column.kind in ("category", "binary"):
+            done.append(column)
+            values.append(v)
+            continue
+        mean, std = moments(v[train]) if standardize else (0.0, 1.0)
+        gap = np.isnan(v)
+        done.append(replace(column, mean=mean, std=std))
+        values.append(np.where(gap, 0.0, (v - mean) / std))
+        if column.missing:
+            values.append(gap)
+    with np.errstate(over="ignore"):
+        return tuple(done), np.stack(values, 1).astype(np.float32)
+
+
+def moments(v: np.ndarray) -> tuple[float, float]:
+    """Mean and standard deviation of the numbers that are present; the latter 1 for a constant.
+
+    >>> moments(np.array([1.0, np.nan, 3.0]))
+    (2.0, 1.0)
+    >>> moments(np.array([0.1, 0.1, 0.1]))[1]
+    1.0
+    """
+    v = v[~np.isnan(v)]
+    if not len(v):
+        return 0.0, 1.0
+    unit = (
+        float(np.abs(v).max()) or 1.0
+    )  # keeps the squares of very large and very small numbers finite
+    mean, std = float((v / unit).mean()), float((v / unit).std())
+    return mean * unit, std * unit if std > 1e-12 else 1.0

@@ -1,0 +1,101 @@
+r"""denoiser: the best guess of the clean data, :math:`D(x_t, t) = \mathbb{E}[x_0 | x_t]`.
+
+It hides what the network predicts; samplers, guidance and bounds know nothing but D. The score follows from it:
+
+.. math:: \nabla \log p_t(x_t) = \frac{\alpha_t D(x_t, t) - x_t}{\sigma_t^2}
+
+References:
+    Tweedie's formula and selection bias (Efron, 2011), eq. 1.4.
+    Elucidating the design space of diffusion-based generative models (Karras et al., 2022), eq. 3. https://arxiv.org/abs/2206.00364
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+import torch
+from torch import Tensor, nn
+
+from pofx.diffusion.parameterization import Parameterization
+from pofx.diffusion.schedule import Level, Schedule
+from pofx.typing import Cond, Data, PerExample
+
+
+class Denoiser(nn.Module, ABC):
+    """Maps noisy data to the mean of the clean data that it may have come from.
+
+    Args:
+        schedule: of the noise.
+        classes: how many classes `cond` may name; a label equal to `classes` names none.
+    """
+
+    def __init__(self, schedule: Schedule, classes: int = 0) -> None:
+        super().__init__()
+        self.schedule, self.classes = schedule, classes
+
+    @abstractmethod
+    def denoise(self, x_t: Data, level: Level, cond: Cond | None = None) -> Data:
+        """E[x0 | x_t] at a noise level; a new tensor, which the caller may overwrite."""
+
+    def forward(self, x_t: Data, t: PerExample, cond: Cond | None = None) -> Data:
+        """E[x0 | x_t] at a time for each example."""
+        return self.denoise(x_t, self.schedule.level(t, x_t.ndim), cond)
+
+    def score(self, x_t: Data, t: PerExample, cond: Cond | None = None) -> Data:
+        """The gradient of log p_t at `x_t`."""
+        level = self.schedule.level(t, x_t.ndim)
+        return (level.alpha * self.denoise(x_t, level, cond) - x_t) / level.sigma**2
+
+
+class NetworkDenoiser(Denoiser):
+    """A network `(x_t, t, cond) -> F`, of the shape of `x_t`, with the meaning of F.
+
+    Args:
+        network: learns F.
+        schedule: of the noise.
+        parameterization: what F is.
+        classes: how many classes the network knows; 0 leaves `cond` out.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        schedule: Schedule,
+        parameterization: Parameterization,
+        classes: int = 0,
+    ) -> None:
+        super().__init__(schedule, classes)
+        self.network, self.parameterization = network, parameterization
+
+    def predict(self, x_t: Data, t: PerExample, cond: Cond | None = None) -> Data:
+        """F; without a `cond` nothing is said of the class."""
+        if not self.classes:
+            return self.network(x_t, t, None)
+        none = torch.full_like(t, self.classes, dtype=torch.int64)
+        return self.network(x_t, t, none if cond is None else cond)
+
+    def denoise(self, x_t: Data, level: Level, cond: Cond | None = None) -> Data:
+        output = self.predict(x_t, level.t, cond)
+        return self.parameterization.clean(output.to(x_t.dtype), x_t, level)
+
+
+class Clip(Denoiser):
+    """Keeps another denoiser's guess where data can be: in `[-bound, bound]`.
+
+    Args:
+        denoiser: the one to clip.
+        bound: one number, or one for each element of an example.
+
+    References:
+        Denoising diffusion probabilistic models (Ho et al., 2020), section 3.3 and its published code.
+    """
+
+    def __init__(self, denoiser: Denoiser, bound: float | Tensor = 1.0) -> None:
+        super().__init__(denoiser.schedule, denoiser.classes)
+        self.denoiser, self.bound = denoiser, bound
+
+    def denoise(self, x_t: Data, level: Level, cond: Cond | None = None) -> Data:
+        x0 = self.denoiser.denoise(x_t, level, cond)
+        if isinstance(self.bound, Tensor):
+            return torch.clamp(x0, -self.bound, self.bound)
+        return x0.clamp_(-self.bound, self.bound) if not x0.requires_grad else x0.clamp(-self.bound, self.bound)

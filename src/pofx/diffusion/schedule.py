@@ -1,0 +1,165 @@
+r"""schedule: how much signal and how much noise there is at each time.
+
+A schedule maps a time t in [0, 1] to (alpha, sigma): noisy data is
+
+.. math:: x_t = \alpha_t x_0 + \sigma_t \epsilon, \quad \epsilon \sim N(0, I)
+
+t = 0 is data (alpha = 1, sigma = 0) and t = 1 is noise. A discrete schedule of T steps lives on the same axis: its step
+k is the time k / T.
+
+References:
+    Denoising diffusion probabilistic models (Ho et al., 2020), eq. 4 and section 4. https://arxiv.org/abs/2006.11239
+    Improved denoising diffusion probabilistic models (Nichol and Dhariwal, 2021), eq. 17. https://arxiv.org/abs/2102.09672
+    Score-based generative modeling through SDEs (Song et al., 2021), eq. 33. https://arxiv.org/abs/2011.13456
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from pofx.errors import UserError
+
+
+class Level(NamedTuple):
+    """A noise level.
+
+    Args:
+        t: one time for each example, `(n,)`.
+        alpha: signal scale: one float for the whole batch, or a tensor that broadcasts over the examples.
+        sigma: noise scale, likewise.
+    """
+
+    t: Tensor
+    alpha: float | Tensor
+    sigma: float | Tensor
+
+
+class Schedule(nn.Module, ABC):
+    """A map from time to (alpha, sigma), each of the shape and dtype of t."""
+
+    prior_scale: float = 1.0
+    """The standard deviation of the noise that sampling starts from, at t = 1."""
+
+    @abstractmethod
+    def forward(self, t: Tensor) -> tuple[Tensor, Tensor]:
+        """alpha and sigma at each time."""
+
+    def level(self, t: Tensor, ndim: int) -> Level:
+        """The level of each example, `(n,)`, ready to broadcast over examples with `ndim` axes in all."""
+        shape = (-1, *(1,) * (ndim - 1))
+        alpha, sigma = self(t)
+        return Level(t, alpha.reshape(shape), sigma.reshape(shape))
+
+    def scales(self, times: list[float]) -> list[tuple[float, float]]:
+        """(alpha, sigma) at each time as plain floats, in one call: what a sampler prepares beforehand."""
+        alpha, sigma = self(torch.tensor(times, dtype=torch.float64))
+        return list(zip(alpha.tolist(), sigma.tolist(), strict=True))
+
+    def grid(self, steps: int) -> list[float]:
+        """`steps + 1` times from 1 down to 0, none twice."""
+        if steps < 1:
+            raise UserError(f"sampling takes at least 1 step, and {steps} came.")
+        return [1 - i / steps for i in range(steps)] + [0.0]
+
+
+class VariancePreserving(Schedule):
+    r"""A schedule with :math:`\alpha^2 + \sigma^2 = 1`, given by log alpha."""
+
+    @abstractmethod
+    def log_alpha(self, t: Tensor) -> Tensor:
+        """The natural logarithm of alpha at each time."""
+
+    def forward(self, t: Tensor) -> tuple[Tensor, Tensor]:
+        log_alpha = self.log_alpha(t)
+        return log_alpha.exp(), torch.expm1(2 * log_alpha).neg().sqrt()
+
+
+class VP(VariancePreserving):
+    r"""The continuous schedule of a noise rate that rises linearly.
+
+    .. math:: \log \alpha_t = -\tfrac14 t^2 (\beta_1 - \beta_0) - \tfrac12 t \beta_0
+
+    References:
+        Score-based generative modeling through SDEs (Song et al., 2021), eq. 33.
+
+    >>> alpha, sigma = VP()(torch.tensor(0.5))
+    >>> torch.isclose(alpha**2 + sigma**2, torch.tensor(1.0))
+    tensor(True)
+    """
+
+    def __init__(self, beta_0: float = 0.1, beta_1: float = 20.0) -> None:
+        super().__init__()
+        self.beta_0, self.beta_1 = beta_0, beta_1
+
+    def log_alpha(self, t: Tensor) -> Tensor:
+        return -0.25 * t**2 * (self.beta_1 - self.beta_0) - 0.5 * t * self.beta_0
+
+
+class DiscreteVP(VariancePreserving):
+    r"""A Markov chain of T steps, :math:`x_k = \sqrt{1 - \beta_k} x_{k-1} + \sqrt{\beta_k} \epsilon`; step k is the time k / T.
+
+    .. math:: \bar\alpha_k = \prod_{j \le k} (1 - \beta_j), \quad \alpha_t = \sqrt{\bar\alpha_{tT}}
+
+    Between two steps log alpha is interpolated linearly, so that the schedule is defined at every time.
+
+    Args:
+        betas: `beta_1 .. beta_T`, float64.
+
+    References:
+        Denoising diffusion probabilistic models (Ho et al., 2020), eq. 2 and 4.
+    """
+
+    log_alphas: Tensor
+
+    def __init__(self, betas: Tensor) -> None:
+        super().__init__()
+        self.steps = len(betas)
+        log_alphas = torch.cat([betas.new_zeros(1), 0.5 * torch.log1p(-betas).cumsum(0)])
+        self.register_buffer("log_alphas", log_alphas, persistent=False)
+
+    def log_alpha(self, t: Tensor) -> Tensor:
+        table = self.log_alphas.to(t)
+        position = t * self.steps
+        k = position.floor().long().clamp(0, self.steps - 1)
+        return torch.lerp(table[k], table[k + 1], position - k)
+
+    def grid(self, steps: int) -> list[float]:
+        """`steps` of the chain's times, evenly spaced from the last to the first, and then 0."""
+        if not 1 <= steps <= self.steps:
+            raise UserError(
+                f"sampling takes from 1 to {self.steps} steps on this schedule, and {steps} came."
+            )
+        last = self.steps - 1
+        indices = [round(last - i * last / max(steps - 1, 1)) for i in range(steps)]
+        return [(k + 1) / self.steps for k in indices] + [0.0]
+
+
+class LinearVP(DiscreteVP):
+    r"""Noise rates that rise linearly from 1e-4 to 0.02 in 1,000 steps.
+
+    References:
+        Denoising diffusion probabilistic models (Ho et al., 2020), section 4.
+    """
+
+    def __init__(self, steps: int = 1000, beta_1: float = 1e-4, beta_T: float = 0.02) -> None:
+        super().__init__(torch.linspace(beta_1, beta_T, steps, dtype=torch.float64))
+
+
+class CosineVP(DiscreteVP):
+    r"""abar falls as a squared cosine; no rate is above .999.
+
+    .. math:: \bar\alpha_k = f(k/T) / f(0), \quad f(t) = \cos^2\Big(\frac{t + s}{1 + s} \frac{\pi}{2}\Big)
+
+    References:
+        Improved denoising diffusion probabilistic models (Nichol and Dhariwal, 2021), eq. 17.
+    """
+
+    def __init__(self, steps: int = 1000, offset: float = 0.008, largest: float = 0.999) -> None:
+        t = torch.linspace(0, 1, steps + 1, dtype=torch.float64)
+        f = torch.cos((t + offset) / (1 + offset) * (math.pi / 2)) ** 2
+        super().__init__((1 - f[1:] / f[:-1]).clamp(max=largest))

@@ -1,0 +1,105 @@
+"""Signs of failure in samples, each a sentence with the cure that the literature names.
+
+References:
+    Which training methods for GANs do actually converge? (Mescheder et al., 2018), for the gradient
+    penalty R1.
+    https://arxiv.org/abs/1801.04406
+    PacGAN: the power of two samples in generative adversarial networks (Lin et al., 2018).
+        https://arxiv.org/abs/1712.04086 Training generative adversarial networks with limited data
+        (Karras et al., 2020), for augmentation and overfitting.
+    https://arxiv.org/abs/2006.06676
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+import torch
+from torch import Tensor
+
+from pofx.evaluation.blocks import Stop
+from pofx.evaluation.memorization import Memorization
+from pofx.evaluation.precision_recall import neighbour_distance
+from pofx.evaluation.report import Measured
+
+_CURE = (
+    "for an adversarial model the cures are a gradient penalty on real data (R1), judging several "
+    "samples at "
+    "once (packing) and an earlier checkpoint, for others more steps or weaker guidance."
+)
+
+
+def warn_of_metrics(metrics: Mapping[str, Measured]) -> Iterator[str]:
+    """Mode collapse, and samples no better than noise, read from metrics and their floors."""
+    for name in ("recall", "coverage"):
+        m = metrics.get(name)
+        if m is not None and m.floor is not None and m.value < 0.5 * m.floor:
+            yield from _few_modes(name, m, metrics.get("precision"))
+            break
+    frechet = metrics.get("frechet")
+    if frechet is not None and frechet.ceiling is not None and frechet.value >= frechet.ceiling:
+        yield (
+            f"No better than noise: the Frechet distance is {frechet.value:.4g} and that of "
+            f"uniform noise is "
+            f"{frechet.ceiling:.4g}; train longer, or check that the data is what the model "
+            f"expects."
+        )
+
+
+def _few_modes(name: str, m: Measured, precision: Measured | None) -> Iterator[str]:
+    figures = f"{name} is {m.value:.2f} where real examples reach {m.floor:.2f}"
+    faithful = precision is not None and precision.value >= 0.5 * (precision.floor or 1.0)
+    if faithful:
+        yield (
+            f"Mode collapse: samples look right but {figures}, so much of the data is never drawn; "
+            f"{_CURE}"
+        )
+    else:
+        yield (
+            f"Samples miss much of the data: {figures}, and they are not yet right either; train "
+            f"longer."
+        )
+
+
+def warn_of_duplicates(real: Tensor, fake: Tensor, stop: Stop | None = None) -> Iterator[str]:
+    """Samples that nearly equal one another, more often than real ones do; features `(n, d)`."""
+    centre = real.mean(0)
+    spacing_real = neighbour_distance(real - centre, 1, stop=stop)
+    spacing_fake = neighbour_distance(fake - centre, 1, stop=stop)
+    near = 1e-4 * spacing_real.median()
+    alike = float((spacing_fake <= near).double().mean())
+    expected = float((spacing_real <= near).double().mean())
+    if alike > 0.05 + 2 * expected:
+        yield (
+            f"Mode collapse: {alike:.0%} of the samples have a twin among the samples "
+            f"({expected:.0%} of real "
+            f"examples have one); {_CURE}"
+        )
+
+
+def warn_of_classes(real: Tensor, fake: Tensor, names: tuple[str, ...]) -> Iterator[str]:
+    """Classes all but missing among samples, by a classifier; logits `(n, classes)`."""
+    shares = [torch.bincount(t.argmax(1), minlength=t.shape[1]) / len(t) for t in (real, fake)]
+    expected = shares[0] * len(fake)
+    missing = ((shares[1] < 0.1 * shares[0]) & (expected >= 10)).nonzero()[:, 0].tolist()
+    if missing:
+        words = ", ".join(names[k] if k < len(names) else str(k) for k in missing)
+        yield f"Missing classes: the classifier finds hardly a sample of {words}; {_CURE}"
+
+
+def warn_of_memorization(m: Memorization) -> Iterator[str]:
+    """Samples that are copies of training examples."""
+    samples, held_out, _ = m.counts
+    copied, expected = m.copies / samples, m.real_copies / max(held_out, 1)
+    if copied > 0.01 + 2 * expected:
+        yield (
+            f"Memorised: {m.copies} of {samples} samples equal a training example; stop earlier, "
+            f"use a smaller "
+            f"model, or augment the data."
+        )
+    elif m.ratio < 0.5 and m.close > 0.25:
+        yield (
+            f"Memorised: samples are {m.ratio:.2f} times as far from training examples as new real "
+            f"examples are; "
+            f"stop earlier, use a smaller model, or augment the data."
+        )

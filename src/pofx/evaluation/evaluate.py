@@ -1,0 +1,337 @@
+"""Evaluate: all that can be said of a model, beside what real examples and noise would score.
+
+Frechet distance, precision, recall and the rest depend on the features, on the counts and on luck.
+So each comes with the name of its features, with the counts, with an interval, with a floor and
+with a ceiling. The floor puts real examples in the samples' place: as many from the validation
+split, then the training split, as there are samples.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+import torch
+from torch import Tensor
+
+from pofx.capabilities import ImportanceBound, Likelihood, Samples
+from pofx.errors import UserError, did_you_mean
+from pofx.evaluation import collapse
+from pofx.evaluation.blocks import Stop, blocks, poll
+from pofx.evaluation.bootstrap import bootstrap
+from pofx.evaluation.calls import device_of, takes_cond
+from pofx.evaluation.classifier import Examples, Labelled
+from pofx.evaluation.features import Embedding, Features, build_features, flat
+from pofx.evaluation.frechet import frechet_distance
+from pofx.evaluation.inception_score import inception_score
+from pofx.evaluation.kernel import kernel_distance
+from pofx.evaluation.likelihood import bits_per_dim, likelihood
+from pofx.evaluation.memorization import Memorization, memorization
+from pofx.evaluation.noise_ceiling import uniform_like
+from pofx.evaluation.precision_recall import PrecisionRecall, precision_recall
+from pofx.evaluation.report import Measured, Report
+from pofx.evaluation.two_sample import energy_distance, sliced_wasserstein
+from pofx.functional.draw import draw
+from pofx.spec import DataSpec
+from pofx.typing import Cond, Data
+
+
+class DatasetLike(Labelled, Protocol):
+    """A named data set with three splits."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def valid(self) -> Examples: ...
+
+
+class Plan(NamedTuple):
+    """What every part of an evaluation needs to know."""
+
+    dataset: DatasetLike
+    split: str
+    seed: int
+    stop: Stop | None
+
+    @property
+    def spec(self) -> DataSpec:
+        """The data's spec."""
+        return self.dataset.spec
+
+    def rows(self, split: str, n: int) -> tuple[Data, Cond | None]:
+        """`n` rows of a split, chosen by the seed."""
+        part: Examples = getattr(self.dataset, split)
+        generator = torch.Generator().manual_seed(self.seed)
+        index = torch.randperm(len(part), generator=generator)[:n]
+        x, cond = part.values(index, generator)
+        return x.float(), cond
+
+
+@dataclass(frozen=True)
+class Sets:
+    """The embeddings of real examples, and of three sets to hold against them."""
+
+    real: Embedding
+    fake: Embedding
+    reference: Embedding
+    noise: Embedding
+
+
+def evaluate(  # noqa: PLR0913
+    model: object,
+    dataset: DatasetLike,
+    *,
+    n: int | None = None,
+    features: str | None = None,
+    split: str = "test",
+    seed: int = 0,
+    weights: str | Path | None = None,
+    samples: int = 500,
+    cache: bool = True,
+    stop: Stop | None = None,
+) -> Report:
+    """Evaluates a model by what it can do: its likelihood, its samples, or both.
+
+    Args:
+        model: anything with a capability that can be measured.
+        dataset: what it is held against.
+        n: real examples, and as many samples; by default all of the split up to 10,000.
+        features: `raw`, `pca`, `classifier` or `inception`; by default what suits the data.
+        split: the split that serves as real examples.
+        seed: of every random draw.
+        weights: the .safetensors file of Inception-v3.
+        samples: importance samples for each example, of a model that bounds its likelihood so.
+        cache: whether the classifier may be read from and written to the cache folder.
+        stop: polled throughout.
+
+    Raises:
+        UserError: the model can do nothing that is measured, or an argument does not suit the data.
+        Stopped: `stop` became true.
+    """
+    start = time.perf_counter()
+    plan = Plan(dataset, _known_split(split, dataset), seed, stop)
+    x, cond = plan.rows(split, _count(n, split, dataset))
+    stated, stated_of = _likelihood(model, x, cond, plan, samples)
+    if not isinstance(model, Samples) and stated is None:
+        raise UserError(
+            "A model must sample or say something of its likelihood to be evaluated, but this one "
+            "has neither; give "
+            "it a method such as sample, log_prob or elbo."
+        )
+    report = Report(
+        data=dataset.name,
+        split=split,
+        seed=seed,
+        likelihood=stated,
+        bits_per_dim=None if stated is None else bits_per_dim(stated, plan.spec),
+        features={},
+        counts={"real": len(x), "fake": 0, "reference": 0, "likelihood": stated_of},
+        metrics={},
+        memorization=None,
+        warnings=(),
+        seconds=0.0,
+    )
+    if isinstance(model, Samples):
+        feature = build_features(features, dataset, weights=weights, cache=cache, stop=stop)
+        report = _judge_samples(report, model, feature, (x, cond), plan, cache)
+    return replace(report, seconds=time.perf_counter() - start)
+
+
+def depends_on_class(model: Samples, spec: DataSpec) -> bool:
+    """Whether samples of one noise change with the class."""
+    if spec.classes < 2 or not takes_cond(model.sample):
+        return False
+    device, drawn = device_of(model), []
+    for label in (0, 1):
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            drawn.append(draw(model, 4, cond=torch.full((4,), label, device=device)))
+    return not torch.equal(*drawn)
+
+
+def _known_split(split: str, dataset: DatasetLike) -> str:
+    known = ("train", "valid", "test")
+    if split not in known:
+        raise UserError(
+            f"A split is train, valid or test, not {split!r}; {did_you_mean(split, known)}"
+        )
+    if len(getattr(dataset, split)) < 2:
+        raise UserError(
+            f"The {split} split of {dataset.name} should hold at least two examples, but holds "
+            f"{len(getattr(dataset, split))}; choose another split or give more data."
+        )
+    return split
+
+
+def _count(n: int | None, split: str, dataset: DatasetLike) -> int:
+    if n is not None and n < 2:
+        raise UserError(
+            f"An evaluation needs at least 2 examples, but {n} were asked for; raise n."
+        )
+    return min(10_000 if n is None else n, len(getattr(dataset, split)))
+
+
+def _likelihood(
+    model: object, x: Data, cond: Cond | None, plan: Plan, samples: int
+) -> tuple[Likelihood | None, int]:
+    """The model's likelihood, and of how many examples it is the mean."""
+    # Hundreds of draws for each example: a thousand examples say enough.
+    most = min(len(x), 1000) if isinstance(model, ImportanceBound) else len(x)
+    part = None if cond is None else cond[:most]
+    stated = likelihood(
+        model, x[:most], part, plan.spec, samples=samples, seed=plan.seed, stop=plan.stop
+    )
+    return stated, most if stated is not None else 0
+
+
+def _judge_samples(
+    report: Report,
+    model: Samples,
+    feature: Features,
+    real: tuple[Data, Cond | None],
+    plan: Plan,
+    cache: bool,
+) -> Report:
+    x, cond = real
+    cond = cond if depends_on_class(model, plan.spec) else None
+    fake = _draw(model, len(x), cond, plan)
+    finite = fake.flatten(1).isfinite().all(1)
+    warnings = list(_warn_of_non_finite(finite))
+    fake = fake[finite]
+    cond = None if cond is None else cond[finite]
+    if len(fake) <= 5:
+        return replace(report, warnings=(*warnings, "Too few samples to judge."))
+    reference = _reference(len(x), plan)
+    sets = Sets(
+        *(feature(t, stop=plan.stop) for t in (x, fake, reference, uniform_like(x, plan.spec)))
+    )
+    metrics = dict(_metrics(sets, plan))
+    if not plan.spec.is_image:
+        metrics |= _vector_metrics(x, fake, reference, plan)
+    if cond is not None:
+        metrics["class_agreement"] = _class_agreement(fake, cond, feature, plan, cache)
+    remembered = _memorization(fake, x, plan) if plan.split != "train" else None
+    warnings += collapse.warn_of_metrics(metrics)
+    warnings += collapse.warn_of_duplicates(sets.real.features, sets.fake.features, plan.stop)
+    if (
+        sets.real.logits is not None
+        and sets.fake.logits is not None
+        and feature.accuracy is not None
+    ):
+        warnings += collapse.warn_of_classes(
+            sets.real.logits, sets.fake.logits, plan.spec.class_names
+        )
+    if remembered is not None:
+        warnings += collapse.warn_of_memorization(remembered)
+    width = sets.real.features.shape[1]
+    described = {"name": feature.name, "detail": feature.detail, "width": width}
+    return replace(
+        report,
+        features=described | ({} if feature.accuracy is None else {"accuracy": feature.accuracy}),
+        counts=report.counts | {"fake": len(fake), "reference": len(reference)},
+        metrics=metrics,
+        memorization=remembered,
+        warnings=tuple(warnings),
+        samples=fake,
+    )
+
+
+def _draw(model: Samples, n: int, cond: Cond | None, plan: Plan) -> Data:
+    label = None if cond is None else cond.to(device_of(model))
+    fake = draw(model, n, seed=plan.seed, cond=label, stop=plan.stop or (lambda: False))
+    poll(plan.stop)
+    if fake.shape[1:] != plan.spec.shape:
+        raise UserError(
+            f"Samples should have the data's shape {plan.spec.shape}, but have "
+            f"{tuple(fake.shape[1:])}; evaluate "
+            f"the model on the data that it was trained on."
+        )
+    return fake.float()
+
+
+def _warn_of_non_finite(finite: Tensor) -> Iterator[str]:
+    bad = int((~finite).sum())
+    if bad:
+        yield (
+            f"{bad} of {len(finite)} samples hold NaN or infinity and were left out; lower the "
+            f"learning rate or "
+            f"clip the gradients."
+        )
+
+
+def _reference(n: int, plan: Plan) -> Data:
+    """Other real examples: of the validation split, then of the training split."""
+    parts: list[Data] = []
+    for split in ("valid", "train", "test"):
+        missing = n - sum(map(len, parts))
+        if split != plan.split and missing > 0 and len(getattr(plan.dataset, split)):
+            parts.append(plan.rows(split, missing)[0])
+    return torch.cat(parts)
+
+
+def _metrics(sets: Sets, plan: Plan) -> Iterator[tuple[str, Measured]]:
+    real, fake, reference, noise = (
+        s.features for s in (sets.real, sets.fake, sets.reference, sets.noise)
+    )
+    resamples = 50 if real.shape[1] <= 256 else 20
+    value, low, high = bootstrap(
+        frechet_distance, real, fake, resamples=resamples, seed=plan.seed, stop=plan.stop
+    )
+    floor, ceiling = (frechet_distance(real, t, plan.stop) for t in (reference, noise))
+    yield "frechet", Measured(value, low, high, floor=floor, ceiling=ceiling)
+    kernel = kernel_distance(real, fake, plan.stop)
+    floor = kernel_distance(real, reference, plan.stop).value
+    yield "kid", Measured(kernel.value, stderr=kernel.stderr, floor=floor)
+    if sets.fake.logits is not None and sets.real.logits is not None:
+        scores = (inception_score(t).value for t in (sets.fake.logits, sets.real.logits))
+        yield "inception_score", Measured(next(scores), floor=next(scores))
+    # The set that stands in for the samples has their count, or the figures would not be
+    # comparable.
+    k = min(5, len(real) - 1, len(fake) - 1, len(reference) - 1)
+    found = precision_recall(real, fake, k=k, stop=plan.stop)
+    best = precision_recall(real, reference, k=k, stop=plan.stop)
+    for name in PrecisionRecall._fields:
+        yield name, Measured(getattr(found, name), floor=getattr(best, name))
+
+
+def _vector_metrics(
+    real: Tensor, fake: Tensor, reference: Tensor, plan: Plan
+) -> dict[str, Measured]:
+    real, fake, reference = (flat(t[:4000], plan.spec) for t in (real, fake, reference))
+    return {
+        "energy_distance": Measured(
+            energy_distance(real, fake, plan.stop),
+            floor=energy_distance(real, reference, plan.stop),
+        ),
+        "sliced_wasserstein": Measured(
+            sliced_wasserstein(real, fake), floor=sliced_wasserstein(real, reference)
+        ),
+    }
+
+
+def _class_agreement(
+    fake: Data, cond: Cond, feature: Features, plan: Plan, cache: bool
+) -> Measured:
+    """The share of samples classed as was asked; the floor is the classifier's accuracy."""
+    if feature.name != "classifier":
+        feature = build_features("classifier", plan.dataset, cache=cache, stop=plan.stop)
+    logits = feature(fake, stop=plan.stop).logits
+    assert logits is not None
+    agreement = float((logits.argmax(1) == cond.cpu()).double().mean())
+    return Measured(agreement, floor=feature.accuracy)
+
+
+def _memorization(fake: Data, held_out: Data, plan: Plan, most: int = 2000) -> Memorization:
+    train = plan.dataset.train
+    generator = torch.Generator().manual_seed(plan.seed)
+
+    def chunks() -> Iterator[Tensor]:
+        for rows in blocks(len(train), 4096, plan.stop):
+            x, _ = train.values(torch.arange(rows.start, rows.stop), generator)
+            yield flat(x.float(), plan.spec)
+
+    fake, held_out = (flat(t[:most], plan.spec) for t in (fake, held_out))
+    return memorization(fake, held_out, chunks(), stop=plan.stop)

@@ -1,0 +1,165 @@
+"""Likelihood: the strongest statement about log p(x) that a model can make, and its kind.
+
+A note on the evaluation of generative models (Theis et al., 2016) https://arxiv.org/abs/1511.01844
+tells why the unit
+matters: a mass of discrete values, and a density in the user's own units, are not comparable, nor
+is a bound with an exact value.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pofx.capabilities import (
+    Bound,
+    Density,
+    Energy,
+    Estimate,
+    ImportanceBound,
+    Kind,
+    Likelihood,
+    Normalizer,
+)
+from pofx.evaluation.blocks import Stop, blocks
+from pofx.evaluation.calls import call, device_of, dtype_of
+from pofx.functional.draw import evaluating
+from pofx.functional.random import noise
+from pofx.spec import DataSpec, Interval
+from pofx.typing import Cond, Data, PerExample
+
+
+@dataclass(frozen=True)
+class Statement:
+    """What a model says of log p(x): how, of which kind, with what error common to all examples."""
+
+    log_prob: Callable[..., PerExample]
+    kind: Kind
+    detail: str = ""
+    shared_stderr: float = 0.0
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+def likelihood(
+    model: object,
+    x: Data,
+    cond: Cond | None,
+    spec: DataSpec,
+    *,
+    samples: int = 500,
+    batch: int = 100,
+    seed: int = 0,
+    stop: Stop | None = None,
+) -> Likelihood | None:
+    """Mean log-likelihood, by the strongest capability that the model has; None without one.
+
+    An exact density comes first, then an energy with an estimated constant, an importance-weighted
+    bound, a one-draw bound, and a random estimate. Random draws belong to the examples, so the
+    figure does not depend on `batch`. The standard error is over examples, which carries the noise
+    of their own draws with it, and over the constant where that is estimated.
+
+    Args:
+        model: anything with one of the capabilities.
+        x: examples, `(n, *spec.shape)`.
+        cond: their classes, passed to a model that takes them.
+        spec: what the examples are; its `log_scale` turns a density into the user's own units.
+        samples: importance samples for each example.
+        batch: examples at a time.
+        seed: of the random draws.
+        stop: polled between batches.
+    """
+    with torch.no_grad(), noise(seed, 1):
+        statement = state(model, samples)
+    if statement is None:
+        return None
+    values = _per_example(model, statement, x, cond, (batch, seed, stop))
+    if cond is not None and _depends_on_class(model, statement, x[:4], spec):
+        detail = f"{statement.detail}, given the class".removeprefix(", ")
+        statement = replace(statement, detail=detail)
+    nats = float(values.mean()) - (0.0 if spec.support.discrete else spec.log_scale)
+    over_examples = float(values.var()) / len(values) if len(values) > 1 else math.inf
+    return Likelihood(
+        nats=nats,
+        kind=statement.kind,
+        stderr=math.sqrt(over_examples + statement.shared_stderr**2),
+        unit="mass" if spec.support.discrete else "density",
+        detail=statement.detail,
+    )
+
+
+def state(model: object, samples: int) -> Statement | None:
+    """The strongest statement that a model can make about log p(x)."""
+    detail = str(getattr(model, "likelihood_detail", ""))
+    if isinstance(model, Density):
+        return Statement(model.log_prob, "exact", detail)
+    if isinstance(model, Energy) and isinstance(model, Normalizer):
+        return _normalized(model.energy, *model.log_partition(), detail)
+    if isinstance(model, ImportanceBound):
+        detail = f"{samples} importance samples"
+        return Statement(model.importance_bound, "bound", detail, options={"samples": samples})
+    if isinstance(model, Bound):
+        return Statement(model.elbo, "bound", detail)
+    if isinstance(model, Estimate):
+        return Statement(model.log_prob_estimate, "estimate", detail)
+    return None
+
+
+def bits_per_dim(likelihood: Likelihood, spec: DataSpec) -> float | None:
+    """The likelihood in bits for each element, where that has a meaning.
+
+    A mass is in bits as it stands. A density of images in [-1, 1] is taken as that of dequantised
+    8-bit values, whose unit is a 128th of the model's: 7 bits more for each element. Other
+    densities have no bits; then None.
+
+    >>> uniform = Likelihood(-2 * math.log(256), "exact", 0.0, "mass")
+    >>> round(bits_per_dim(uniform, DataSpec((2,), Interval())), 6)
+    8.0
+    """
+    bits = -likelihood.nats / (spec.size * math.log(2))
+    if likelihood.unit == "mass":
+        return bits
+    return bits + 7 if isinstance(spec.support, Interval) and spec.is_image else None
+
+
+def _normalized(
+    energy: Callable[..., PerExample], log_z: float, stderr: float, detail: str
+) -> Statement:
+    def log_prob(x: Data, cond: Cond | None = None) -> PerExample:
+        return -call(energy, x, cond=cond) - log_z
+
+    detail = detail or f"log Z = {log_z:.3f} +- {stderr:.3f}"
+    return Statement(log_prob, "estimate", detail, stderr)
+
+
+def _depends_on_class(model: object, statement: Statement, x: Data, spec: DataSpec) -> bool:
+    if spec.classes < 2:
+        return False
+    classes = (torch.full((len(x),), k) for k in (0, 1))
+    return not torch.equal(
+        *(_per_example(model, statement, x, c, (len(x), 0, None)) for c in classes)
+    )
+
+
+def _per_example(
+    model: object,
+    statement: Statement,
+    x: Data,
+    cond: Cond | None,
+    how: tuple[int, int, Stop | None],
+) -> Tensor:
+    batch, seed, stop = how
+    device, dtype = device_of(model), dtype_of(model)
+    parts = []
+    with evaluating(model), torch.no_grad():
+        for rows in blocks(len(x), batch, stop):
+            part = x[rows].to(device, dtype)
+            label = None if cond is None else cond[rows].to(device)
+            with noise(seed, len(part), first=rows.start):
+                value = call(statement.log_prob, part, cond=label, **statement.options)
+            parts.append(value.double().cpu())
+    return torch.cat(parts)

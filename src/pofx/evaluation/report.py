@@ -1,0 +1,145 @@
+"""Report: what an evaluation found, for a file, for a table and for a picture."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import Any
+
+from pofx.capabilities import Likelihood
+from pofx.evaluation.memorization import Memorization
+from pofx.typing import Data
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A figure and what to read it beside; None where that was not measured.
+
+    Args:
+        value: of the samples.
+        low: lower end of its 95% interval.
+        high: upper end of its 95% interval.
+        stderr: its standard error.
+        floor: the same figure for real examples in the place of the samples: as good as it gets.
+        ceiling: the same figure for uniform noise: as bad as nothing learned.
+    """
+
+    value: float
+    low: float | None = None
+    high: float | None = None
+    stderr: float | None = None
+    floor: float | None = None
+    ceiling: float | None = None
+
+    def to_json(self) -> dict[str, float | None]:
+        """The figures that were measured, as plain numbers."""
+        return {k: _finite(v) for k, v in vars(self).items() if v is not None}
+
+
+@dataclass(frozen=True)
+class Report:
+    """What an evaluation found.
+
+    Args:
+        data: name of the data set.
+        split: the split that served as real examples.
+        seed: of every random draw.
+        likelihood: the strongest statement about log p(x), or None.
+        bits_per_dim: the same in bits for each element, where that has a meaning.
+        features: name, detail and width of the features, and the accuracy of a classifier behind
+            them.
+        counts: how many real examples, samples, reference examples and likelihoods there were.
+        metrics: every figure by name, in the order in which to show them.
+        memorization: how samples lie to training examples, or None.
+        warnings: a sentence for everything that the reader should know.
+        seconds: wall time.
+        samples: the samples that were judged.
+    """
+
+    data: str
+    split: str
+    seed: int
+    likelihood: Likelihood | None
+    bits_per_dim: float | None
+    features: dict[str, Any]
+    counts: dict[str, int]
+    metrics: dict[str, Measured]
+    memorization: Memorization | None
+    warnings: tuple[str, ...]
+    seconds: float
+    samples: Data | None = field(default=None, repr=False, compare=False)
+
+    def to_json(self) -> dict[str, Any]:
+        """The report as plain JSON values, without samples and neighbours."""
+        return {
+            "data": self.data,
+            "split": self.split,
+            "seed": self.seed,
+            "likelihood": self._likelihood(),
+            "features": self.features,
+            **{f"n_{name}": n for name, n in self.counts.items()},
+            **{name: m.to_json() for name, m in self.metrics.items()},
+            "memorization": self._memorization(),
+            "warnings": list(self.warnings),
+            "seconds": round(self.seconds, 3),
+        }
+
+    def rows(self) -> list[tuple[str, str, str, str]]:
+        """Name, value, floor and ceiling of every figure, as text for a table."""
+        rows = []
+        if self.likelihood is not None:
+            rows.append(
+                (f"log p(x), nats ({self.likelihood.kind})", _plus_minus(self.likelihood), "", "")
+            )
+        if self.bits_per_dim is not None:
+            rows.append(("bits per dimension", f"{self.bits_per_dim:.4f}", "", ""))
+        rows += [
+            (name.replace("_", " "), _value(m), _number(m.floor), _number(m.ceiling))
+            for name, m in self.metrics.items()
+        ]
+        if self.memorization is not None:
+            m = self.memorization
+            rows.append(("distance to training set, ratio", _number(m.ratio), "1", ""))
+            rows.append(("copies of training examples", str(m.copies), str(m.real_copies), ""))
+        return rows
+
+    def _likelihood(self) -> dict[str, Any] | None:
+        if self.likelihood is None:
+            return None
+        numbers = {"nats": self.likelihood.nats, "bits_per_dim": self.bits_per_dim}
+        numbers["stderr"] = self.likelihood.stderr
+        words = {k: getattr(self.likelihood, k) for k in ("kind", "unit", "detail")}
+        return {k: _finite(v) for k, v in numbers.items()} | words
+
+    def _memorization(self) -> dict[str, Any] | None:
+        if self.memorization is None:
+            return None
+        m = self.memorization
+        samples, held_out, train = m.counts
+        return {
+            "ratio": _finite(m.ratio),
+            "close": m.close,
+            "copies": m.copies,
+            "real_copies": m.real_copies,
+            "counts": {"samples": samples, "held_out": held_out, "train": train},
+        }
+
+
+def _finite(x: float | None) -> float | None:
+    """JSON has no infinity and no NaN."""
+    return x if x is not None and math.isfinite(x) else None
+
+
+def _number(x: float | None) -> str:
+    return "" if x is None else f"{x:.4g}"
+
+
+def _value(m: Measured) -> str:
+    if m.low is not None and m.high is not None:
+        return f"{_number(m.value)} [{_number(m.low)}, {_number(m.high)}]"
+    return _number(m.value) if m.stderr is None else f"{_number(m.value)} +- {m.stderr:.2g}"
+
+
+def _plus_minus(likelihood: Likelihood) -> str:
+    sign = {"exact": "", "bound": ">= ", "estimate": "~ "}[likelihood.kind]
+    return f"{sign}{likelihood.nats:.3f} +- {likelihood.stderr:.2g}"

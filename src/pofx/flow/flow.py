@@ -1,0 +1,150 @@
+r"""Flow: a standard normal variable seen through a bijection.
+
+.. math:: \log p(x) = \log \mathcal{N}(f(x); 0, I) + \log \left| \det \frac{\partial f(x)}{\partial x} \right|
+
+`Flow` is the exact density of continuous data. Discrete data, or a table with a discrete column, is dequantised, and
+`DequantizedFlow` bounds its mass: two classes, because they promise different things.
+
+References:
+    Normalizing flows for probabilistic modeling and inference (Papamakarios et al., 2021), eq. 2-6.
+        https://arxiv.org/abs/1912.02762
+    A note on the evaluation of generative models (Theis et al., 2016), section 3.1, for uniform dequantisation.
+        https://arxiv.org/abs/1511.01844
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import logsigmoid
+
+from pofx.flow.bijection import Bijection, Chain
+from pofx.functional.dequantize import dequantize, log_cell, quantize
+from pofx.functional.labels import any_class, marginal
+from pofx.functional.reductions import sum_event
+from pofx.objective import LossObjective, Metrics
+from pofx.spec import DataSpec, Interval, Real
+from pofx.typing import Cond, Data, PerExample
+
+_LOG_2PI = math.log(2 * math.pi)
+
+
+class _Change(nn.Module):
+    """What both kinds of flow share: the density of y on the real line, and its samples."""
+
+    def __init__(self, bijection: Bijection, spec: DataSpec, *, conditional: bool = False) -> None:
+        super().__init__()
+        edges = [Unbound(spec)] if any(not isinstance(c, Real) for c in spec.columns) else []
+        self.bijection = Chain([*edges, bijection]) if edges else bijection
+        self.spec = spec
+        self.conditional = conditional
+        self.register_buffer("_like", torch.zeros(()), persistent=False)
+
+    def _log_density(self, y: Tensor, cond: Cond | None) -> PerExample:
+        if self.conditional and cond is None:
+            return marginal(self._log_density, y, self.spec.classes)
+        z, ladj = self.bijection(y, cond)
+        return ladj - 0.5 * (z.square().sum(1) + self.spec.size * _LOG_2PI)
+
+    def _draw(self, n: int, cond: Cond | None) -> Tensor:
+        if self.conditional and cond is None:
+            cond = any_class(n, self.spec.classes, self._like.device)
+        z = torch.randn(n, self.spec.size, device=self._like.device, dtype=self._like.dtype)
+        return self.bijection.inverse(z, cond)
+
+
+class Flow(_Change):
+    """An exact density of continuous examples.
+
+    Args:
+        bijection: of an example, `(n, *spec.shape)`, to a latent vector, `(n, spec.size)`.
+        spec: Real, Interval, or a table of such columns. A bounded element is first sent to the whole line by
+            `Unbound`, so that the density lives on the interval.
+        conditional: whether `cond` is used; where it is and none is given, all classes are equally likely.
+    """
+
+    def log_prob(self, x: Data, cond: Cond | None = None) -> PerExample:
+        return self._log_density(x, cond)
+
+    def sample(self, n: int, cond: Cond | None = None) -> Data:
+        return quantize(self._draw(n, cond), self.spec)
+
+    def encode(self, x: Data, cond: Cond | None = None) -> Tensor:
+        return self.bijection(x, cond)[0]
+
+    def decode(self, z: Tensor, cond: Cond | None = None) -> Data:
+        return quantize(self.bijection.inverse(z, cond), self.spec)
+
+
+class DequantizedFlow(_Change):
+    """A bound of the mass of discrete examples, and of what mixes discrete with continuous columns.
+
+    A discrete value is spread evenly over its cell, and the flow is the density of that. Arguments as for `Flow`.
+    """
+
+    likelihood_detail = "uniform dequantisation"
+
+    def elbo(self, x: Data, cond: Cond | None = None) -> PerExample:
+        return self._log_density(dequantize(x, self.spec), cond) + log_cell(self.spec)
+
+    def sample(self, n: int, cond: Cond | None = None) -> Data:
+        return quantize(self._draw(n, cond), self.spec)
+
+
+class Unbound(Bijection):
+    r"""The logit of what is bounded: an element x of [-1, 1] goes to :math:`\mathrm{logit}((1 + c x) / 2)`.
+
+    c is just below 1, so that an end of the interval stays finite. It is .95 for dequantised values, as in Real NVP
+    (its alpha is .05), which flattens the steep ends; what the flow then puts outside of [-1, 1] is rounded to the last
+    cells. It is 1 - 1e-5 for Interval data: the mass that a flow could put outside lies beyond 12.2 of the logit.
+
+    Args:
+        spec: real columns pass unchanged.
+    """
+
+    c: Tensor
+    real: Tensor
+
+    def __init__(self, spec: DataSpec) -> None:
+        super().__init__()
+        c = torch.tensor([_shrink(s) for s in spec.columns]).reshape(spec.shape)
+        self.register_buffer("c", c, persistent=False)
+        self.register_buffer("real", c == 0, persistent=False)
+
+    def forward(self, x: Tensor, cond: Cond | None = None) -> tuple[Tensor, PerExample]:
+        y = torch.logit(0.5 + 0.5 * self.c * x)
+        return torch.where(self.real, x, y), sum_event(self._ladj(y))
+
+    def inverse(self, z: Tensor, cond: Cond | None = None) -> Tensor:
+        return torch.where(self.real, z, torch.tanh(0.5 * z) / self.c)
+
+    def _ladj(self, y: Tensor) -> Tensor:
+        ladj = (0.5 * self.c).log() - logsigmoid(y) - logsigmoid(-y)
+        return torch.where(self.real, 0.0, ladj)
+
+
+def _shrink(support: object) -> float:
+    if isinstance(support, Real):
+        return 0.0
+    return 1 - 1e-5 if isinstance(support, Interval) else 0.95
+
+
+def flow(bijection: Bijection, spec: DataSpec, *, conditional: bool = False) -> Flow | DequantizedFlow:
+    """The kind of flow that the data calls for."""
+    discrete = any(c.discrete for c in spec.columns)  # type: ignore[union-attr]
+    return (DequantizedFlow if discrete else Flow)(bijection, spec, conditional=conditional)
+
+
+class MaximumLikelihood(LossObjective):
+    """Minimises the mean of `-log p(x)`, or of its bound."""
+
+    def __init__(self, model: Flow | DequantizedFlow) -> None:
+        super().__init__()
+        self.model: Flow | DequantizedFlow = model
+
+    def loss(self, x: Data, cond: Cond | None = None) -> tuple[Tensor, Metrics]:
+        bounded = isinstance(self.model, DequantizedFlow)
+        log_prob = self.model.elbo if bounded else self.model.log_prob  # type: ignore[union-attr]
+        return -log_prob(x, cond).mean(), {}

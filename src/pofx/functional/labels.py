@@ -1,0 +1,29 @@
+r"""labels: a class-conditional model asked about examples whose class nobody knows.
+
+Every class is as likely as another: :math:`p(x) = \frac{1}{K} \sum_y p(x | y)`, exactly.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from pofx.typing import Cond, Data, PerExample
+
+
+def marginal(log_prob: Callable[[Data, Cond], PerExample], x: Data, classes: int) -> PerExample:
+    """log p(x) of the equal mixture of `classes` conditional models, nats; `log_prob(x, cond)` knows each.
+
+    >>> marginal(lambda x, y: x[:, 0] * 0 - 2.0, torch.zeros(3, 1), 5)
+    tensor([-2., -2., -2.])
+    """
+    each = [log_prob(x, torch.full((x.shape[0],), y, device=x.device)) for y in range(classes)]
+    return torch.stack(each).logsumexp(0) - math.log(classes)
+
+
+def any_class(n: int, classes: int, device: torch.device) -> Tensor:
+    """A label for each of `n` examples, drawn evenly."""
+    return (torch.rand(n, device=device) * classes).long().clamp(max=classes - 1)

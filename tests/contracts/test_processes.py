@@ -1,0 +1,75 @@
+"""Two processes with half of every batch each are one process, where the noise is the same."""
+
+import os
+import socket
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from test_faults import array, forked, state
+from zoo import small
+
+from pofx.data.batches import batches
+from pofx.data.source import load
+from pofx.training.fit import fit
+from pofx.training.loop import Options
+
+CASES = [
+    ("vae", "bits", {}),
+    ("wgan-gp", "vector", {}),
+    ("rbm", "bits", {}),
+]
+
+
+def free_port() -> str:
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return str(s.getsockname()[1])
+
+
+def train(name: str, data: Path, out: Path, steps: int, arguments: dict) -> None:
+    options = Options(keyed_noise=True)
+    given = {**small(name), "batch_size": 24, **arguments, "steps": steps}
+    fit(name, data, out=out, quiet=True, threads=1, options=options, save_every=25, **given)
+
+
+@pytest.mark.parametrize(("name", "kind", "arguments"), CASES, ids=[c[0] for c in CASES])
+def test_two_processes_equal_one(name, kind, arguments, tmp_path):
+    data = tmp_path / "data.npy"
+    np.save(data, array(kind))
+    steps = 50
+    pids = [forked(lambda: train(name, data, tmp_path / "one", steps, arguments))]
+    port = free_port()
+
+    def member(rank: int) -> None:
+        os.environ |= {
+            "RANK": str(rank), "WORLD_SIZE": "2", "LOCAL_RANK": str(rank),
+            "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port,
+        }  # fmt: skip
+        train(name, data, tmp_path / "two", steps, arguments)
+
+    pids += [forked(lambda r=r: member(r)) for r in range(2)]
+    assert [os.waitpid(pid, 0)[1] for pid in pids] == [0, 0, 0]
+    (one, _), (two, numbers) = state(tmp_path / "one"), state(tmp_path / "two")
+    assert numbers["step"] == steps
+    for key, value in one.items():
+        if key.startswith("model."):
+            assert torch.allclose(value, two[key], atol=1e-6, rtol=0), key
+
+
+def test_processes_see_disjoint_shares_whose_union_is_the_batch(tmp_path):
+    data = load(np.arange(400, dtype=np.float32)[:, None] * np.ones((1, 2), np.float32), standardize=False)
+    streams = [batches(data.train, 24, seed=3, rank=r, world=w) for r, w in ((0, 1), (0, 2), (1, 2))]
+    for _ in range(30):
+        whole, first, second = (set(next(s)[0][:, 0].tolist()) for s in streams)
+        assert first | second == whole
+        assert len(first) == len(second) == 12
+    for s in streams:
+        s.close()
+
+
+def test_each_process_has_noise_of_its_own():
+    from pofx.training.loop import step_seed
+
+    assert step_seed(0, 5, 0) != step_seed(0, 5, 1)
