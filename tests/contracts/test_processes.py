@@ -18,7 +18,6 @@ from pofx.training.loop import Options
 CASES = [
     ("vae", "bits", {}),
     ("wgan-gp", "vector", {}),
-    ("rbm", "bits", {}),
 ]
 
 

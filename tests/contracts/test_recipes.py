@@ -7,7 +7,7 @@ import torch
 from zoo import CASES, FITTED, LOOPED, NAMES, SPECS, build, examples, serves, stream
 
 from pofx import catalogue
-from pofx.capabilities import Bound, Density, Energy, Samples
+from pofx.capabilities import Bound, Density, Energy
 from pofx.cli.train import _LOOP
 from pofx.evaluation.check import check_model
 from pofx.training.loop import Budget, Options, Training, train
@@ -15,13 +15,14 @@ from pofx.training.loop import Budget, Options, Training, train
 _TOLERANCE = {"grey", "colour", "interval", "bitmap"}
 
 
-def run(name, kind, steps, *, options=Options(), start=None, size=None):
+def run(name, kind, steps, *, options=Options(), start=None, size=None, budget=60):
     recipe = build(name, kind)
     training = Training(recipe, options=options)
     if start is not None:
         training.load_state(*start)
     data = stream(SPECS[kind], size or recipe.batch_size, first=training.step)
-    metrics = [dict(s.metrics) for s in train(training, data, Budget(steps=steps))]
+    loop = train(training, data, Budget(steps=budget))
+    metrics = [dict(next(loop).metrics) for _ in range(steps - training.step)]
     return training, metrics
 
 
@@ -95,7 +96,7 @@ def test_the_model_is_what_it_says(name, kind):
     else:
         model = run(name, kind, 4)[0].sampled
     checked = check_model(model.eval(), SPECS[kind])
-    assert "shape" in " ".join(checked) or not isinstance(model, Samples), checked
+    assert checked
     x, cond = examples(SPECS[kind], 7)
     for capability, method in ((Density, "log_prob"), (Bound, "elbo"), (Energy, "energy")):
         if isinstance(model, capability):
@@ -117,7 +118,7 @@ def test_it_learns(name, kind):
     if not isinstance(before.sampled, Density | Bound):
         pytest.skip("knows no likelihood")
     after, _ = run(name, kind, 60)
-    x, cond = examples(SPECS[kind], 200, seed=99)
+    x, cond = examples(SPECS[kind], 4000, seed=99)
 
     def score(model):
         torch.manual_seed(1)

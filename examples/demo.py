@@ -1,0 +1,27 @@
+"""Three families learn the same digits; a picture of each, and a table of how well."""
+
+from pathlib import Path
+from tempfile import mkdtemp
+
+from rich.console import Console
+from rich.table import Table
+
+import pofx
+
+STEPS = {"vae": 2000, "realnvp": 300, "gan": 1500}
+
+
+def main() -> None:
+    folder = Path(mkdtemp(prefix="pofx-demo-"))
+    table = Table("recipe", "log p(x), nats", "kind", "Frechet distance", "floor", "picture")
+    for name, steps in STEPS.items():
+        run = pofx.fit(name, data="digits", steps=steps, out=folder / name)
+        report = run.evaluate()
+        picture = run.save(run.sample(64), folder / f"{name}.png")
+        said, frechet = report.likelihood, report.metrics["frechet"]
+        nats, kind = (f"{said.nats:.2f}", said.kind) if said else ("", "none")
+        table.add_row(name, nats, kind, f"{frechet.value:.2f}", f"{frechet.floor:.2f}", str(picture))
+    Console(width=160).print(table)
+
+
+main()
