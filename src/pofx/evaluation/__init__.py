@@ -1,7 +1,9 @@
 """Metrics over capabilities: what a model's samples and likelihood are worth, and how sure that is.
 
-`evaluate(model, dataset)` measures everything that the model's capabilities allow; `check_model(model, spec)`
-tests that they mean what they promise. Every metric is also a function of its own.
+`evaluate.evaluate(model, dataset)` measures all that the model's capabilities allow;
+`check_model(model, spec)` tests that they mean what they promise. Every metric is a function of its
+own as well. One that has its module's name (`evaluate`, `likelihood`, `precision_recall`, ...) is
+imported from that module, because in the package the name is the module.
 """
 
 from __future__ import annotations
@@ -19,21 +21,15 @@ _HOME = {
     "Report": "report",
     "Stopped": "blocks",
     "bits_per_dim": "likelihood",
-    "bootstrap": "bootstrap",
     "build_features": "features",
     "check_model": "check",
     "energy_distance": "two_sample",
-    "evaluate": "evaluate",
     "frechet_distance": "frechet",
     "frechet_from_moments": "frechet",
-    "inception_score": "inception_score",
     "kernel_distance": "kernel",
     "kernel_distance_by_subsets": "kernel",
-    "likelihood": "likelihood",
     "load_inception": "inception",
-    "memorization": "memorization",
     "mode_coverage": "modes",
-    "precision_recall": "precision_recall",
     "sliced_wasserstein": "two_sample",
 }
 

@@ -2,20 +2,31 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable, Iterator
+
+from pofx.errors import UserError
 
 Stop = Callable[[], bool]
 """Says whether the user asked to stop; polled between blocks of work."""
 
 
-class Stopped(Exception):
-    """The user asked the evaluation to stop before it was done."""
+class Stopped(UserError):
+    """The user asked the evaluation to stop before it was done.
+
+    Args:
+        signal: number of the signal that asked, where one did.
+    """
+
+    def __init__(self, signal: int) -> None:
+        super().__init__("The evaluation was stopped before it was done; start it again.")
+        self.signal = signal
 
 
 def poll(stop: Stop | None) -> None:
     """Raises `Stopped` if the user asked to stop."""
     if stop is not None and stop():
-        raise Stopped("The evaluation was stopped before it was done.")
+        raise Stopped(getattr(stop, "signal", None) or signal.SIGINT)
 
 
 def blocks(n: int, size: int, stop: Stop | None = None) -> Iterator[slice]:

@@ -423,9 +423,8 @@ def _check_latent(case: Case) -> Iterator[str]:
 
 def _check_state_dict(case: Case) -> Iterator[str]:
     other = copy.deepcopy(case.model)
-    with torch.no_grad():
-        for tensor in (*other.parameters(), *other.buffers()):
-            tensor.zero_()
+    for tensor in other.state_dict().values():
+        tensor.zero_()
     other.load_state_dict(case.model.state_dict())
     if not torch.equal(_answer(case, case.model), _answer(case, other)):
         yield (
@@ -447,7 +446,7 @@ def _samples(case: Case) -> bool:
 
 
 _CHECKS: tuple[tuple[str, Callable[[Case], bool], Callable[[Case], Iterator[str]]], ...] = (
-    ("samples", _samples, _check_samples),
+    ("sample_shape_and_support", _samples, _check_samples),
     ("seed", _samples, _check_seed),
     ("split", _samples, _check_split),
     (

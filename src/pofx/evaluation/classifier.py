@@ -28,8 +28,10 @@ from pofx.functional.dequantize import relax, relaxed_shape
 from pofx.nn.mlp import MLP
 from pofx.spec import DataSpec
 
-_ARCHITECTURE = "conv 16 32 64 / mlp 256 64, batch norm, 1,000 steps of 128, version 1"
-_STEPS, _BATCH, _RATE = 1000, 128, 5e-3
+_ARCHITECTURE = (
+    "conv 16 32 64 / mlp 256 64, batch norm, 40 epochs or 200 to 1,000 steps of 128, version 1"
+)
+_BATCH, _RATE = 128, 5e-3
 
 
 class Examples(Protocol):
@@ -124,14 +126,15 @@ def classifier(dataset: Labelled, *, cache: bool = True, stop: Stop | None = Non
 
 def _train(dataset: Labelled, stop: Stop | None) -> Classifier:
     generator = torch.Generator().manual_seed(0)
+    steps = min(max(40 * len(dataset.train) // _BATCH, 200), 1000)
     with torch.random.fork_rng(devices=[]), torch.enable_grad():
         torch.manual_seed(0)
         model = Classifier(dataset.spec)
         optimizer = torch.optim.AdamW(model.parameters(), _RATE, weight_decay=0.05, fused=True)
         schedule = torch.optim.lr_scheduler.OneCycleLR(
-            optimizer, _RATE, total_steps=_STEPS, pct_start=0.2
+            optimizer, _RATE, total_steps=steps, pct_start=0.2
         )
-        for rows in _batches(len(dataset.train), generator):
+        for rows in _batches(len(dataset.train), steps, generator):
             poll(stop)
             x, labels = dataset.train.values(rows, generator)
             assert labels is not None
@@ -143,13 +146,13 @@ def _train(dataset: Labelled, stop: Stop | None) -> Classifier:
     return model.eval().requires_grad_(False)
 
 
-def _batches(n: int, generator: torch.Generator) -> Iterator[Tensor]:
-    """Rows of `_STEPS` whole batches, each epoch in an order of its own."""
+def _batches(n: int, steps: int, generator: torch.Generator) -> Iterator[Tensor]:
+    """Rows of `steps` whole batches, each epoch in an order of its own."""
     size, done = min(_BATCH, n), 0
     while True:
         order = torch.randperm(n, generator=generator)
         for start in range(0, n - size + 1, size):
-            if done == _STEPS:
+            if done == steps:
                 return
             yield order[start : start + size]
             done += 1
@@ -157,9 +160,8 @@ def _batches(n: int, generator: torch.Generator) -> Iterator[Tensor]:
 
 def _accuracy(model: Classifier, test: Examples, stop: Stop | None) -> float:
     right = 0
-    generator = torch.Generator().manual_seed(0)
     for rows in blocks(len(test), 1000, stop):
-        x, labels = test.values(torch.arange(rows.start, rows.stop), generator)
+        x, labels = test.values(torch.arange(rows.start, rows.stop))
         right += int((model(x)[1].argmax(1) == labels).sum())
     return right / max(len(test), 1)
 

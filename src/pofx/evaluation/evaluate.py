@@ -66,7 +66,7 @@ class Plan(NamedTuple):
         part: Examples = getattr(self.dataset, split)
         generator = torch.Generator().manual_seed(self.seed)
         index = torch.randperm(len(part), generator=generator)[:n]
-        x, cond = part.values(index, generator)
+        x, cond = part.values(index)
         return x.float(), cond
 
 
@@ -326,11 +326,10 @@ def _class_agreement(
 
 def _memorization(fake: Data, held_out: Data, plan: Plan, most: int = 2000) -> Memorization:
     train = plan.dataset.train
-    generator = torch.Generator().manual_seed(plan.seed)
 
     def chunks() -> Iterator[Tensor]:
         for rows in blocks(len(train), 4096, plan.stop):
-            x, _ = train.values(torch.arange(rows.start, rows.stop), generator)
+            x, _ = train.values(torch.arange(rows.start, rows.stop))
             yield flat(x.float(), plan.spec)
 
     fake, held_out = (flat(t[:most], plan.spec) for t in (fake, held_out))

@@ -111,7 +111,7 @@ def flat(x: Data, spec: DataSpec) -> Tensor:
 
 def _pca(dataset: Labelled, most: int = 64, rows: int = 10_000) -> Features:
     index = torch.linspace(0, len(dataset.train) - 1, min(rows, len(dataset.train))).long()
-    x, _ = dataset.train.values(index, torch.Generator().manual_seed(0))
+    x, _ = dataset.train.values(index)
     x = flat(x.float(), dataset.spec)
     k = min(most, x.shape[1], len(x) - 1)
     if x.shape[1] <= 2048:

@@ -84,23 +84,25 @@ class Report:
             "seconds": round(self.seconds, 3),
         }
 
-    def rows(self) -> list[tuple[str, str, str, str]]:
-        """Name, value, floor and ceiling of every figure, as text for a table."""
+    def rows(self) -> list[tuple[str, str, str]]:
+        """Name, value, and what to read it beside, of every figure, as text for a table."""
         rows = []
         if self.likelihood is not None:
-            rows.append(
-                (f"log p(x), nats ({self.likelihood.kind})", _plus_minus(self.likelihood), "", "")
-            )
+            name = f"log p(x), nats ({self.likelihood.kind}, {self.likelihood.unit})"
+            rows.append((name, _plus_minus(self.likelihood), self.likelihood.detail))
         if self.bits_per_dim is not None:
-            rows.append(("bits per dimension", f"{self.bits_per_dim:.4f}", "", ""))
+            rows.append(("bits per dimension", f"{self.bits_per_dim:.4f}", ""))
         rows += [
-            (name.replace("_", " "), _value(m), _number(m.floor), _number(m.ceiling))
-            for name, m in self.metrics.items()
+            (name.replace("_", " "), _value(m), _beside(m)) for name, m in self.metrics.items()
         ]
         if self.memorization is not None:
             m = self.memorization
-            rows.append(("distance to training set, ratio", _number(m.ratio), "1", ""))
-            rows.append(("copies of training examples", str(m.copies), str(m.real_copies), ""))
+            rows.append(("distance to training set", _number(m.ratio), "real 1"))
+            rows.append(("copies of training set", str(m.copies), f"real {m.real_copies}"))
+        if self.features:
+            counts = f"{self.counts['fake']} samples, {self.counts['real']} real"
+            detail = f" ({self.features['detail']})" if self.features["detail"] else ""
+            rows.append(("features", f"{self.features['name']}{detail}", counts))
         return rows
 
     def _likelihood(self) -> dict[str, Any] | None:
@@ -132,6 +134,11 @@ def _finite(x: float | None) -> float | None:
 
 def _number(x: float | None) -> str:
     return "" if x is None else f"{x:.4g}"
+
+
+def _beside(m: Measured) -> str:
+    known = (("real", m.floor), ("noise", m.ceiling))
+    return ", ".join(f"{name} {_number(x)}" for name, x in known if x is not None)
 
 
 def _value(m: Measured) -> str:
