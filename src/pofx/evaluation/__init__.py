@@ -30,7 +30,9 @@ _HOME = {
     "kernel_distance_by_subsets": "kernel",
     "load_inception": "inception",
     "mode_coverage": "modes",
+    "mutual_information_gap": "disentanglement",
     "sliced_wasserstein": "two_sample",
+    "total_correlation": "disentanglement",
 }
 
 __all__ = list(_HOME)

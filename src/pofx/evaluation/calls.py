@@ -9,7 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from pofx.typing import Cond
+from pofx.capabilities import Samples
+from pofx.evaluation.blocks import Stop, poll
+from pofx.functional.draw import draw, evaluating
+from pofx.typing import Cond, Data
 
 
 def device_of(model: object) -> torch.device:
@@ -36,6 +39,33 @@ def takes_cond(method: Callable[..., Any]) -> bool:
     except (TypeError, ValueError):
         return False
     return any(p.name == "cond" or p.kind is p.VAR_KEYWORD for p in parameters)
+
+
+class Unconditional:
+    """A sampler whose method takes no class, as one that takes it and has no use for it."""
+
+    def __init__(self, model: Samples) -> None:
+        self.model = model
+
+    def sample(self, n: int, cond: Cond | None = None) -> Data:
+        """What the model draws."""
+        return self.model.sample(n)
+
+
+def draw_examples(
+    model: Samples, n: int, *, cond: Cond | None = None, seed: int = 0, stop: Stop | None = None
+) -> Data:
+    """`n` samples on the CPU, the same for any batch split, whether or not a class is taken.
+
+    Raises:
+        Stopped: `stop` became true.
+    """
+    cond = None if cond is None else cond.to(device_of(model))
+    source = model if takes_cond(model.sample) else Unconditional(model)
+    with evaluating(model):
+        drawn = draw(source, n, seed=seed, cond=cond, stop=stop or (lambda: False))
+    poll(stop)
+    return drawn
 
 
 def call(

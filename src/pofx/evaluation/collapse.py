@@ -34,7 +34,7 @@ def warn_of_metrics(metrics: Mapping[str, Measured]) -> Iterator[str]:
     for name in ("recall", "coverage"):
         m = metrics.get(name)
         if m is not None and m.floor is not None and m.value < 0.5 * m.floor:
-            yield from _few_modes(name, m, metrics.get("precision"))
+            yield _few_modes(name, m, metrics.get("precision"))
             break
     frechet = metrics.get("frechet")
     if frechet is not None and frechet.ceiling is not None and frechet.value >= frechet.ceiling:
@@ -46,19 +46,19 @@ def warn_of_metrics(metrics: Mapping[str, Measured]) -> Iterator[str]:
         )
 
 
-def _few_modes(name: str, m: Measured, precision: Measured | None) -> Iterator[str]:
+def _few_modes(name: str, m: Measured, precision: Measured | None) -> str:
     figures = f"{name} is {m.value:.2f} where real examples reach {m.floor:.2f}"
-    faithful = precision is not None and precision.value >= 0.5 * (precision.floor or 1.0)
-    if faithful:
-        yield (
+    # Few samples near enough to the data also lower coverage; only faithful ones speak of collapse.
+    least = 0.8 if name == "coverage" else 0.5
+    if precision is not None and precision.value >= least * (precision.floor or 1.0):
+        return (
             f"Mode collapse: samples look right but {figures}, so much of the data is never drawn; "
             f"{_CURE}"
         )
-    else:
-        yield (
-            f"Samples miss much of the data: {figures}, and they are not yet right either; train "
-            f"longer."
-        )
+    return (
+        f"Much of the data has no sample near it: {figures}, and samples are not yet right either; "
+        f"train longer or enlarge the model."
+    )
 
 
 def warn_of_duplicates(real: Tensor, fake: Tensor, stop: Stop | None = None) -> Iterator[str]:
@@ -71,7 +71,7 @@ def warn_of_duplicates(real: Tensor, fake: Tensor, stop: Stop | None = None) -> 
     expected = float((spacing_real <= near).double().mean())
     if alike > 0.05 + 2 * expected:
         yield (
-            f"Mode collapse: {alike:.0%} of the samples have a twin among the samples "
+            f"Repeated samples: {alike:.0%} of the samples have a twin among the samples "
             f"({expected:.0%} of real "
             f"examples have one); {_CURE}"
         )

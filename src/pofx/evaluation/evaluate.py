@@ -20,9 +20,9 @@ from torch import Tensor
 from pofx.capabilities import ImportanceBound, Likelihood, Samples
 from pofx.errors import UserError, did_you_mean
 from pofx.evaluation import collapse
-from pofx.evaluation.blocks import Stop, blocks, poll
+from pofx.evaluation.blocks import Stop, blocks
 from pofx.evaluation.bootstrap import bootstrap
-from pofx.evaluation.calls import device_of, takes_cond
+from pofx.evaluation.calls import draw_examples, takes_cond
 from pofx.evaluation.classifier import Examples, Labelled
 from pofx.evaluation.features import Embedding, Features, build_features, flat
 from pofx.evaluation.frechet import frechet_distance
@@ -34,7 +34,6 @@ from pofx.evaluation.noise_ceiling import uniform_like
 from pofx.evaluation.precision_recall import PrecisionRecall, precision_recall
 from pofx.evaluation.report import Measured, Report
 from pofx.evaluation.two_sample import energy_distance, sliced_wasserstein
-from pofx.functional.draw import draw
 from pofx.spec import DataSpec
 from pofx.typing import Cond, Data
 
@@ -144,11 +143,11 @@ def depends_on_class(model: Samples, spec: DataSpec) -> bool:
     """Whether samples of one noise change with the class."""
     if spec.classes < 2 or not takes_cond(model.sample):
         return False
-    device, drawn = device_of(model), []
+    drawn = []
     for label in (0, 1):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
-            drawn.append(draw(model, 4, cond=torch.full((4,), label, device=device)))
+            drawn.append(draw_examples(model, 4, cond=torch.full((4,), label)))
     return not torch.equal(*drawn)
 
 
@@ -240,9 +239,7 @@ def _judge_samples(
 
 
 def _draw(model: Samples, n: int, cond: Cond | None, plan: Plan) -> Data:
-    label = None if cond is None else cond.to(device_of(model))
-    fake = draw(model, n, seed=plan.seed, cond=label, stop=plan.stop or (lambda: False))
-    poll(plan.stop)
+    fake = draw_examples(model, n, seed=plan.seed, cond=cond, stop=plan.stop)
     if fake.shape[1:] != plan.spec.shape:
         raise UserError(
             f"Samples should have the data's shape {plan.spec.shape}, but have "
@@ -281,7 +278,7 @@ def _metrics(sets: Sets, plan: Plan) -> Iterator[tuple[str, Measured]]:
         frechet_distance, real, fake, resamples=resamples, seed=plan.seed, stop=plan.stop
     )
     floor, ceiling = (frechet_distance(real, t, plan.stop) for t in (reference, noise))
-    yield "frechet", Measured(value, low, high, floor=floor, ceiling=ceiling)
+    yield "frechet", Measured(value, max(low, 0.0), high, floor=floor, ceiling=ceiling)
     kernel = kernel_distance(real, fake, plan.stop)
     floor = kernel_distance(real, reference, plan.stop).value
     yield "kid", Measured(kernel.value, stderr=kernel.stderr, floor=floor)

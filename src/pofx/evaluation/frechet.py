@@ -37,10 +37,12 @@ class Moments(NamedTuple):
 def moments(x: Tensor, stop: Stop | None = None) -> Moments:
     """Mean and covariance of the rows of `x`, `(n, d)`.
 
-    Products run in the precision of `x`, on centred rows, and are summed in float64 over blocks of
-    rows. Only the lower triangle is computed; the other half is its mirror.
+    Wide features are multiplied in their own precision, on centred rows, and summed in float64 over
+    blocks of rows; up to 256 of them cost little in float64 throughout. Only the lower triangle is
+    computed; the other half is its mirror.
     """
     n, d = x.shape
+    x = x.double() if d <= 256 else x
     mean = x.mean(0, dtype=torch.float64)
     total = torch.zeros(d, d, dtype=torch.float64, device=x.device)
     for rows in blocks(n, 4096, stop):
