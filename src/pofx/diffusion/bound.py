@@ -1,17 +1,28 @@
 r"""bound: the variational bound of a diffusion model, from one random step of the chain.
 
-.. math:: \log p(x) \ge \mathbb{E}_q \Big[ \log p(x | x_1) - \sum_{k=2}^{T} \mathrm{KL}_k \Big] - \mathrm{KL}\big(q(x_T | x) \| p(x_T)\big)
+.. math:: \log p(x) \ge \mathbb{E}_q \Big[ \log p(x | x_1) - \sum_{k=2}^{T} \mathrm{KL}_k \Big]
+          - \mathrm{KL}\big(q(x_T | x) \| p(x_T)\big)
 
-With the reverse variance beta-tilde both sides of a step have one variance, and its divergence is a weighted squared error:
+Where a step of the chain has the posterior variance beta-tilde and the model has variance v, its
+divergence is
 
-.. math:: \mathrm{KL}_k = \tfrac12 \Big(\frac{\alpha_{k-1}^2}{\sigma_{k-1}^2} - \frac{\alpha_k^2}{\sigma_k^2}\Big) \|x_0 - D(x_k, k)\|^2
+.. math:: \mathrm{KL}_k = \frac{1}{2v} \Big( \frac{\alpha_{k-1} \beta_k}{\sigma_k^2} \Big)^2
+          \|x_0 - D(x_k, k)\|^2 + \frac{d}{2} \Big( \frac{\tilde\beta_k}{v} - 1 - \log \frac{\tilde\beta_k}{v} \Big)
 
-One step k is drawn with probability pi_k and its term divided by pi_k, which leaves the bound's expectation what it is. pi is
-the share that each step has when the data is standard normal, :math:`\pi_k \propto \log(1 + \mathrm{snr}_{k-1}) - \log(1 + \mathrm{snr}_k)`.
+Close to the data, where it matters, a value with a density looks flat, for which v = beta is
+exact; a discrete value looks like a point, for which v = beta-tilde is. So v follows the support,
+element by element.
+
+One step k is drawn with probability pi_k and its error divided by pi_k, which leaves the bound's
+expectation what it is. pi is the share that each step has when the data is standard normal:
+
+.. math:: \pi_k \propto \log(1 + \mathrm{snr}_{k-1}) - \log(1 + \mathrm{snr}_k)
 
 References:
-    Denoising diffusion probabilistic models (Ho et al., 2020), eq. 5, 8 and 13. https://arxiv.org/abs/2006.11239
-    Variational diffusion models (Kingma et al., 2021), eq. 13 and 14. https://arxiv.org/abs/2107.00630
+    Denoising diffusion probabilistic models (Ho et al., 2020), eq. 5, 8 and 13.
+    https://arxiv.org/abs/2006.11239
+    Variational diffusion models (Kingma et al., 2021), eq. 13 and 14.
+    https://arxiv.org/abs/2107.00630
 """
 
 from __future__ import annotations
@@ -26,14 +37,14 @@ from pofx.diffusion.denoiser import Denoiser
 from pofx.diffusion.schedule import Level
 from pofx.functional.dequantize import relax
 from pofx.functional.reductions import expand_like, sum_event
-from pofx.spec import DataSpec
+from pofx.spec import Categorical, DataSpec, Mixed
 from pofx.typing import Cond, Data, PerExample
 
 
 def elbo(
     denoiser: Denoiser, x: Data, spec: DataSpec, cond: Cond | None = None, *, steps: int = 1000
 ) -> PerExample:
-    """An unbiased one-draw estimate of the bound, nats per example; two evaluations of the denoiser.
+    """An unbiased one-draw estimate of the bound, nats per example, by two evaluations of D.
 
     Args:
         denoiser: of relaxed examples.
@@ -45,27 +56,50 @@ def elbo(
     y = relax(x, spec)
     chain = _Chain(denoiser, steps)
     k = torch.multinomial(chain.share.to(y), y.shape[0], replacement=True)
-    drawn = chain.level(k, y)
-    last = chain.level(torch.full_like(k, steps - 1), y)
-    x_k, x_1 = _noisy(y, drawn), _noisy(y, last)
-    both = Level(*(torch.cat([a, b]) for a, b in zip(drawn, last, strict=True)))  # type: ignore[arg-type]
+    last = torch.full_like(k, steps - 1)
+    level = chain.level(torch.cat([k, last]), y)
+    eps = torch.cat([torch.randn_like(y), torch.randn_like(y)])
+    x_t = level.alpha * torch.cat([y, y]) + level.sigma * eps
     labels = None if cond is None else torch.cat([cond, cond])
-    guess_k, guess_1 = denoiser.denoise(torch.cat([x_k, x_1]), both, labels).chunk(2)
-    kl = chain.weight.to(y)[k] * sum_event((y - guess_k) ** 2) / chain.share.to(y)[k]
+    guess_k, guess_1 = denoiser.denoise(x_t, level, labels).chunk(2)
+    flat = _continuous(spec).to(y.device)
+    if_flat, if_point = (expand_like(w.to(y)[k], y) for w in chain.weights)
+    weight = torch.where(flat, if_flat, if_point)
+    error = sum_event(weight * (y - guess_k) ** 2) / chain.share.to(y)[k]
+    kl = error + chain.constant * int(flat.expand_as(y[0]).sum())
     return log_likelihood(x, guess_1, chain.decoder_std, spec) - kl - chain.prior_kl(y)
 
 
+def _continuous(spec: DataSpec) -> Tensor:
+    """Which elements of a relaxed example have a density; one entry where all are alike."""
+    if not isinstance(spec.support, Mixed):
+        return torch.tensor(not spec.support.discrete)
+    widths = [c.levels if isinstance(c, Categorical) else 1 for c in spec.columns]
+    each = [not c.discrete for c in spec.columns]
+    return torch.tensor([e for e, width in zip(each, widths, strict=True) for _ in range(width)])
+
+
 class _Chain:
-    """The levels of a chain from t = 1 to data, and the weight and the share of each of its divergences."""
+    """A chain from t = 1 to data.
+
+    Its levels; the weight of each step's error, for v = beta and v = beta-tilde; the sum over
+    steps of what v = beta costs an element; and the share of each step.
+    """
 
     def __init__(self, denoiser: Denoiser, steps: int) -> None:
         times = denoiser.schedule.grid(steps)[:-1]
         self.times = torch.tensor(times, dtype=torch.float64)
         scales = denoiser.schedule.scales(times)
         self.alpha, self.sigma = torch.tensor(scales, dtype=torch.float64).T
-        snr = (self.alpha / self.sigma) ** 2
-        self.weight = 0.5 * snr.diff()
-        share = torch.log1p(snr).diff()
+        alpha, sigma = self.alpha[:-1], self.sigma[:-1]
+        alpha_s, sigma_s = self.alpha[1:], self.sigma[1:]
+        beta = sigma**2 - (alpha / alpha_s * sigma_s) ** 2
+        posterior = beta * (sigma_s / sigma) ** 2
+        square = 0.5 * (alpha_s * beta / sigma**2) ** 2
+        self.weights = square / beta, square / posterior
+        ratio = posterior / beta
+        self.constant = float(0.5 * (ratio - 1 - ratio.log()).sum())
+        share = torch.log1p((self.alpha / self.sigma) ** 2).diff()
         self.share = share / share.sum()
         self.decoder_std = float(self.sigma[-1] / self.alpha[-1])
         self.prior_scale = denoiser.schedule.prior_scale
@@ -78,7 +112,3 @@ class _Chain:
         alpha, sigma = float(self.alpha[0]), float(self.sigma[0]) / self.prior_scale
         constant = 0.5 * (sigma**2 - 1 - 2 * math.log(sigma)) * y[0].numel()
         return sum_event(0.5 * (alpha / self.prior_scale * y) ** 2) + constant
-
-
-def _noisy(y: Tensor, level: Level) -> Tensor:
-    return level.alpha * y + level.sigma * torch.randn_like(y)

@@ -1,14 +1,16 @@
 r"""decoder: the likelihood of an example given a Gaussian guess of it, in the relaxed space.
 
-A level of a discrete value owns the cell about it; the outermost cells are endless, so the masses sum to one:
+A level of a discrete value owns the cell about it; the outermost cells are endless, so the masses
+sum to one:
 
 .. math:: P(x) = \Phi\Big(\frac{x + h - \mu}{s}\Big) - \Phi\Big(\frac{x - h - \mu}{s}\Big)
 
-with h half the distance of two levels. A category, embedded as a corner of a cube, has a mass proportional to the
-Gaussian density at its corner. A continuous value keeps its density.
+with h half the distance of two levels. A category, embedded as a corner of a cube, has a mass
+proportional to the Gaussian density at its corner. A continuous value keeps its density.
 
 References:
-    Denoising diffusion probabilistic models (Ho et al., 2020), eq. 13. https://arxiv.org/abs/2006.11239
+    Denoising diffusion probabilistic models (Ho et al., 2020), eq. 13.
+    https://arxiv.org/abs/2006.11239
 """
 
 from __future__ import annotations
@@ -25,7 +27,7 @@ from pofx.typing import Data, PerExample
 
 
 def log_likelihood(x: Data, mu: Tensor, std: float, spec: DataSpec) -> PerExample:
-    """log p(x) of a Gaussian of mean `mu` (relaxed) and standard deviation `std` for each element, nats per example."""
+    """Log p(x), nats per example, given the relaxed mean `mu` and standard deviation `std`."""
     if relaxed_shape(spec) == spec.shape and not isinstance(spec.support, Mixed):
         return sum_event(_log_likelihood(x, mu, std, spec.support))
     widths = [c.levels if isinstance(c, Categorical) else 1 for c in spec.columns]

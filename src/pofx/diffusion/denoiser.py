@@ -1,12 +1,14 @@
 r"""denoiser: the best guess of the clean data, :math:`D(x_t, t) = \mathbb{E}[x_0 | x_t]`.
 
-It hides what the network predicts; samplers, guidance and bounds know nothing but D. The score follows from it:
+It hides what the network predicts; samplers, guidance and bounds know nothing but D. The score
+follows from it:
 
 .. math:: \nabla \log p_t(x_t) = \frac{\alpha_t D(x_t, t) - x_t}{\sigma_t^2}
 
 References:
     Tweedie's formula and selection bias (Efron, 2011), eq. 1.4.
-    Elucidating the design space of diffusion-based generative models (Karras et al., 2022), eq. 3. https://arxiv.org/abs/2206.00364
+    Elucidating the design space of diffusion-based generative models (Karras et al., 2022), eq. 3.
+    https://arxiv.org/abs/2206.00364
 """
 
 from __future__ import annotations
@@ -87,7 +89,8 @@ class Clip(Denoiser):
         bound: one number, or one for each element of an example.
 
     References:
-        Denoising diffusion probabilistic models (Ho et al., 2020), section 3.3 and its published code.
+        Denoising diffusion probabilistic models (Ho et al., 2020), section 3.3 and its published
+        code.
     """
 
     def __init__(self, denoiser: Denoiser, bound: float | Tensor = 1.0) -> None:
@@ -96,6 +99,5 @@ class Clip(Denoiser):
 
     def denoise(self, x_t: Data, level: Level, cond: Cond | None = None) -> Data:
         x0 = self.denoiser.denoise(x_t, level, cond)
-        if isinstance(self.bound, Tensor):
-            return torch.clamp(x0, -self.bound, self.bound)
-        return x0.clamp_(-self.bound, self.bound) if not x0.requires_grad else x0.clamp(-self.bound, self.bound)
+        clamp = Tensor.clamp if x0.requires_grad else Tensor.clamp_
+        return clamp(x0, -self.bound, self.bound)  # type: ignore[arg-type]

@@ -1,7 +1,8 @@
 r"""guidance: denoisers that wrap a denoiser, so that they work with every sampler.
 
 References:
-    Classifier-free diffusion guidance (Ho and Salimans, 2021), eq. 6. https://arxiv.org/abs/2207.12598
+    Classifier-free diffusion guidance (Ho and Salimans, 2021), eq. 6.
+    https://arxiv.org/abs/2207.12598
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor, nn
@@ -18,7 +18,7 @@ from pofx.functional.dequantize import harden, relaxed_shape
 from pofx.spec import Categorical, DataSpec, Real
 from pofx.typing import Cond, Data, PerExample
 
-_SAMPLERS = {
+_SAMPLERS: dict[str, Callable[[], Sampler]] = {
     "ddim": DDIM,
     "ancestral": lambda: Ancestral("large"),
     "ancestral-small": lambda: Ancestral("small"),
@@ -28,7 +28,8 @@ _SAMPLERS = {
 class Diffusion(nn.Module):
     """A diffusion model: capabilities Samples, Bound and Score.
 
-    It lives in the relaxed space of the data (`pofx.functional.dequantize`), where bounded values are in [-1, 1].
+    It lives in the relaxed space of the data (`pofx.functional.dequantize`), where bounded values
+    are in [-1, 1].
 
     Args:
         denoiser: of relaxed examples.
@@ -39,7 +40,7 @@ class Diffusion(nn.Module):
         chain: steps of the chain that the bound is of.
     """
 
-    def __init__(  # noqa: PLR0913
+    def __init__(
         self,
         denoiser: Denoiser,
         spec: DataSpec,
@@ -59,7 +60,7 @@ class Diffusion(nn.Module):
         return self.denoiser.classes > 0
 
     @torch.no_grad()
-    def sample(  # noqa: PLR0913
+    def sample(
         self,
         n: int,
         cond: Cond | None = None,
@@ -74,7 +75,8 @@ class Diffusion(nn.Module):
         Args:
             n: how many.
             cond: a label for each; None draws from all classes at once.
-            sampler: `ddim`, `ancestral` (variance beta), `ancestral-small` (variance beta-tilde), or a `Sampler`.
+            sampler: `ddim`, `ancestral` (variance beta), `ancestral-small` (variance beta-tilde),
+                or a `Sampler`.
             steps: evaluations of the denoiser for each example.
             guidance: classifier-free guidance w; 0 for none.
             eta: of DDIM, from 0 (deterministic) to 1.
@@ -89,7 +91,7 @@ class Diffusion(nn.Module):
             x0 = state.x_t
         return harden(x0, self.spec)
 
-    def trajectory(  # noqa: PLR0913
+    def trajectory(
         self,
         n: int,
         cond: Cond | None = None,
@@ -99,7 +101,7 @@ class Diffusion(nn.Module):
         guidance: float | None = None,
         eta: float | None = None,
     ) -> Iterator[State]:
-        """Yields every step of `sample`, in the relaxed space; `state.x_t` is overwritten by the next step."""
+        """Yields every step of `sample`, relaxed; the next step overwrites `state.x_t`."""
         chosen = _choose(self.sampler if sampler is None else sampler, eta)
         times = self.denoiser.schedule.grid(self.steps if steps is None else steps)
         denoiser = self._clipped(self._guided(self.guidance if guidance is None else guidance))
@@ -131,7 +133,9 @@ class Diffusion(nn.Module):
 def _choose(sampler: Sampler | str, eta: float | None) -> Sampler:
     if eta is not None:
         if sampler != "ddim":
-            raise UserError(f"eta belongs to the sampler ddim, and the sampler is {sampler}; leave eta out.")
+            raise UserError(
+                f"eta belongs to the sampler ddim, and the sampler is {sampler}; leave eta out."
+            )
         return DDIM(eta)
     if isinstance(sampler, Sampler):
         return sampler

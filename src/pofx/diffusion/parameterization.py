@@ -1,4 +1,4 @@
-r"""parameterization: what a network predicts, and what that says of the clean data and of the noise.
+r"""parameterization: what a network predicts, and what that says of data and noise.
 
 Every prediction in use is a mixture of the two, :math:`F = p\, x_0 + q\, \epsilon`. Together with
 :math:`x_t = \alpha x_0 + \sigma \epsilon` these are two equations in two unknowns:
@@ -9,9 +9,10 @@ Every prediction in use is a mixture of the two, :math:`F = p\, x_0 + q\, \epsil
 So a parameterisation is the pair (p, q), and every conversion follows.
 
 References:
-    Denoising diffusion probabilistic models (Ho et al., 2020), section 3.2: eps and x0. https://arxiv.org/abs/2006.11239
-    Progressive distillation for fast sampling of diffusion models (Salimans and Ho, 2022), section 4 and appendix D: v.
-    https://arxiv.org/abs/2202.00512
+    Denoising diffusion probabilistic models (Ho et al., 2020), section 3.2: eps and x0.
+    https://arxiv.org/abs/2006.11239
+    Progressive distillation for fast sampling of diffusion models (Salimans and Ho, 2022), section
+    4 and appendix D: v. https://arxiv.org/abs/2202.00512
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ class Parameterization(ABC):
 
     def clean(self, output: Tensor, x_t: Tensor, level: Level) -> Tensor:
         """x0, from what the network said of `x_t`."""
-        p, q, determinant = self._solve(level)
+        _, q, determinant = self._solve(level)
         return _mix(x_t, q / determinant, output, -level.sigma / determinant)
 
     def noise(self, output: Tensor, x_t: Tensor, level: Level) -> Tensor:
@@ -68,7 +69,7 @@ class X0(Parameterization):
 
 
 class V(Parameterization):
-    r"""The velocity of the angle, :math:`v = \alpha \epsilon - \sigma x_0`: eps at t = 0, minus x0 at t = 1."""
+    r""":math:`v = \alpha \epsilon - \sigma x_0`: it becomes eps at t = 0 and -x0 at t = 1."""
 
     def weights(self, alpha: Scale, sigma: Scale) -> tuple[Scale | float, Scale | float]:
         return -sigma, alpha

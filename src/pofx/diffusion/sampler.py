@@ -1,14 +1,15 @@
 """sampler: from noise to data, step by step.
 
-A sampler is a generator: the caller's `for` loop sees every step, and may leave at any. Coefficients of the whole
-trajectory are computed beforehand as Python floats, and the state is updated in place, so that a step costs little
-besides the denoiser.
+A sampler is a generator: the caller's `for` loop sees every step, and may leave at any.
+Coefficients of the whole trajectory are computed beforehand as Python floats, and the state is
+updated in place, so that a step costs little besides the denoiser.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import NamedTuple
 
 import torch
@@ -72,7 +73,7 @@ class OneStepSampler(Sampler):
         self, denoiser: Denoiser, x_t: Data, times: list[float], cond: Cond | None = None
     ) -> Iterator[State]:
         scales = denoiser.schedule.scales(times)
-        steps = [self.coefficients(t, s) for t, s in zip(scales, scales[1:], strict=False)]
+        steps = [self.coefficients(t, s) for t, s in pairwise(scales)]
         per_example = _per_example(times, x_t)
         for i, (keep, clean, noise) in enumerate(steps):
             x0 = denoiser.denoise(x_t, Level(per_example[i], *scales[i]), cond)
@@ -86,7 +87,8 @@ def transition(t: Scales, s: Scales) -> tuple[float, float]:
     r"""The Gaussian step from the cleaner level s to t: its scale and variance.
 
     .. math:: q(x_t | x_s) = N(\alpha_{t|s} x_s, \beta), \quad
-              \alpha_{t|s} = \alpha_t / \alpha_s, \quad \beta = \sigma_t^2 - \alpha_{t|s}^2 \sigma_s^2
+              \alpha_{t|s} = \alpha_t / \alpha_s, \quad
+              \beta = \sigma_t^2 - \alpha_{t|s}^2 \sigma_s^2
 
     >>> alpha, beta = transition((0.6, 0.8), (0.8, 0.6))
     >>> round(alpha, 4), round(beta, 4)

@@ -4,13 +4,16 @@ A schedule maps a time t in [0, 1] to (alpha, sigma): noisy data is
 
 .. math:: x_t = \alpha_t x_0 + \sigma_t \epsilon, \quad \epsilon \sim N(0, I)
 
-t = 0 is data (alpha = 1, sigma = 0) and t = 1 is noise. A discrete schedule of T steps lives on the same axis: its step
-k is the time k / T.
+t = 0 is data (alpha = 1, sigma = 0) and t = 1 is noise. A discrete schedule of T steps lives on
+the same axis: its step k is the time k / T.
 
 References:
-    Denoising diffusion probabilistic models (Ho et al., 2020), eq. 4 and section 4. https://arxiv.org/abs/2006.11239
-    Improved denoising diffusion probabilistic models (Nichol and Dhariwal, 2021), eq. 17. https://arxiv.org/abs/2102.09672
-    Score-based generative modeling through SDEs (Song et al., 2021), eq. 33. https://arxiv.org/abs/2011.13456
+    Denoising diffusion probabilistic models (Ho et al., 2020), eq. 4 and section 4.
+    https://arxiv.org/abs/2006.11239
+    Improved denoising diffusion probabilistic models (Nichol and Dhariwal, 2021), eq. 17.
+    https://arxiv.org/abs/2102.09672
+    Score-based generative modeling through SDEs (Song et al., 2021), eq. 33.
+    https://arxiv.org/abs/2011.13456
 """
 
 from __future__ import annotations
@@ -30,7 +33,8 @@ class Level(NamedTuple):
 
     Args:
         t: one time for each example, `(n,)`.
-        alpha: signal scale: one float for the whole batch, or a tensor that broadcasts over the examples.
+        alpha: signal scale: one float for the whole batch, or a tensor that broadcasts over the
+            examples.
         sigma: noise scale, likewise.
     """
 
@@ -47,16 +51,16 @@ class Schedule(nn.Module, ABC):
 
     @abstractmethod
     def forward(self, t: Tensor) -> tuple[Tensor, Tensor]:
-        """alpha and sigma at each time."""
+        """Alpha and sigma at each time."""
 
     def level(self, t: Tensor, ndim: int) -> Level:
-        """The level of each example, `(n,)`, ready to broadcast over examples with `ndim` axes in all."""
+        """The level of each example, ready to broadcast over a batch with `ndim` axes."""
         shape = (-1, *(1,) * (ndim - 1))
         alpha, sigma = self(t)
         return Level(t, alpha.reshape(shape), sigma.reshape(shape))
 
     def scales(self, times: list[float]) -> list[tuple[float, float]]:
-        """(alpha, sigma) at each time as plain floats, in one call: what a sampler prepares beforehand."""
+        """(alpha, sigma) at each time as plain floats, all in one call."""
         alpha, sigma = self(torch.tensor(times, dtype=torch.float64))
         return list(zip(alpha.tolist(), sigma.tolist(), strict=True))
 
@@ -101,11 +105,13 @@ class VP(VariancePreserving):
 
 
 class DiscreteVP(VariancePreserving):
-    r"""A Markov chain of T steps, :math:`x_k = \sqrt{1 - \beta_k} x_{k-1} + \sqrt{\beta_k} \epsilon`; step k is the time k / T.
+    r"""A Markov chain of T steps; step k is the time k / T.
 
-    .. math:: \bar\alpha_k = \prod_{j \le k} (1 - \beta_j), \quad \alpha_t = \sqrt{\bar\alpha_{tT}}
+    .. math:: x_k = \sqrt{1 - \beta_k} x_{k-1} + \sqrt{\beta_k} \epsilon, \quad
+              \bar\alpha_k = \prod_{j \le k} (1 - \beta_j), \quad \alpha_t = \sqrt{\bar\alpha_{tT}}
 
-    Between two steps log alpha is interpolated linearly, so that the schedule is defined at every time.
+    Between two steps log alpha is interpolated linearly, so that the schedule is defined at every
+    time.
 
     Args:
         betas: `beta_1 .. beta_T`, float64.
@@ -153,7 +159,8 @@ class LinearVP(DiscreteVP):
 class CosineVP(DiscreteVP):
     r"""abar falls as a squared cosine; no rate is above .999.
 
-    .. math:: \bar\alpha_k = f(k/T) / f(0), \quad f(t) = \cos^2\Big(\frac{t + s}{1 + s} \frac{\pi}{2}\Big)
+    .. math:: \bar\alpha_k = f(k/T) / f(0), \quad
+              f(t) = \cos^2\Big(\frac{t + s}{1 + s} \frac{\pi}{2}\Big)
 
     References:
         Improved denoising diffusion probabilistic models (Nichol and Dhariwal, 2021), eq. 17.

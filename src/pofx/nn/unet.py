@@ -1,16 +1,20 @@
 """unet: a network from images to images of the same size, told a time and a class.
 
-Made for a processor as much as for an accelerator: activations are laid out channels last, in which convolutions are
-fastest there; each block has one normalisation (over the whole example, one kernel in that layout) and one
-nonlinearity; what an image of full resolution would cost is saved by folding patches of pixels into channels; and a skip
-connection is a sum, so that no convolution runs over twice the channels.
+Made for a processor as much as for an accelerator: activations are laid out channels last, in
+which convolutions are fastest there; each block has one normalisation (over the whole example, one
+kernel in that layout) and one nonlinearity; what an image of full resolution would cost is saved
+by folding patches of pixels into channels; and a skip connection is a sum, so that no convolution
+runs over twice the channels.
 
 References:
-    U-Net: convolutional networks for biomedical image segmentation (Ronneberger et al., 2015). https://arxiv.org/abs/1505.04597
-    Denoising diffusion probabilistic models (Ho et al., 2020), appendix B. https://arxiv.org/abs/2006.11239
-    FiLM: visual reasoning with a general conditioning layer (Perez et al., 2018), eq. 1. https://arxiv.org/abs/1709.07871
-    Real-time single image super-resolution using an efficient sub-pixel convolutional network (Shi et al., 2016), section 3.2:
-    patches as channels. https://arxiv.org/abs/1609.05158
+    U-Net: convolutional networks for biomedical image segmentation (Ronneberger et al., 2015).
+    https://arxiv.org/abs/1505.04597
+    Denoising diffusion probabilistic models (Ho et al., 2020), appendix B.
+    https://arxiv.org/abs/2006.11239
+    FiLM: visual reasoning with a general conditioning layer (Perez et al., 2018), eq. 1.
+        https://arxiv.org/abs/1709.07871
+    Real-time single image super-resolution using an efficient sub-pixel convolutional network (Shi
+    et al., 2016), section 3.2: patches as channels. https://arxiv.org/abs/1609.05158
 """
 
 from __future__ import annotations
@@ -31,19 +35,20 @@ class UNet(nn.Module):
 
     Args:
         shape: channels, height and width of an image.
-        widths: channels at each resolution, the finest first; as many as the image allows are used (the coarsest
-            keeps both sides at 4 or more).
+        widths: channels at each resolution, the finest first; as many as the image allows are used
+            (the coarsest keeps both sides at 4 or more).
         blocks: residual blocks at each resolution on the way down, and as many on the way up.
         patch: side of the squares of pixels that are folded into channels.
         head: channels of an attention head; there is attention at the coarsest resolution.
         embedding: width of the embedding of time and class.
-        classes: how many classes `cond` may name, a label equal to `classes` naming none; 0 leaves it out.
+        classes: how many classes `cond` may name, a label equal to `classes` naming none; 0 leaves
+            it out.
 
     >>> UNet((3, 9, 14), widths=(8, 16))(torch.zeros(2, 3, 9, 14), torch.zeros(2)).shape
     torch.Size([2, 3, 9, 14])
     """
 
-    def __init__(  # noqa: PLR0913
+    def __init__(
         self,
         shape: tuple[int, int, int],
         *,
@@ -142,7 +147,8 @@ class _Coarser(nn.Module):
         self.skip = nn.Conv2d(widths[0], widths[0], 1)
 
     def forward(self, h: Tensor, films: list[Tensor]) -> Tensor:
-        coarse = self.grow(self.level(self.shrink(h), films))  # a 1x1 convolution is cheapest before it grows
+        # a 1x1 convolution and an enlargement commute, and this order is the cheaper
+        coarse = self.grow(self.level(self.shrink(h), films))
         return self.skip(h) + F.interpolate(coarse, h.shape[2:])
 
 
@@ -162,11 +168,12 @@ class _Block(nn.Module):
 
 
 class Attention(nn.Module):
-    """Self-attention between the places of an image, and a residual connection; starts as the identity.
+    """Self-attention between the places of an image; residual, and the identity at first.
 
     Args:
         width: channels.
-        head: channels of a head; all of them form one head where they are fewer or it does not divide them.
+        head: channels of a head; all of them form one head where they are fewer or it does not
+            divide them.
     """
 
     def __init__(self, width: int, head: int = 32) -> None:

@@ -1,11 +1,14 @@
 r"""ddim: Denoising diffusion implicit models (Song et al., 2021).
 
-Steps along :math:`x_s = \alpha_s x_0 + \sqrt{\sigma_s^2 - c^2}\, \epsilon + c z`, with the guess :math:`x_0 = D(x_t, t)`, the noise
-:math:`\epsilon = (x_t - \alpha_t x_0) / \sigma_t` that it implies, and fresh noise z of scale
-:math:`c = \eta\, (\sigma_s / \sigma_t) \sqrt{\beta}`, where beta is the variance of q(x_t | x_s).
+.. math:: x_s = \alpha_s x_0 + \sqrt{\sigma_s^2 - c^2}\, \epsilon + c z, \quad
+          c = \eta\, (\sigma_s / \sigma_t) \sqrt{\beta}
+
+with the guess :math:`x_0 = D(x_t, t)`, the noise :math:`\epsilon = (x_t - \alpha_t x_0) / \sigma_t`
+that it implies, fresh noise z, and the variance beta of q(x_t | x_s).
 
 References:
-    Denoising diffusion implicit models (Song et al., 2021), eq. 12 and 16. https://arxiv.org/abs/2010.02502
+    Denoising diffusion implicit models (Song et al., 2021), eq. 12 and 16.
+    https://arxiv.org/abs/2010.02502
 """
 
 from __future__ import annotations
