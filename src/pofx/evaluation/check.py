@@ -52,14 +52,13 @@ class Case:
     cond: Cond | None
     seed: int
 
-    def samples(self, n: int, *, first: int = 0, model: Any = None) -> Data:
-        """Samples `first .. first + n`, by keyed noise."""
-        model = self.model if model is None else model
-        cond = None if self.cond is None else torch.arange(first, first + n) % self.spec.classes
-        method = model.sample
-        if cond is not None and takes_cond(method):
+    def samples(self, n: int, *, first: int = 0, model: Any = None, labels: bool = True) -> Data:
+        """Samples `first .. first + n`, of every class in turn, by keyed noise."""
+        method = (self.model if model is None else model).sample
+        if self.cond is not None and labels and takes_cond(method):
+            cond = torch.arange(first, first + n) % self.spec.classes
             with _keyed(self.seed, n, first):
-                return method(n, cond=cond.to(device_of(model)))
+                return method(n, cond=cond.to(self.cond.device))
         with _keyed(self.seed, n, first):
             return method(n)
 
@@ -99,8 +98,7 @@ def check_model(model: object, spec: DataSpec, *, x: Data | None = None, seed: i
         case = _case(model, spec, x, seed)
         for name, applies, check in _CHECKS:
             if applies(case):
-                for sentence in check(case):
-                    raise ModelCheckError(name, f"{type(model).__name__}: {sentence}")
+                _run(name, check, case)
                 ran.append(name)
     if not ran:
         raise ModelCheckError(
@@ -112,17 +110,36 @@ def check_model(model: object, spec: DataSpec, *, x: Data | None = None, seed: i
     return tuple(ran)
 
 
+def _run(name: str, check: Callable[[Case], Iterator[str]], case: Case) -> None:
+    """Raises the first fault that a check finds; a model that fails within it is a fault too."""
+    who = type(case.model).__name__
+    try:
+        fault = next(check(case), None)
+    except (RuntimeError, TypeError, ValueError, IndexError, AttributeError) as error:
+        what = f"the check {name} should run through, but the model raised {error!r}; mend it."
+        raise ModelCheckError(name, f"{who}: {what}") from error
+    if fault is not None:
+        raise ModelCheckError(name, f"{who}: {fault}")
+
+
 def _case(model: object, spec: DataSpec, x: Data | None, seed: int) -> Case:
     device = device_of(model)
     cond = torch.arange(64, device=device) % spec.classes if spec.classes else None
     case = Case(model, spec, torch.empty(0), cond, seed)
     if x is None and isinstance(model, Samples):
-        drawn = case.samples(64)
-        fits = not any(_sample_faults(drawn, 64, spec))
-        x = drawn if fits else None
+        x = _own_examples(case)
     x = _random_examples(spec, 64, seed) if x is None else x[:64]
     cond = None if cond is None else cond[: len(x)]
     return Case(model, spec, x.to(device, dtype_of(model)), cond, seed)
+
+
+def _own_examples(case: Case) -> Data | None:
+    """The model's samples, unless they are faulty, which a check will say."""
+    try:
+        drawn = case.samples(64)
+    except (RuntimeError, TypeError, ValueError, IndexError, AttributeError):
+        return None
+    return None if any(_sample_faults(drawn, 64, case.spec)) else drawn
 
 
 def _random_examples(spec: DataSpec, n: int, seed: int) -> Data:
@@ -251,15 +268,10 @@ def _check_split(case: Case) -> Iterator[str]:
 
 
 def _check_cond(case: Case) -> Iterator[str]:
-    try:
-        drawn = case.samples(6)
-    except (RuntimeError, TypeError, ValueError, IndexError) as error:
-        yield (
-            f"sample should take int64 classes of shape (n,), but failed ({error}); accept cond or "
-            f"drop it."
-        )
-        return
-    yield from _sample_faults(drawn, 6, case.spec)
+    for words, drawn in (("with", case.samples(6)), ("without", case.samples(6, labels=False))):
+        if len(drawn) != 6:
+            drew = len(drawn)
+            yield f"sample(6) {words} classes should draw 6 examples, but drew {drew}; mend it."
 
 
 def _per_example_methods(case: Case) -> dict[str, Callable[..., Tensor]]:
@@ -446,14 +458,14 @@ def _samples(case: Case) -> bool:
 
 
 _CHECKS: tuple[tuple[str, Callable[[Case], bool], Callable[[Case], Iterator[str]]], ...] = (
-    ("sample_shape_and_support", _samples, _check_samples),
-    ("seed", _samples, _check_seed),
-    ("split", _samples, _check_split),
     (
         "cond",
         lambda c: _samples(c) and c.cond is not None and takes_cond(c.model.sample),
         _check_cond,
     ),
+    ("sample_shape_and_support", _samples, _check_samples),
+    ("seed", _samples, _check_seed),
+    ("split", _samples, _check_split),
     ("per_example", lambda c: bool(_per_example_methods(c)), _check_per_example),
     ("sum", lambda c: isinstance(c.model, Density) and 0 < _space(c) <= 4096, _check_sum),
     (

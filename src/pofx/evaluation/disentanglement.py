@@ -6,7 +6,8 @@ r"""Disentanglement: does each code carry one factor, and do codes carry anythin
    \text{TC} &= \tfrac12 \Big(\sum_j \log S_{jj} - \log\det S\Big)
 
 The gap is 1 when every factor is read from exactly one code and 0 when two codes tell as much of
-it. The total correlation is that of a normal distribution with covariance S: 0 for independent codes.
+it. The total correlation is that of a normal distribution with covariance S, 0 for independent
+codes.
 
 References:
     Isolating sources of disentanglement in variational autoencoders (Chen et al., 2018), eq. 6 for

@@ -87,13 +87,13 @@ def nearest(x: Tensor, chunks: Iterable[Tensor], stop: Stop | None = None) -> Ne
     # Distances by a matrix product choose the neighbour; its exact distance is then taken by
     # difference.
     centre = x.mean(0)
-    centred = x - centre
-    best = torch.full((len(x),), float("inf"), dtype=x.dtype, device=x.device)
+    centred = _precise(x - centre)
+    best = torch.full((len(x),), float("inf"), dtype=centred.dtype, device=x.device)
     index = torch.zeros(len(x), dtype=torch.int64, device=x.device)
     neighbour = torch.empty_like(x)
     first = 0
     for chunk in chunks:
-        part = chunk - centre
+        part = _precise(chunk - centre)
         norms = part.square().sum(1)
         for rows in blocks(len(x), 1024, stop):
             value, at = torch.addmm(norms, centred[rows], part.T, alpha=-2).min(1)
@@ -103,3 +103,8 @@ def nearest(x: Tensor, chunks: Iterable[Tensor], stop: Stop | None = None) -> Ne
             neighbour[where] = chunk[at[better]]
         first += len(chunk)
     return Nearest((x - neighbour).norm(dim=1), index, (x == neighbour).all(1), first)
+
+
+def _precise(x: Tensor) -> Tensor:
+    """Narrow rows in float64: they lie dense, and a matrix product's rounding would mix them up."""
+    return x.double() if x.shape[1] <= 64 else x

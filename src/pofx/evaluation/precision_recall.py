@@ -86,7 +86,7 @@ def precision_recall(
 
 def neighbour_distance(x: Tensor, k: int, block: int = 1024, stop: Stop | None = None) -> Tensor:
     """The squared distance of each row to its k-th nearest other row."""
-    radius = x.new_empty(len(x))
+    radius = x.new_empty(len(x), dtype=torch.float64)
     for rows, distance in _distances(x, x, block, stop):
         distance[:, rows].fill_diagonal_(float("inf"))
         radius[rows] = distance.topk(k, 1, largest=False, sorted=False).values.amax(1)
@@ -100,6 +100,8 @@ def expected_coverage(reals: int, fakes: int, k: int) -> float:
 
 def _distances(a: Tensor, b: Tensor, block: int, stop: Stop | None):  # noqa: ANN202
     """Squared distances of blocks of `a` to all of `b`, in one buffer that is overwritten."""
+    if a.shape[1] <= 16:  # where rows lie dense, float32 products would blur their distances
+        a, b, block = a.double(), b.double(), max(block // 2, 1)
     norms = b.square().sum(1)
     buffer = a.new_empty(min(block, len(a)), len(b))
     for rows in blocks(len(a), block, stop):
