@@ -55,7 +55,9 @@ def examples(spec: DataSpec, n: int, seed: int = 0) -> tuple[Tensor, Tensor | No
             return torch.randn(shape, generator=g) * 0.5 + 0.3
         if isinstance(support, Interval):
             return torch.rand(shape, generator=g) * 1.6 - 0.8
-        return values(torch.randint(0, support.levels, shape, generator=g), support)
+        # the lower of two draws: independent fair bits would leave a model nothing to learn
+        pair = torch.randint(0, support.levels, (2, *shape), generator=g)
+        return values(pair.amin(0), support)
 
     if isinstance(spec.support, Mixed):
         x = torch.stack([one(c, (n,)) for c in spec.support.columns], 1)
