@@ -1,8 +1,8 @@
 """Data of any kind, each described by a DataSpec.
 
-`load` takes whatever the user has and returns a `Dataset`; nothing here is imported before it is asked for, so that
-`pofx --help` stays quick. `batches` and `write` are modules that can be called: each is named after the one function
-that it is about.
+`load` takes whatever the user has and returns a `Dataset`; nothing here is imported before it is
+asked for, so that `pofx --help` stays quick. `batches` and `write` are modules that can be called:
+each is named after the one function that it is about.
 """
 
 from __future__ import annotations
@@ -34,7 +34,8 @@ _VERBS = ("batches", "write")
 class Verb(ModuleType):
     """A module that is called as the function of its own name.
 
-    Importing a submodule binds its name in the package, over any function of that name; so the module itself answers.
+    Importing a submodule binds its name in the package, over any function of that name; so the
+    module itself answers.
     """
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:

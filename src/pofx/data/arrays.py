@@ -1,7 +1,7 @@
 """NumPy files and arrays in memory.
 
-A file's header is read and checked before anything is allocated for its numbers. A large `.npy` is mapped: it is
-scanned once in blocks, and then only the rows of a batch are ever in memory.
+A file's header is read and checked before anything is allocated for its numbers. A large `.npy` is
+mapped: it is scanned once in blocks, and then only the rows of a batch are ever in memory.
 """
 
 from __future__ import annotations
@@ -104,8 +104,8 @@ def _member(path: Path, archive: zipfile.ZipFile, info: zipfile.ZipInfo, key: st
 def from_arrays(name: str, x: Mapping[str, np.ndarray], y: Mapping[str, np.ndarray]) -> Raw:
     """The set that arrays hold: `(n, *event)` for each part, with labels where there are any.
 
-    Bytes of three axes are grey images `(n, height, width)`; of four axes, images with the channels last when the
-    last axis has at most four entries and the second has more, first otherwise.
+    Bytes of three axes are grey images `(n, height, width)`; of four axes, images with the channels
+    last when the last axis has at most four entries and the second has more, first otherwise.
     """
     for part, array in x.items():
         if array.dtype.kind not in "biuf":

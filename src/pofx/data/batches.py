@@ -1,9 +1,10 @@
 """Batches without end, whose position is the step.
 
-The examples' order is the concatenation, over the epochs, of permutations that the pair (seed, epoch) fixes; batch s is
-the entries `[s size, (s + 1) size)` of it. So a resumed training needs no iterator state: it asks for batch s. What a
-transform draws at random is keyed by the seed and the entry's number in that order, hence the same for any number of
-processes. One background thread prepares the next batches.
+The examples' order is the concatenation, over the epochs, of permutations that the pair (seed,
+epoch) fixes; batch s is the entries `[s size, (s + 1) size)` of it. So a resumed training needs no
+iterator state: it asks for batch s. What a transform draws at random is keyed by the seed and the
+entry's number in that order, hence the same for any number of processes. One background thread
+prepares the next batches.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Data sets that are known by name: from the folder in `POFX_DATA`, else downloaded once and checked.
 
-What is checked is the SHA-256 of the *unpacked* content, so that a file that was packed again passes and one whose
-pixels were changed does not.
+What is checked is the SHA-256 of the *unpacked* content, so that a file that was packed again
+passes and one whose pixels were changed does not.
 """
 
 from __future__ import annotations

@@ -25,8 +25,8 @@ _BLOCKS = 1024
 class Transform:
     """From a stored value k to a model value.
 
-    Without noise `k scale + shift`; with `uniform` noise `(k + u) scale + shift`; with `bernoulli` noise a draw that
-    is 1 with probability `k scale`; u is uniform on (0, 1).
+    Without noise `k scale + shift`; with `uniform` noise `(k + u) scale + shift`; with `bernoulli`
+    noise a draw that is 1 with probability `k scale`; u is uniform on (0, 1).
 
     Args:
         scale: one number, or one for each element, of the event's shape.
@@ -72,13 +72,15 @@ class Split:
     """Some of a data set's examples.
 
     Args:
-        x: as stored, `(n, *shape)`: uint8 for bytes and bits, float32 for numbers; possibly mapped from a file.
+        x: as stored, `(n, *shape)`: uint8 for bytes and bits, float32 for numbers; possibly mapped
+        from a file.
         y: labels, int64, `(n,)`, or None.
         transform: from stored to model values.
         seed: keys what the transform draws when no generator is given.
         captions: one text for each example, or none at all.
-        rows: where `x` is mapped and shared between splits, the rows of it that belong to this one (`y` and
-            `captions` are this split's own all the same); None when `x` holds exactly this split.
+        rows: where `x` is mapped and shared between splits, the rows of it that belong to this one
+            (`y` and `captions` are this split's own all the same); None when `x` holds exactly this
+            split.
 
     >>> split = Split(np.array([[0, 255]], np.uint8), transform=Transform(2 / 255, -1.0))
     >>> split.values()[0]
@@ -100,8 +102,8 @@ class Split:
     ) -> tuple[Tensor, Tensor | None]:
         """Model values and labels of the examples at `index`: float32 `(m, *shape)` and int64 `(m,)` or None.
 
-        What is drawn at random comes from the generator; without one, each example has a draw of its own that
-        never changes, so that an evaluation repeats.
+        What is drawn at random comes from the generator; without one, each example has a draw of
+        its own that never changes, so that an evaluation repeats.
         """
         index = self.positions(index)
         stored = torch.from_numpy(self.gather(index))
@@ -203,8 +205,8 @@ def _hash_some(digest: Any, x: np.ndarray) -> None:
 def keyed_uniform(seed: int, rows: np.ndarray, shape: tuple[int, ...]) -> Tensor:
     """Uniform numbers on (0, 1), float32 `(m, *shape)`, that depend on the seed and each row's own number alone.
 
-    The SplitMix64 finaliser of a key and a counter, as in `functional.random`, for rows that need not be
-    consecutive.
+    The SplitMix64 finaliser of a key and a counter, as in `functional.random`, for rows that need
+    not be consecutive.
 
     >>> a = keyed_uniform(0, np.array([7, 8]), (3,))
     >>> torch.equal(a[1:], keyed_uniform(0, np.array([8]), (3,)))

@@ -1,7 +1,7 @@
 """Records of a delimited text file, streamed, each with the number of its line.
 
-What a permissive parser would pass on in silence is refused here by line: ragged rows, NUL characters, text that is not
-UTF-8, fields of more than a megabyte, more than ten thousand columns.
+What a permissive parser would pass on in silence is refused here by line: ragged rows, NUL
+characters, text that is not UTF-8, fields of more than a megabyte, more than ten thousand columns.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """Folders and zip archives of images.
 
-Two passes: headers first, which decide size and mode and cost no memory; then every image is decoded straight into
-one uint8 array. An image that cannot be decoded is skipped and named, unless so many are that something else is wrong.
+Two passes: headers first, which decide size and mode and cost no memory; then every image is
+decoded straight into one uint8 array. An image that cannot be decoded is skipped and named, unless
+so many are that something else is wrong.
 """
 
 from __future__ import annotations

@@ -51,7 +51,8 @@ class Report:
         low: smallest value, in the user's units.
         high: largest value.
         classes: examples of each class, over all splits.
-        duplicates: examples equal to an earlier one; None where the set is too large to be held in memory.
+        duplicates: examples equal to an earlier one; None where the set is too large to be held in
+        memory.
         leaked: test examples that are also training examples; None likewise.
         captions: how many examples have a text.
         columns: a table's columns.

@@ -1,7 +1,8 @@
 """What a file may ask of the machine before anything is allocated for it.
 
-Every number is a cap that the file itself cannot lift. The checks read headers only: a picture of 169 megapixels, an
-archive that unpacks to a thousand times its size and an array whose header lies are refused before they cost memory.
+Every number is a cap that the file itself cannot lift. The checks read headers only: a picture of
+169 megapixels, an archive that unpacks to a thousand times its size and an array whose header lies
+are refused before they cost memory.
 """
 
 from __future__ import annotations

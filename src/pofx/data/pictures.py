@@ -84,7 +84,8 @@ def scatter(x: Tensor, size: int = _WIDTH, *, extent: float | None = None) -> Im
     Args:
         x: `(n, 2)`; the second coordinate points up.
         size: width and height in pixels.
-        extent: the picture shows `[-extent, extent]` in both directions; found from the points when None.
+        extent: the picture shows `[-extent, extent]` in both directions; found from the points when
+            None.
 
     >>> scatter(torch.randn(100, 2)).size
     (512, 512)

@@ -22,19 +22,20 @@ class Raw:
 
     Args:
         name: how to call the set.
-        parts: `all`, or the set's own `train`, `valid` and `test`; the splits' transforms are still to be chosen.
+        parts: `all`, or the set's own `train`, `valid` and `test`; the splits' transforms are still
+        to be chosen.
         levels: 2 for bits, more for bytes, 0 for real numbers.
         image: whether an example is an image, `(channels, height, width)`.
         class_names: what the labels mean.
         mode: the images' mode.
         integer: whether real numbers are whole.
-        columns: a table's columns; its `x` then has one column for each of them: numbers with NaN where missing,
-            and codes of categories.
+        columns: a table's columns; its `x` then has one column for each of them: numbers with NaN
+            where missing, and codes of categories.
         header: whether the table began with their names.
         delimiter: what separated its fields.
         scaled: whether real values may be standardised.
-        valid: how many examples to set aside for validation where the set has only its own test examples;
-            None for a tenth.
+        valid: how many examples to set aside for validation where the set has only its own test
+            examples; None for a tenth.
         notes: what the user should know.
     """
 

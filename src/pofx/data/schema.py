@@ -21,13 +21,14 @@ class Column:
 
     Args:
         name: its name in the header.
-        kind: `float`, `int` (whole numbers come back whole), `binary` (the whole numbers 0 and 1) or `category`.
+        kind: `float`, `int` (whole numbers come back whole), `binary` (the whole numbers 0 and 1)
+        or `category`.
         mean: subtracted from a number, the mean of those present in the training rows.
         std: divides a number.
         low: smallest number seen.
         high: largest number seen; whole numbers are clipped to the range.
-        decimals: most digits after the point that were seen, to which numbers are rounded; None for as many as
-            single precision carries.
+        decimals: most digits after the point that were seen, to which numbers are rounded; None for
+            as many as single precision carries.
         categories: the distinct values of a category; the empty one stands for a missing cell.
         missing: whether a number is accompanied by a binary column that says "missing".
     """

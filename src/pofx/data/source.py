@@ -80,21 +80,22 @@ def load(
 ) -> Dataset:
     """Loads data and describes them.
 
-    A set that has test examples of its own keeps them; otherwise training, validation and test get 80, 10 and 10
-    percent, by the seed.
+    A set that has test examples of its own keeps them; otherwise training, validation and test get
+    80, 10 and 10 percent, by the seed.
 
     Args:
-        source: a built-in name (which goes before a file of the same name; write `./digits` for the file), a folder
-            or zip of images, a `.npy`, `.npz`, `.csv` or `.tsv`, an array of examples, or a `Dataset`, which is
-            returned as it is.
+        source: a built-in name (which goes before a file of the same name; write `./digits` for the
+            file), a folder or zip of images, a `.npy`, `.npz`, `.csv` or `.tsv`, an array of
+            examples, or a `Dataset`, which is returned as it is.
         seed: fixes the split, the limit's choice and whatever is drawn once and for all.
-        binarize: bytes to bits: `threshold` at half of the range, `sample` once with the pixel as the probability,
-            or `dynamic`: drawn anew at every presentation in training, once for validation and test.
+        binarize: bytes to bits: `threshold` at half of the range, `sample` once with the pixel as
+            the probability, or `dynamic`: drawn anew at every presentation in training, once for
+            validation and test.
         dequantize: bytes to real numbers in [-1, 1], with uniform noise at every presentation.
         resize: crop about the centre and scale images to a square, or to `(height, width)`.
         classes: keep the examples of these classes only, by name or number, labelled in this order.
-        standardize: give numbers mean 0 and standard deviation 1 (each column of a table or of an array of vectors;
-            all elements together otherwise).
+        standardize: give numbers mean 0 and standard deviation 1 (each column of a table or of an
+            array of vectors; all elements together otherwise).
         limit: keep at most this many examples over all, by the seed.
 
     Raises:

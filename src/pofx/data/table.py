@@ -1,8 +1,9 @@
 """CSV tables: numbers, whole numbers, categories, and cells that are missing.
 
-Two passes over the file, so that no more than one row of text is ever in memory: the first finds out what every column
-is, the second fills one float64 matrix with numbers (NaN where missing) and codes of categories. `scale` then turns the
-matrix into what a model sees, with the means and standard deviations of the training rows.
+Two passes over the file, so that no more than one row of text is ever in memory: the first finds
+out what every column is, the second fills one float64 matrix with numbers (NaN where missing) and
+codes of categories. `scale` then turns the matrix into what a model sees, with the means and
+standard deviations of the training rows.
 """
 
 from __future__ import annotations

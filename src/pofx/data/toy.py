@@ -1,19 +1,21 @@
 r"""Toy densities on the plane, with exact `log_prob` and exact samples.
 
-Every one is normalised in closed form. Curves (two moons, swiss roll) are mixtures of equally weighted Gaussians with
-their means along the curve, closer together than a standard deviation, so that the mixture *is* the definition and not
-an approximation of one. Rings have a density in the radius. The pinwheel is a mixture of five Gaussians, twisted by a
-rotation that depends on the radius only, which keeps areas and therefore the density and the entropy.
+Every one is normalised in closed form. Curves (two moons, swiss roll) are mixtures of equally
+weighted Gaussians with their means along the curve, closer together than a standard deviation, so
+that the mixture *is* the definition and not an approximation of one. Rings have a density in the
+radius. The pinwheel is a mixture of five Gaussians, twisted by a rotation that depends on the
+radius only, which keeps areas and therefore the density and the entropy.
 
-Entropies, which no model's test NLL can fall below, are closed forms where one exists and the trapezoid rule otherwise,
-on a grid fine enough (half the smallest standard deviation) that its error is far below 1e-6 nats.
+Entropies, which no model's test NLL can fall below, are closed forms where one exists and the
+trapezoid rule otherwise, on a grid fine enough (half the smallest standard deviation) that its
+error is far below 1e-6 nats.
 
 `ring-8` and `grid-25` have the settings that the mode-collapse literature counts modes with.
 
 References:
-    PacGAN (Lin et al., 2018), section 4.1: `ring-8` (radius 1, sd .01), `grid-25` (spacing 2, sd .05).
-    https://arxiv.org/abs/1712.04086
-    Slice sampling (Neal, 2003), section 8: the funnel. https://doi.org/10.1214/aos/1056562461
+    PacGAN (Lin et al., 2018), section 4.1: `ring-8` (radius 1, sd .01), `grid-25` (spacing 2, sd
+    .05). https://arxiv.org/abs/1712.04086 Slice sampling (Neal, 2003), section 8: the funnel.
+    https://doi.org/10.1214/aos/1056562461
 """
 
 from __future__ import annotations
@@ -86,7 +88,8 @@ _EXACT = "donot_use_mm_for_euclid_dist"
 class Rings:
     """Concentric circles, equally likely: a uniform angle, and a radius that is normal about one of `radii`.
 
-    `p(x) = f(r) / (2 pi r)`. The normals' mass below radius 0 is less than 1e-23 and is not drawn away.
+    `p(x) = f(r) / (2 pi r)`. The normals' mass below radius 0 is less than 1e-23 and is not drawn
+    away.
     """
 
     def __init__(self, radii: tuple[float, ...] = (1.0, 2.0, 3.0, 4.0), sd: float = 0.1) -> None:
@@ -119,8 +122,8 @@ class Rings:
 class Pinwheel:
     """Five Gaussian arms, twisted by `rate * radius`: about the centre by an angle that grows with the radius.
 
-    Before the twist, arm k is a Gaussian about radius `radius` in the direction `2 pi k / arms`, of standard deviation
-    `radial` along it and `tangential` across.
+    Before the twist, arm k is a Gaussian about radius `radius` in the direction `2 pi k / arms`, of
+    standard deviation `radial` along it and `tangential` across.
     """
 
     def __init__(

@@ -36,9 +36,10 @@ def write(
 ) -> Path:
     """Writes examples where the path's suffix says and in the user's own units.
 
-    `.png` is a picture of all of them; a path without a suffix, or ending in `/`, a folder of numbered PNGs; `.npz` has
-    the arrays `x` and, where labels are given, `y`; `.npy` is the one array; `.csv` and `.tsv` are rows in the user's
-    own columns, with a header if his table had one. A file appears under its name when it is complete.
+    `.png` is a picture of all of them; a path without a suffix, or ending in `/`, a folder of
+    numbered PNGs; `.npz` has the arrays `x` and, where labels are given, `y`; `.npy` is the one
+    array; `.csv` and `.tsv` are rows in the user's own columns, with a header if his table had one.
+    A file appears under its name when it is complete.
 
     Args:
         x: model values, `(n, *shape)`.

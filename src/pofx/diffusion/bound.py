@@ -7,7 +7,8 @@ Where a step of the chain has the posterior variance beta-tilde and the model ha
 divergence is
 
 .. math:: \mathrm{KL}_k = \frac{1}{2v} \Big( \frac{\alpha_{k-1} \beta_k}{\sigma_k^2} \Big)^2
-          \|x_0 - D(x_k, k)\|^2 + \frac{d}{2} \Big( \frac{\tilde\beta_k}{v} - 1 - \log \frac{\tilde\beta_k}{v} \Big)
+          \|x_0 - D(x_k, k)\|^2
+          + \frac{d}{2} \Big( \frac{\tilde\beta_k}{v} - 1 - \log \frac{\tilde\beta_k}{v} \Big)
 
 Close to the data, where it matters, a value with a density looks flat, for which v = beta is
 exact; a discrete value looks like a point, for which v = beta-tilde is. So v follows the support,

@@ -68,19 +68,20 @@ class OneStepSampler(Sampler):
     def coefficients(self, t: Scales, s: Scales) -> Coefficients:
         """The step between two noise levels, each (alpha, sigma), from t to the cleaner s."""
 
-    @torch.no_grad()
     def trajectory(
         self, denoiser: Denoiser, x_t: Data, times: list[float], cond: Cond | None = None
     ) -> Iterator[State]:
         scales = denoiser.schedule.scales(times)
         steps = [self.coefficients(t, s) for t, s in pairwise(scales)]
-        per_example = _per_example(times, x_t)
-        for i, (keep, clean, noise) in enumerate(steps):
-            x0 = denoiser.denoise(x_t, Level(per_example[i], *scales[i]), cond)
-            x_t.mul_(keep).add_(x0, alpha=clean)
-            if noise:
-                x_t.add_(torch.randn_like(x_t), alpha=noise)
-            yield State(times[i + 1], x_t, x0)
+        levels = [Level(t, *v) for t, v in zip(_per_example(times, x_t), scales, strict=True)]
+        quiet = torch.no_grad()  # made once, entered at each step: the caller's own code is outside it
+        for (keep, clean, noise), level, s in zip(steps, levels, times[1:], strict=False):
+            with quiet:
+                x0 = denoiser.denoise(x_t, level, cond)
+                x_t.mul_(keep).add_(x0, alpha=clean)
+                if noise:
+                    x_t.add_(torch.randn_like(x_t), alpha=noise)
+            yield State(s, x_t, x0)
 
 
 def transition(t: Scales, s: Scales) -> tuple[float, float]:
@@ -98,6 +99,7 @@ def transition(t: Scales, s: Scales) -> tuple[float, float]:
     return alpha, t[1] ** 2 - (alpha * s[1]) ** 2
 
 
-def _per_example(times: list[float], x: Tensor) -> Tensor:
-    """Each time for each example, `(steps, n)`, in one transfer."""
-    return torch.tensor(times, dtype=x.dtype).to(x.device)[:, None].expand(-1, x.shape[0])
+def _per_example(times: list[float], x: Tensor) -> tuple[Tensor, ...]:
+    """Each time, `(n,)`: the same for every example, and all of them in one transfer."""
+    table = torch.tensor(times, dtype=x.dtype).to(x.device)
+    return table[:, None].expand(-1, x.shape[0]).unbind(0)

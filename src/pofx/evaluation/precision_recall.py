@@ -42,7 +42,7 @@ class PrecisionRecall(NamedTuple):
 
 
 def precision_recall(
-    real: Tensor, fake: Tensor, *, k: int = 5, block: int = 1024, stop: Stop | None = None
+    real: Tensor, fake: Tensor, *, k: int = 5, block: int = 512, stop: Stop | None = None
 ) -> PrecisionRecall:
     """Precision, recall, density and coverage of fake features `(m, d)` against real ones `(n, d)`.
 
@@ -84,7 +84,7 @@ def precision_recall(
     )
 
 
-def neighbour_distance(x: Tensor, k: int, block: int = 1024, stop: Stop | None = None) -> Tensor:
+def neighbour_distance(x: Tensor, k: int, block: int = 512, stop: Stop | None = None) -> Tensor:
     """The squared distance of each row to its k-th nearest other row."""
     radius = x.new_empty(len(x), dtype=torch.float64)
     for rows, distance in _distances(x, x, block, stop):
@@ -102,7 +102,7 @@ def _distances(a: Tensor, b: Tensor, block: int, stop: Stop | None):  # noqa: AN
     """Squared distances of blocks of `a` to all of `b`, in one buffer that is overwritten."""
     if a.shape[1] <= 16:  # where rows lie dense, float32 products would blur their distances
         a, b, block = a.double(), b.double(), max(block // 2, 1)
-    norms = b.square().sum(1)
+    norms = torch.linalg.vector_norm(b, dim=1).square_()
     buffer = a.new_empty(min(block, len(a)), len(b))
     for rows in blocks(len(a), block, stop):
         out = buffer[: rows.stop - rows.start]
