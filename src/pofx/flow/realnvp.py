@@ -37,7 +37,11 @@ _EMBEDDING = 16
 
 
 class VectorConditioner(nn.Module):
-    """A fully connected network whose output starts at zero: `(n, inputs) -> (n, outputs)`."""
+    """A fully connected network whose output starts at zero: `(n, inputs) -> (n, outputs)`.
+
+    Biases of the first layer are spread wide, so that the kinks of its rectifiers cover the range of standardised data:
+    with one or two inputs the usual narrow ones start all of them near the origin.
+    """
 
     def __init__(
         self, inputs: int, outputs: int, hidden: tuple[int, ...] = (128, 128), classes: int = 0
@@ -46,7 +50,11 @@ class VectorConditioner(nn.Module):
         self.label = ClassEmbedding(classes, _EMBEDDING) if classes else None
         sizes = [inputs + (_EMBEDDING if classes else 0), *hidden, outputs]
         self.net = MLP(sizes, partial(nn.ReLU, inplace=True))
-        _zero(self.net[-1])
+        layers = [m for m in self.net if isinstance(m, nn.Linear)]
+        for layer in layers:
+            nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+        nn.init.uniform_(layers[0].bias, -2, 2)
+        _zero(layers[-1])
 
     def forward(self, a: Tensor, cond: Cond | None = None) -> Tensor:
         return self.net(conditioned(a, self.label(cond) if self.label else None))
@@ -127,15 +135,15 @@ def image_scales(  # noqa: PLR0913
 def recipe(  # noqa: PLR0913
     spec: DataSpec,
     *,
-    layers: int = 8,
-    hidden: tuple[int, ...] = (128, 128),
+    layers: int = 12,
+    hidden: tuple[int, ...] = (64, 64),
     channels: int = 32,
     blocks: int = 2,
     scales: int = 3,
     bound: float = 2.0,
     conditional: bool = False,
-    lr: float = 1e-3,
-    batch_size: int = 256,
+    lr: float = 3e-3,
+    batch_size: int = 1024,
     steps: int = 8_000,
 ) -> Recipe:
     """A RealNVP: couplings of halves for vectors, of several scales for images.
