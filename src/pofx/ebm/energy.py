@@ -1,0 +1,76 @@
+r"""energy: what can be done with an energy whatever it is, `log p(x) = -energy(x) - log Z`.
+
+Over few binary variables log Z is a sum that can be written out; over many it can only be estimated
+(`pofx.mcmc.ais`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from pofx.typing import Data, PerExample
+
+
+class BipartiteEnergy(Protocol):
+    """An energy of visible and hidden units, where each side is independent given the other.
+
+    What it takes to train one by contrastive divergence. The hidden side is passed about by whatever parameters its
+    conditional has, so that the product with the weights is computed once for the free energy and for sampling.
+    """
+
+    hidden_shape: tuple[int, ...]
+
+    def free_energy(self, x: Data) -> tuple[PerExample, Tensor]:
+        """F(x), nats per example, and the parameters of p(h | x)."""
+        ...
+
+    def draw_hidden(self, parameters: Tensor) -> Tensor:
+        """Draws h, `(n, *hidden_shape)`, from p(h | x) with these parameters."""
+        ...
+
+    def draw_visible(self, h: Tensor) -> Data:
+        """Draws x given h."""
+        ...
+
+    def observe(self, total: Data, examples: Tensor) -> None:
+        """Is told, after each step, the sum of the training examples of the step, and how many they were."""
+        ...
+
+
+def binary_states(first: int, last: int, bits: int, like: Tensor) -> Tensor:
+    """The states number `first` to `last - 1` of `bits` binary variables: `(last - first, bits)`.
+
+    >>> binary_states(1, 3, 2, torch.zeros(()))
+    tensor([[0., 1.],
+            [1., 0.]])
+    """
+    numbers = torch.arange(first, last, device=like.device)
+    places = torch.arange(bits - 1, -1, -1, device=like.device)
+    return ((numbers[:, None] >> places) & 1).to(like.dtype)
+
+
+def enumerate_log_partition(
+    energy: Callable[[Tensor], PerExample], bits: int, like: Tensor, block: int = 1 << 12
+) -> Tensor:
+    """log of the sum of `exp(-energy)` over all `2 ** bits` states, a scalar in nats.
+
+    Args:
+        energy: `(n, bits) -> (n,)`.
+        bits: number of binary variables; the cost doubles with each.
+        like: a tensor with the device and dtype to compute in.
+        block: states at a time.
+
+    >>> energy = lambda x: torch.zeros(x.shape[0])
+    >>> round(float(enumerate_log_partition(energy, 3, torch.zeros(()))), 4)  # log 8
+    2.0794
+    """
+    ends = range(0, 2**bits, block)
+    parts = [
+        torch.logsumexp(-energy(binary_states(i, min(i + block, 2**bits), bits, like)), 0)
+        for i in ends
+    ]
+    return torch.stack(parts).logsumexp(0)

@@ -1,0 +1,181 @@
+r"""rbm: Training restricted Boltzmann machines using approximations to the likelihood gradient (Tieleman, 2008).
+
+Binary visible units v and hidden units h, joined by weights but not among themselves:
+
+.. math:: E(v, h) = -b^T v - c^T h - h^T W v, \qquad
+    F(v) = -\log \sum_h e^{-E(v, h)} = -b^T v - \sum_j \log(1 + e^{c_j + W_j v})
+
+References:
+    Information processing in dynamical systems: foundations of harmony theory (Smolensky, 1986): the model.
+    Training products of experts by minimizing contrastive divergence (Hinton, 2002): CD, `--no-persistent`.
+    Training restricted Boltzmann machines using approximations to the likelihood gradient (Tieleman, 2008): persistent CD.
+    https://www.cs.toronto.edu/~tijmen/pcd/pcd.pdf
+    On the quantitative analysis of deep belief networks (Salakhutdinov and Murray, 2008), section 4.1: log Z by AIS.
+    https://www.cs.toronto.edu/~amnih/papers/dbn_ais.pdf
+    A practical guide to training restricted Boltzmann machines (Hinton, 2012), section 8: how weights and biases start.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from pofx.ebm.contrastive_divergence import (
+    ContrastiveDivergence,
+    PersistentContrastiveDivergence,
+)
+from pofx.ebm.energy import enumerate_log_partition
+from pofx.mcmc.ais import AISEstimate, annealed_importance_sampling, temperatures
+from pofx.mcmc.gibbs import bernoulli, block_gibbs
+from pofx.recipe import SGD, Recipe, RecipeError
+from pofx.spec import Binary, DataSpec
+from pofx.typing import Cond, Data, PerExample
+
+_EXACT_UNITS = 20
+"""With at most so many units on one side, log Z is a sum of at most a million terms."""
+
+
+class Annealed(NamedTuple):
+    """A chain of annealed importance sampling with what its weights need."""
+
+    v: Tensor
+    base: PerExample
+    bias: PerExample
+    hidden: Tensor
+
+
+class RBM(nn.Module):
+    """A restricted Boltzmann machine: capabilities Samples, Energy, Latent, and Normalizer by AIS.
+
+    Args:
+        shape: of an example, whose elements are the visible units.
+        hidden: number of hidden units.
+        gibbs_steps: sweeps from a start at the data's mean to a sample.
+        temperatures: of annealed importance sampling.
+        chains: of annealed importance sampling.
+    """
+
+    base_rate: Tensor
+    seen: Tensor
+
+    def __init__(
+        self,
+        shape: tuple[int, ...],
+        hidden: int,
+        *,
+        gibbs_steps: int = 1000,
+        temperatures: int = 10_000,
+        chains: int = 100,
+    ) -> None:
+        super().__init__()
+        self.shape, self.hidden_shape = shape, (hidden,)
+        self.gibbs_steps, self.temperatures, self.chains = gibbs_steps, temperatures, chains
+        visible = torch.Size(shape).numel()
+        self.weight = nn.Parameter(0.01 * torch.randn(hidden, visible))
+        self.visible_bias = nn.Parameter(torch.zeros(visible))
+        self.hidden_bias = nn.Parameter(torch.zeros(hidden))
+        self.register_buffer("base_rate", torch.full((visible,), 0.5))
+        self.register_buffer("seen", torch.zeros((), dtype=torch.int64))
+
+    def free_energy(self, x: Data) -> tuple[PerExample, Tensor]:
+        """F(x), and the logits of p(h | x)."""
+        v = x.flatten(1)
+        logits = F.linear(v, self.weight, self.hidden_bias)
+        return -(v @ self.visible_bias) - F.softplus(logits).sum(1), logits
+
+    def hidden_free_energy(self, h: Tensor) -> PerExample:
+        """-log of the sum over v of `exp(-E(v, h))`."""
+        return -(h @ self.hidden_bias) - F.softplus(self._visible_logits(h)).sum(1)
+
+    def energy(self, x: Data, cond: Cond | None = None) -> PerExample:
+        return self.free_energy(x)[0]
+
+    def encode(self, x: Data, cond: Cond | None = None) -> Data:
+        """p(h = 1 | x)."""
+        return F.linear(x.flatten(1), self.weight, self.hidden_bias).sigmoid()
+
+    def decode(self, z: Data, cond: Cond | None = None) -> Data:
+        """p(x = 1 | h = z): probabilities."""
+        return self._visible_logits(z).sigmoid().unflatten(1, self.shape)
+
+    def draw_hidden(self, parameters: Tensor) -> Tensor:
+        return bernoulli(parameters.sigmoid())
+
+    def draw_visible(self, h: Tensor) -> Data:
+        return bernoulli(self.decode(h))
+
+    @torch.no_grad()
+    def sample(self, n: int, cond: Cond | None = None) -> Data:
+        p = torch.sigmoid(self.base_logits()).expand(n, -1)
+        x = bernoulli(p).unflatten(1, self.shape)
+        return block_gibbs(x, lambda x: bernoulli(self.encode(x)), self.draw_visible, self.gibbs_steps)
+
+    @torch.no_grad()
+    def observe(self, total: Data, examples: Tensor) -> None:
+        """Keeps the mean of the data; the visible biases start at that of the first step, as in Hinton's guide."""
+        first = self.seen == 0
+        self.seen += examples
+        self.base_rate += (total.flatten() - examples * self.base_rate) / self.seen
+        smooth = (total.flatten() + 0.5) / (examples + 1)
+        self.visible_bias.copy_(torch.where(first, smooth.logit(), self.visible_bias))
+
+    def base_logits(self) -> Tensor:
+        """Logits of the data's mean, kept away from 0 and 1: the start of every chain."""
+        return (0.99 * self.base_rate + 0.005).logit()
+
+    def log_partition(self) -> tuple[float, float]:
+        """log Z by annealed importance sampling, and its standard error, in nats."""
+        estimate = self.ais(temperatures(self.temperatures), self.chains)
+        return estimate.log_z, estimate.stderr
+
+    @torch.no_grad()
+    def ais(self, betas: list[float], chains: int, base: Tensor | None = None) -> AISEstimate:
+        """Annealed importance sampling from independent visible units to the model.
+
+        Args:
+            betas: rising from 0 to 1.
+            chains: how many.
+            base: logits of the visible units at the start; those of the data's mean by default.
+        """
+        base = self.base_logits() if base is None else base
+        path = AnnealedPath(self, base)
+        start = path.state(bernoulli(torch.sigmoid(base).expand(chains, -1)))
+        return annealed_importance_sampling(path.log_f, path.transition, path.init_log_z(), start, betas)
+
+    def _visible_logits(self, h: Tensor) -> Tensor:
+        return F.linear(h, self.weight.t(), self.visible_bias)
+
+
+class AnnealedPath:
+    r"""From independent visible units with logits `base` (beta = 0) to the model (beta = 1).
+
+    .. math:: f_\beta(v) = e^{((1 - \beta) b_0 + \beta b)^T v} \prod_j (1 + e^{\beta (c_j + W_j v)})
+
+    References:
+        Salakhutdinov and Murray (2008), eq. 15 to 18.
+    """
+
+    def __init__(self, rbm: RBM, base: Tensor) -> None:
+        self.rbm, self.base = rbm, base
+
+    def init_log_z(self) -> float:
+        """log Z at beta = 0."""
+        return float(F.softplus(self.base.double()).sum()) + self.rbm.hidden_shape[0] * math.log(2)
+
+    def state(self, v: Tensor) -> Annealed:
+        """A chain at the visible units `v`, `(n, visible)`."""
+        rbm = self.rbm
+        logits = F.linear(v, rbm.weight, rbm.hidden_bias)
+        return Annealed(v, v @ self.base, v @ rbm.visible_bias, logits)
+
+    def log_f(self, s: Annealed, beta: float) -> PerExample:
+        return (1 - beta) * s.base + beta * s.bias + F.softplus(beta * s.hidden).sum(1)
+
+    def transition(self, s: Annealed, beta: float) -> Annealed:
+        h = bernoulli(torch.sigmoid(beta * s.hidden))
+        bias = (1 - beta) * self.base + beta * self.rbm.visible_bias
+        logits = torch.addmm(bias, h, self.rbm.weight, alpha=beta)
+        return self.state(bernoulli(logits.sigmoid()))

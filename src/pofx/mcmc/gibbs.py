@@ -1,0 +1,41 @@
+r"""gibbs: block Gibbs sampling between two sides that are each independent given the other.
+
+From x on one side, a sweep draws the other side and comes back; it leaves the joint distribution of the two invariant:
+
+.. math:: h \sim p(h | v), \quad v \sim p(v | h)
+
+References:
+    Stochastic relaxation, Gibbs distributions, and the Bayesian restoration of images (Geman and Geman, 1984).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+Conditional = Callable[[Tensor], Tensor]
+"""Draws one side given the other: `(n, *given) -> (n, *drawn)`."""
+
+
+def block_gibbs(x: Tensor, there: Conditional, back: Conditional, steps: int) -> Tensor:
+    """Takes `steps` sweeps from `x` and returns its side: `(n, *event) -> (n, *event)`.
+
+    Args:
+        x: where the chains are, `(n, *event)`, on either side.
+        there: draws the other side given this one.
+        back: draws this side given the other.
+        steps: how many sweeps.
+    """
+    for _ in range(steps):
+        x = back(there(x))
+    return x
+
+
+def bernoulli(p: Tensor) -> Tensor:
+    """Draws 0 or 1 with probability `p` of 1, in p's dtype.
+
+    On a CPU this takes half the time of `torch.bernoulli`.
+    """
+    return (torch.rand_like(p) < p).to(p.dtype)
