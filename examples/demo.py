@@ -8,14 +8,18 @@ from rich.table import Table
 
 import pofx
 
-STEPS = {"vae": 2000, "realnvp": 300, "gan": 1500}
+RECIPES = {
+    "vae": {"steps": 1500, "channels": 8},
+    "gan": {"steps": 1000, "channels": 8},
+    "ddpm": {"steps": 1000},
+}
 
 
 def main() -> None:
     folder = Path(mkdtemp(prefix="pofx-demo-"))
     table = Table("recipe", "log p(x), nats", "kind", "Frechet distance", "floor", "picture")
-    for name, steps in STEPS.items():
-        run = pofx.fit(name, data="digits", steps=steps, out=folder / name)
+    for name, arguments in RECIPES.items():
+        run = pofx.fit(name, data="digits", out=folder / name, **arguments)
         report = run.evaluate()
         picture = run.save(run.sample(64), folder / f"{name}.png")
         said, frechet = report.likelihood, report.metrics["frechet"]

@@ -2,75 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import click
+
+from pofx.cli.data_options import data_options, split_data_options
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from pofx.data.inspect import Report
 
-F = TypeVar("F", bound=Callable[..., Any])
 
-
-class Resize(click.ParamType):
-    """A side, or a height and a width: `32` or `32x48`."""
-
-    name = "size"
-
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> int | tuple[int, int]:
-        """The number or the pair that the text says."""
-        if not isinstance(value, str):
-            return value
-        sides = value.lower().split("x")
-        if not all(s.isdecimal() for s in sides) or len(sides) > 2:
-            self.fail(f"'{value}' is no size: give a side such as 32, or height x width as 32x48.")
-        return int(sides[0]) if len(sides) == 1 else (int(sides[0]), int(sides[1]))
-
-
-_OPTIONS = (
-    click.option(
-        "--binarize",
-        type=click.Choice(["threshold", "sample", "dynamic"]),
-        help="Bytes to bits: at half range, drawn once, or drawn at every presentation.",
-    ),
-    click.option("--dequantize", is_flag=True, help="Bytes to real numbers by uniform noise."),
-    click.option("--resize", type=Resize(), help="Crop and scale images: 32, or HEIGHTxWIDTH."),
-    click.option("--classes", help="Only these classes, by name or number, comma between."),
-    click.option("--limit", type=int, help="At most this many examples over all."),
-    click.option(
-        "--standardize/--no-standardize",
-        default=True,
-        show_default=True,
-        help="Numbers to mean 0 and standard deviation 1.",
-    ),
-)
-LOAD_OPTIONS = ("binarize", "dequantize", "resize", "classes", "limit", "standardize")
-"""The names of the parameters that `load_options` adds, all of them arguments of `pofx.data.load`."""
-
-
-def load_options(command: F) -> F:
-    """Adds the options of `pofx.data.load` to a command, except its seed."""
-    for option in reversed(_OPTIONS):
-        command = option(command)
-    return command
-
-
-def load_arguments(options: dict[str, Any]) -> dict[str, Any]:
-    """The arguments of `pofx.data.load` among a command's options."""
-    arguments = {k: options[k] for k in LOAD_OPTIONS if k in options}
-    if isinstance(arguments.get("classes"), str):
-        arguments["classes"] = [c.strip() for c in arguments["classes"].split(",") if c.strip()]
-    return arguments
-
-
-@click.command()
+@click.command("data")
 @click.argument("source")
-@load_options
 @click.option("--seed", type=int, default=0, show_default=True, help="Fixes the split.")
 @click.option("--sheet", type=click.Path(), help="Write a contact sheet to this PNG.")
 def data(source: str, seed: int, sheet: str | None, **options: Any) -> None:
@@ -79,7 +24,7 @@ def data(source: str, seed: int, sheet: str | None, **options: Any) -> None:
 
     from pofx.data import inspect
 
-    report = inspect.inspect(source, seed=seed, **load_arguments(options))
+    report = inspect.inspect(source, seed=seed, **split_data_options(options))
     console = Console(highlight=False)
     if not console.is_terminal:
         console = Console(highlight=False, width=120)
@@ -144,3 +89,8 @@ def _column_table(report: Report) -> Any:
     for c in report.columns:
         table.add_row(Text(c.name), c.kind, f"{c.missing:,}", Text(c.values))
     return table
+
+
+data.params.extend(data_options())
+
+COMMANDS = {"data": data}

@@ -135,32 +135,36 @@ def image_scales(  # noqa: PLR0913
 def recipe(  # noqa: PLR0913
     spec: DataSpec,
     *,
-    layers: int = 12,
+    layers: int | None = None,
     hidden: tuple[int, ...] = (64, 64),
     channels: int = 32,
     blocks: int = 2,
     scales: int = 3,
     bound: float = 2.0,
     conditional: bool = False,
-    lr: float = 3e-3,
-    batch_size: int = 1024,
+    lr: float | None = None,
+    batch_size: int | None = None,
     steps: int = 8_000,
 ) -> Recipe:
     """A RealNVP: couplings of halves for vectors, of several scales for images.
 
     Args:
         spec: what the data is; an image with an odd side is served as a vector.
-        layers: couplings; of an image, at each scale.
+        layers: couplings; of an image, at each scale. By default 12 for vectors, 4 for images.
         hidden: widths of the hidden layers of a vector's coupling networks.
         channels: channels of an image's coupling networks; 0 treats an image as a vector.
         blocks: residual blocks of an image's coupling networks.
         scales: at most so many scales of an image.
         bound: largest log-scale of one coupling, nats.
         conditional: condition every coupling on the class.
-        lr: learning rate of Adam, decayed to 0 by a cosine.
-        batch_size: examples in a step.
+        lr: learning rate of Adam, decayed to 0 by a cosine; by default 3e-3 for vectors, 1e-3 for images.
+        batch_size: examples in a step; by default 1,024 for vectors, 64 for images.
         steps: optimizer steps.
     """
+    convolves = spec.is_image and bool(channels) and spec.shape[1] % 2 == spec.shape[2] % 2 == 0
+    layers = layers if layers is not None else 4 if convolves else 12
+    lr = lr if lr is not None else 1e-3 if convolves else 3e-3
+    batch_size = batch_size if batch_size is not None else 64 if convolves else 1024
     if spec.size < 2:
         raise RecipeError("realnvp couples one half of an example to the other and needs 2 elements, but 1 came; use gmm.")
     if conditional and not spec.classes:
@@ -171,7 +175,7 @@ def recipe(  # noqa: PLR0913
     if not bound > 0:
         raise RecipeError(f"realnvp: --bound is a positive number of nats, and {bound} came.")
     classes = spec.classes if conditional else 0
-    if spec.is_image and channels and spec.shape[1] % 2 == 0 and spec.shape[2] % 2 == 0:
+    if convolves:
         bijection: Bijection = image_scales(
             spec.shape, layers,  # type: ignore[arg-type]
             scales=scales, channels=channels, blocks=blocks, bound=bound, classes=classes,
