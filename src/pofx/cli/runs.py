@@ -22,7 +22,8 @@ def runs(folder: str) -> None:
         return
     table = Table(box=None, pad_edge=False)
     for column in ("run", "recipe", "data", "step", "seconds", "last"):
-        table.add_column(column, no_wrap=True)
+        # a long path is folded, so that it never pushes the rest out of sight
+        table.add_column(column, no_wrap=column != "run", overflow="fold")
     for path in found:
         table.add_row(*_row(path))
     Console().print(table)
