@@ -30,7 +30,16 @@ def fit_against_a_bare_loop(folder: Path, precision: int = 400) -> None:
 
     def ours() -> None:
         out = folder / f"run{next(count)}"
-        fit("vae", data, out=out, steps=precision, quiet=True, threads=1, sample_every=10**9, **arguments)
+        fit(
+            "vae",
+            data,
+            out=out,
+            steps=precision,
+            quiet=True,
+            threads=1,
+            sample_every=10**9,
+            **arguments,
+        )
 
     def bare() -> None:
         recipe = catalogue.build("vae", data.spec, **arguments)
@@ -46,7 +55,9 @@ def fit_against_a_bare_loop(folder: Path, precision: int = 400) -> None:
             optimizer.step()
         stream.close()
 
-    ratio("fit against a bare loop, VAE 784-512-512-16, batch 128", ours, bare, bar=1 / 1.05, rounds=5)
+    ratio(
+        "fit against a bare loop, VAE 784-512-512-16, batch 128", ours, bare, bar=1 / 1.05, rounds=5
+    )
 
 
 def batches_against_a_data_loader() -> None:

@@ -24,7 +24,9 @@ def main() -> None:
         picture = run.save(run.sample(64), folder / f"{name}.png")
         said, frechet = report.likelihood, report.metrics["frechet"]
         nats, kind = (f"{said.nats:.2f}", said.kind) if said else ("", "none")
-        table.add_row(name, nats, kind, f"{frechet.value:.2f}", f"{frechet.floor:.2f}", str(picture))
+        table.add_row(
+            name, nats, kind, f"{frechet.value:.2f}", f"{frechet.floor:.2f}", str(picture)
+        )
     Console(width=160).print(table)
 
 

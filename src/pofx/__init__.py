@@ -32,7 +32,7 @@ _HOMES = {
     "resume": "pofx.run",
 }
 
-__all__ = [*sorted(_HOMES), "__version__"]  # noqa: PLE0604, names that __getattr__ knows
+__all__ = [*sorted(_HOMES), "__version__"]
 
 if TYPE_CHECKING:
     from pofx.capabilities import Likelihood as Likelihood

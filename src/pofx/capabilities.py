@@ -46,8 +46,10 @@ class Bound(Protocol):
 class ImportanceBound(Protocol):
     """Knows a lower bound of log p(x) that tightens with the number of importance samples."""
 
-    def importance_bound(self, x: Data, cond: Cond | None = None, *, samples: int = 500) -> PerExample:
-        """log of the mean of `samples` importance weights, nats per example."""
+    def importance_bound(
+        self, x: Data, cond: Cond | None = None, *, samples: int = 500
+    ) -> PerExample:
+        """Log of the mean of `samples` importance weights, nats per example."""
         ...
 
 

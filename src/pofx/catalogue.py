@@ -23,7 +23,17 @@ if TYPE_CHECKING:
     from pofx.spec import DataSpec
 
 ROOT = Path(__file__).parent
-_NOT_FAMILIES = {"functional", "distributions", "solvers", "mcmc", "nn", "training", "data", "evaluation", "cli"}
+_NOT_FAMILIES = {
+    "functional",
+    "distributions",
+    "solvers",
+    "mcmc",
+    "nn",
+    "training",
+    "data",
+    "evaluation",
+    "cli",
+}
 
 
 class CatalogueError(UserError):
@@ -99,7 +109,9 @@ def build(name: str, spec: DataSpec, **arguments: Any) -> Recipe:
     known = {p.name: p for p in entry.parameters}
     for key, value in arguments.items():
         if key not in known:
-            raise CatalogueError(f"recipe '{name}' takes no argument '{key}'; {did_you_mean(key, known)}")
+            raise CatalogueError(
+                f"recipe '{name}' takes no argument '{key}'; {did_you_mean(key, known)}"
+            )
         _check(name, known[key], value)
     module = importlib.import_module(entry.module)
     lists = {k: tuple(v) if isinstance(v, list) else v for k, v in arguments.items()}
@@ -187,7 +199,9 @@ def _parameter(
     annotation = aliases.get(annotation, annotation)
     choices: tuple[str, ...] = ()
     if annotation.startswith("Literal["):
-        choices = ast.literal_eval(annotation.removeprefix("Literal").replace("[", "(").replace("]", ",)"))
+        choices = ast.literal_eval(
+            annotation.removeprefix("Literal").replace("[", "(").replace("]", ",)")
+        )
         annotation = "str"
     kind = "ints" if annotation.startswith("tuple[") else annotation
     assert kind in _TYPES, f"a recipe's parameter cannot be of type {annotation}"

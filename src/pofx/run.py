@@ -1,8 +1,8 @@
 """run: a trained model with its data, in three lines of Python.
 
-    run = pofx.fit("vae", data="digits")
-    run.sample(64)
-    run.evaluate()
+run = pofx.fit("vae", data="digits")
+run.sample(64)
+run.evaluate()
 """
 
 from __future__ import annotations
@@ -62,7 +62,9 @@ class Run:
     def _weights(self) -> tuple[dict[str, Tensor], dict[str, str]]:
         path = self.path / "model.safetensors"
         if not path.exists():
-            raise RunError(f"'{self.path}' has no weights yet; train it with `pofx resume {self.path}`.")
+            raise RunError(
+                f"'{self.path}' has no weights yet; train it with `pofx resume {self.path}`."
+            )
         return checkpoint.load_model(path)
 
     @cached_property
@@ -121,7 +123,9 @@ class Run:
         if not isinstance(self.model, Samples):
             raise RunError(f"recipe '{self.job.recipe}' does not sample.")
         if n < 1 or batch < 1:
-            raise RunError(f"the number of samples and the batch are at least 1, and {min(n, batch)} came.")
+            raise RunError(
+                f"the number of samples and the batch are at least 1, and {min(n, batch)} came."
+            )
         self._check(options)
         return draw(
             self.model, n, seed=seed, cond=self.labels(n, cond), batch=batch, stop=stop, **options
@@ -158,7 +162,13 @@ class Run:
         raise RunError(f"there is no class '{cond}'; {did_you_mean(str(cond), names)}")
 
     def save(
-        self, x: Data, path: str | Path, *, seed: int = 0, metadata: bool = True, cond: Tensor | None = None
+        self,
+        x: Data,
+        path: str | Path,
+        *,
+        seed: int = 0,
+        metadata: bool = True,
+        cond: Tensor | None = None,
     ) -> Path:
         """Writes samples as a `.png` grid, a folder of pictures, `.npz`, `.npy` or `.csv`.
 
@@ -183,7 +193,9 @@ class Run:
 
     def resume(self, *, steps: int | None = None, minutes: float | None = None) -> Run:
         """Goes on training; see `pofx.training.fit.resume`."""
-        return Run(training.resume(self.path, steps=steps, minutes=minutes), device=str(self.device))
+        return Run(
+            training.resume(self.path, steps=steps, minutes=minutes), device=str(self.device)
+        )
 
 
 def fit(

@@ -30,7 +30,9 @@ def test_data_says_what_it_sees_and_draws_a_sheet(tmp_path, capsys):
 def test_from_training_to_pictures(tmp_path, capsys):
     run, grid = tmp_path / "run", tmp_path / "grid.png"
     small = ["--latent", 2, "--hidden", "8,8", "--channels", 4, "--batch-size", 16]
-    assert code("train", "vae", "--data", "digits", *small, "--steps", 3, "--out", run, "--quiet") == 0
+    assert (
+        code("train", "vae", "--data", "digits", *small, "--steps", 3, "--out", run, "--quiet") == 0
+    )
     assert code("resume", run, "--steps", 5, "--quiet") == 0
     assert code("sample", run, "-n", 9, "--seed", 1, "--out", grid) == 0
     assert Image.open(grid).text["recipe"] == "vae"

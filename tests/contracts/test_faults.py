@@ -57,7 +57,15 @@ def train_or_resume(name: str, data: Path, out: Path) -> None:
     if (out / "run.json").exists():
         resume(out, quiet=True)
     else:
-        fit(name, data, out=out, quiet=True, save_every=2, threads=1, **{**small(name), "steps": STEPS})
+        fit(
+            name,
+            data,
+            out=out,
+            quiet=True,
+            save_every=2,
+            threads=1,
+            **{**small(name), "steps": STEPS},
+        )
 
 
 def state(out: Path) -> tuple[dict, dict]:
@@ -212,7 +220,9 @@ def test_a_full_disk_leaves_the_previous_checkpoint(saved, monkeypatch, allowed)
     assert not list(saved.parent.glob(".tmp*"))
 
 
-def test_a_full_disk_in_the_middle_of_training_is_said_and_training_goes_on(tmp_path, monkeypatch, capfd):
+def test_a_full_disk_in_the_middle_of_training_is_said_and_training_goes_on(
+    tmp_path, monkeypatch, capfd
+):
     data = tmp_path / "data.npy"
     np.save(data, array("bits"))
     count, real = iter(range(1000)), checkpoint._write
@@ -315,7 +325,15 @@ def test_rollback_halves_the_learning_rate(tmp_path, monkeypatch):
 
     monkeypatch.setattr(Training, "train_step", fails_once)
     options = Options(on_nonfinite="rollback")
-    out = fit("vae", data, out=tmp_path / "r", quiet=True, save_every=2, options=options, **{**small("vae"), "steps": 8})
+    out = fit(
+        "vae",
+        data,
+        out=tmp_path / "r",
+        quiet=True,
+        save_every=2,
+        options=options,
+        **{**small("vae"), "steps": 8},
+    )
     _, numbers = state(out)
     assert failed == [5]
     assert numbers["lr_scale"] == 0.5

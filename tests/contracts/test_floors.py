@@ -36,7 +36,11 @@ def imports(path: Path) -> set[str]:
         names = []
         if isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path}: imports are absolute"
-            names = [f"{node.module}.{a.name}" for a in node.names] if node.module == "pofx" else [node.module]
+            names = (
+                [f"{node.module}.{a.name}" for a in node.names]
+                if node.module == "pofx"
+                else [node.module]
+            )
         elif isinstance(node, ast.Import):
             names = [a.name for a in node.names]
         found |= {n.split(".")[1] for n in names if n and n.startswith("pofx.")}
@@ -88,4 +92,7 @@ def test_nothing_that_is_loaded_can_run_code(path: Path) -> None:
             assert called not in ("eval", "exec", "torch.load", "yaml.load", "os.system"), called
             assert not called.endswith("extractall")
             for k in node.keywords:
-                assert (k.arg, ast.unparse(k.value)) not in [("allow_pickle", "True"), ("shell", "True")]
+                assert (k.arg, ast.unparse(k.value)) not in [
+                    ("allow_pickle", "True"),
+                    ("shell", "True"),
+                ]

@@ -5,7 +5,14 @@ import sys
 
 import pytest
 
-COMMANDS = [["--help"], ["list"], ["show", "vae"], ["train", "vae", "--help"], ["runs"], ["cite", "vae"]]
+COMMANDS = [
+    ["--help"],
+    ["list"],
+    ["show", "vae"],
+    ["train", "vae", "--help"],
+    ["runs"],
+    ["cite", "vae"],
+]
 
 
 def python(code: str) -> str:

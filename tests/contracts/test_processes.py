@@ -58,8 +58,12 @@ def test_two_processes_equal_one(name, kind, arguments, tmp_path):
 
 
 def test_processes_see_disjoint_shares_whose_union_is_the_batch(tmp_path):
-    data = load(np.arange(400, dtype=np.float32)[:, None] * np.ones((1, 2), np.float32), standardize=False)
-    streams = [batches(data.train, 24, seed=3, rank=r, world=w) for r, w in ((0, 1), (0, 2), (1, 2))]
+    data = load(
+        np.arange(400, dtype=np.float32)[:, None] * np.ones((1, 2), np.float32), standardize=False
+    )
+    streams = [
+        batches(data.train, 24, seed=3, rank=r, world=w) for r, w in ((0, 1), (0, 2), (1, 2))
+    ]
     for _ in range(30):
         whole, first, second = (set(next(s)[0][:, 0].tolist()) for s in streams)
         assert first | second == whole

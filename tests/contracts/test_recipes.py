@@ -16,7 +16,6 @@ from pofx.objective import LossObjective
 from pofx.training.loop import Budget, Options, Training, train
 
 
-
 def run(name, kind, steps, *, options=Options(), start=None, size=None, budget=60):
     recipe = build(name, kind)
     training = Training(recipe, options=options)
@@ -38,7 +37,9 @@ def test_serves_some_data_and_says_what_its_arguments_mean(name):
     assert any(serves(name, kind) for kind in SPECS)
     entry = catalogue.describe(name)
     assert entry.title
-    assert "(" in entry.title, f"{name}: the first line of its file is `name: Title (Authors, year).`"
+    assert "(" in entry.title, (
+        f"{name}: the first line of its file is `name: Title (Authors, year).`"
+    )
     shared = {p.name for p in _LOOP} - {"steps"}
     for p in entry.parameters:
         assert p.meaning, f"{name}: its Args say nothing of {p.name}"

@@ -93,4 +93,3 @@ LOOPED = [(name, kind) for name, kind in CASES if build(name, kind).objective is
 FITTED = [case for case in CASES if case not in LOOPED]
 """The cheapest case of each recipe, for tests that start processes."""
 ONE_EACH = list({name: (name, kind) for name, kind in reversed(CASES)}.values())
-

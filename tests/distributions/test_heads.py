@@ -37,7 +37,9 @@ def test_a_far_mean_and_a_narrow_scale_stay_finite():
     grid = values(torch.arange(256), Bytes(256))
     for mean in (-300.0, 0.0, 300.0):
         for log_scale in (-7.0, 3.0):
-            log_prob = discretized_logistic_log_prob(grid, grid * 0 + mean, grid * 0 + log_scale, 256)
+            log_prob = discretized_logistic_log_prob(
+                grid, grid * 0 + mean, grid * 0 + log_scale, 256
+            )
             assert log_prob.isfinite().all()
 
 

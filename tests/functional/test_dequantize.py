@@ -6,7 +6,14 @@ import pytest
 import torch
 
 from pofx.functional.dequantize import (
-    dequantize, harden, indices, log_cell, quantize, relax, relaxed_shape, values,
+    dequantize,
+    harden,
+    indices,
+    log_cell,
+    quantize,
+    relax,
+    relaxed_shape,
+    values,
 )  # fmt: skip
 from pofx.spec import Binary, Bytes, Categorical, DataSpec, Interval, Mixed, Real
 

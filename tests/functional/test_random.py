@@ -79,7 +79,9 @@ def test_seeds_examples_and_draws_differ():
 def test_an_example_does_not_depend_on_its_batch(split):
     def drawn(first, n):
         with noise(7, n, first=first):
-            return torch.cat([torch.randn(n, 3), torch.rand(n, 2), torch.randint(9, (n, 2)).float()], 1)
+            return torch.cat(
+                [torch.randn(n, 3), torch.rand(n, 2), torch.randint(9, (n, 2)).float()], 1
+            )
 
     parts = torch.cat([drawn(i, min(split, 16 - i)) for i in range(0, 16, split)])
     assert torch.equal(parts, drawn(0, 16))

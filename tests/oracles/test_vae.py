@@ -32,7 +32,9 @@ def linear_vae(d, k):
     q, _ = torch.linalg.qr(torch.randn(d, k, dtype=torch.float64))
     weights = q * torch.linspace(0.5, 2.0, k, dtype=torch.float64)
     sigma = 0.3
-    model = VAE(Condless(d, 2 * k), Condless(k, d), GaussianHead((d,), shared=True), DataSpec((d,)), k)
+    model = VAE(
+        Condless(d, 2 * k), Condless(k, d), GaussianHead((d,), shared=True), DataSpec((d,)), k
+    )
     model.double()
     with torch.no_grad():
         model.decoder.linear.weight.copy_(weights)
@@ -79,7 +81,9 @@ def test_kl_is_the_integral():
     mu, log_var = torch.randn(20, dtype=torch.float64), torch.randn(20, dtype=torch.float64)
     q = torch.distributions.Normal(mu, (0.5 * log_var).exp())
     p = torch.distributions.Normal(torch.zeros_like(mu), torch.ones_like(mu))
-    assert torch.allclose(kl_to_standard_normal(mu, log_var), torch.distributions.kl_divergence(q, p))
+    assert torch.allclose(
+        kl_to_standard_normal(mu, log_var), torch.distributions.kl_divergence(q, p)
+    )
 
 
 def analytic_elbo(model, x):
@@ -97,11 +101,17 @@ def test_a_linear_vae_learns_probabilistic_pca():
     from sklearn.datasets import load_digits
 
     x = torch.from_numpy(load_digits().data / 16)
-    model = VAE(Condless(64, 16), Condless(8, 64), GaussianHead((64,), shared=True), DataSpec((64,)), 8).double()
+    model = VAE(
+        Condless(64, 16), Condless(8, 64), GaussianHead((64,), shared=True), DataSpec((64,)), 8
+    ).double()
     with torch.no_grad():
         model.decoder.linear.bias.copy_(x.mean(0))
     optimizer = torch.optim.LBFGS(
-        model.parameters(), max_iter=1500, history_size=30, tolerance_change=1e-12, line_search_fn="strong_wolfe"
+        model.parameters(),
+        max_iter=1500,
+        history_size=30,
+        tolerance_change=1e-12,
+        line_search_fn="strong_wolfe",
     )
 
     def closure():
@@ -123,7 +133,9 @@ def planted(beta, kl_warmup):
     """Two clusters per bit pattern: a KL weight of 10 is more than what a latent can earn."""
     spec = DataSpec((8,), Binary())
     torch.manual_seed(0)
-    recipe = catalogue.build("vae", spec, latent=2, hidden=(32,), beta=beta, kl_warmup=kl_warmup, steps=400)
+    recipe = catalogue.build(
+        "vae", spec, latent=2, hidden=(32,), beta=beta, kl_warmup=kl_warmup, steps=400
+    )
     from pofx.training.loop import Budget, Training, train
 
     training = Training(recipe)

@@ -44,7 +44,9 @@ class _Verbs(click.Group):
 
     def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
         if args and args[0] not in VERBS and not args[0].startswith("-"):
-            raise click.UsageError(f"there is no command '{args[0]}'; {did_you_mean(args[0], VERBS)}")
+            raise click.UsageError(
+                f"there is no command '{args[0]}'; {did_you_mean(args[0], VERBS)}"
+            )
         return super().resolve_command(ctx, args)
 
 
@@ -54,7 +56,7 @@ _FILES = {"list": "catalogue", "show": "catalogue", "cite": "catalogue", "resume
 @click.group(cls=_Verbs, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="pofx")
 def pofx() -> None:
-    """p of x: every family of deep generative model behind one command.
+    """P of x: every family of deep generative model behind one command.
 
     Start with `pofx train vae --data digits`, then `pofx sample RUN` and `pofx evaluate RUN`.
     """

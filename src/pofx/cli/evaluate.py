@@ -9,7 +9,12 @@ import click
 
 @click.command("evaluate")
 @click.argument("run")
-@click.option("-n", "n", type=click.IntRange(min=10), help="How many samples; as many as the test data by default.")
+@click.option(
+    "-n",
+    "n",
+    type=click.IntRange(min=10),
+    help="How many samples; as many as the test data by default.",
+)
 @click.option(
     "--features", type=click.Choice(["raw", "pca", "classifier", "inception"]),
     help="What the distances are measured in; chosen by the data by default.",
@@ -22,7 +27,7 @@ import click
 @click.option("--seed", type=int, default=0, show_default=True, help="Fixes the samples.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda.")
-def evaluate(  # noqa: PLR0913
+def evaluate(
     run: str,
     n: int | None,
     features: str | None,
@@ -38,7 +43,9 @@ def evaluate(  # noqa: PLR0913
 
     opened = Run(run, device=device)
     with stopping() as stop:
-        report = opened.evaluate(n=n, features=features, weights=weights, split=split, seed=seed, stop=stop)
+        report = opened.evaluate(
+            n=n, features=features, weights=weights, split=split, seed=seed, stop=stop
+        )
     if as_json:
         click.echo(json.dumps(report.to_json(), indent=1))
         return

@@ -35,10 +35,19 @@ def _row(path: Path) -> list[str]:
         last = _last_metrics(path.parent / "metrics.jsonl")
     except (OSError, ValueError):
         return [str(path.parent), "damaged", "", "", "", ""]
-    losses = [f"{k} {v:.4g}" for k, v in last.items() if k.startswith(("loss", "valid")) and _is_number(v)]
+    losses = [
+        f"{k} {v:.4g}" for k, v in last.items() if k.startswith(("loss", "valid")) and _is_number(v)
+    ]
     data = str(job.get("source", {}).get("source", ""))
     seconds = f"{last['seconds']:.0f}" if _is_number(last.get("seconds")) else ""
-    return [str(path.parent), str(job.get("recipe")), data, str(last.get("step", "")), seconds, ", ".join(losses)]
+    return [
+        str(path.parent),
+        str(job.get("recipe")),
+        data,
+        str(last.get("step", "")),
+        seconds,
+        ", ".join(losses),
+    ]
 
 
 def _last_metrics(path: Path) -> dict[str, Any]:

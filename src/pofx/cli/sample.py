@@ -15,12 +15,22 @@ from pofx.errors import UserError
 )
 @click.argument("run")
 @click.argument("options", nargs=-1, type=click.UNPROCESSED)
-@click.option("-n", "n", type=click.IntRange(min=1), default=64, show_default=True, help="How many.")
-@click.option("--seed", type=int, default=0, show_default=True, help="The same seed, the same samples.")
-@click.option("--out", help="A .png grid, a folder, .npz, .npy or .csv; in the run folder by default.")
+@click.option(
+    "-n", "n", type=click.IntRange(min=1), default=64, show_default=True, help="How many."
+)
+@click.option(
+    "--seed", type=int, default=0, show_default=True, help="The same seed, the same samples."
+)
+@click.option(
+    "--out", help="A .png grid, a folder, .npz, .npy or .csv; in the run folder by default."
+)
 @click.option("--class", "cond", help="A class, by number or name, where the model is conditional.")
-@click.option("--batch", type=click.IntRange(min=1), default=256, show_default=True, help="Drawn at a time.")
-@click.option("--metadata/--no-metadata", default=True, help="Whether a picture says where it came from.")
+@click.option(
+    "--batch", type=click.IntRange(min=1), default=256, show_default=True, help="Drawn at a time."
+)
+@click.option(
+    "--metadata/--no-metadata", default=True, help="Whether a picture says where it came from."
+)
 @click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda.")
 def sample(  # noqa: PLR0913
     run: str,
@@ -58,7 +68,9 @@ def _pictured(run: Any) -> bool:
 def _own(options: tuple[str, ...]) -> dict[str, Any]:
     """`("--steps", "50")` as `{"steps": 50}`."""
     if len(options) % 2 or not all(o.startswith("--") for o in options[::2]):
-        raise UserError(f"sampling options come in pairs such as `--steps 50`, and '{' '.join(options)}' came.")
+        raise UserError(
+            f"sampling options come in pairs such as `--steps 50`, and '{' '.join(options)}' came."
+        )
     names = [o[2:].replace("-", "_") for o in options[::2]]
     return dict(zip(names, map(_value, options[1::2]), strict=True))
 

@@ -18,13 +18,17 @@ class _Numbers(click.ParamType):
 
     name = "n,n,..."
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, ...]:
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[int, ...]:
         if isinstance(value, tuple):
             return value
         try:
             return tuple(int(v) for v in value.split(",") if v.strip())
         except ValueError:
-            self.fail(f"{value!r} is not whole numbers separated by commas, such as 256,256", param, ctx)
+            self.fail(
+                f"{value!r} is not whole numbers separated by commas, such as 256,256", param, ctx
+            )
 
 
 _TYPES: dict[str, click.ParamType] = {
@@ -32,7 +36,11 @@ _TYPES: dict[str, click.ParamType] = {
 }  # fmt: skip
 
 _BUDGET = [
-    click.Option(["--steps"], type=click.IntRange(min=1), help="Optimizer steps; the recipe's own by default."),
+    click.Option(
+        ["--steps"],
+        type=click.IntRange(min=1),
+        help="Optimizer steps; the recipe's own by default.",
+    ),
     click.Option(["--minutes"], type=float, help="Minutes of training, instead of steps."),
 ]
 
@@ -86,7 +94,9 @@ class _Recipes(click.Group):
         entry = catalogue.describe(name)
         own = [_option(p) for p in entry.parameters if p.name != "steps"]
         shared = [
-            click.Option(["--data"], default="digits", show_default=True, help="A built-in name or a path."),
+            click.Option(
+                ["--data"], default="digits", show_default=True, help="A built-in name or a path."
+            ),
             *data_options(),
             *_LOOP,
         ]
@@ -132,7 +142,9 @@ def train() -> None:
     """
 
 
-@click.command("resume", params=[click.Argument(["run"]), *_BUDGET, click.Option(["--quiet"], is_flag=True)])
+@click.command(
+    "resume", params=[click.Argument(["run"]), *_BUDGET, click.Option(["--quiet"], is_flag=True)]
+)
 def resume(run: str, steps: int | None, minutes: float | None, quiet: bool) -> None:
     """Goes on with a run from its newest sound checkpoint, exactly where it was."""
     from pofx.training import fit

@@ -74,7 +74,9 @@ class OneStepSampler(Sampler):
         scales = denoiser.schedule.scales(times)
         steps = [self.coefficients(t, s) for t, s in pairwise(scales)]
         levels = [Level(t, *v) for t, v in zip(_per_example(times, x_t), scales, strict=True)]
-        quiet = torch.no_grad()  # made once, entered at each step: the caller's own code is outside it
+        quiet = (
+            torch.no_grad()
+        )  # made once, entered at each step: the caller's own code is outside it
         for (keep, clean, noise), level, s in zip(steps, levels, times[1:], strict=False):
             with quiet:
                 x0 = denoiser.denoise(x_t, level, cond)

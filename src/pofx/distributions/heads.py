@@ -40,7 +40,7 @@ class Head(nn.Module, ABC):
 
     @abstractmethod
     def log_prob(self, parameters: Tensor, x: Data) -> PerExample:
-        """log p(x | parameters), nats per example."""
+        """Log p(x | parameters), nats per example."""
 
     @abstractmethod
     def sample(self, parameters: Tensor) -> Data:
@@ -75,7 +75,9 @@ class GaussianHead(Head):
             https://arxiv.org/abs/2006.13202
     """
 
-    def __init__(self, shape: tuple[int, ...], *, shared: bool = False, bound: float = math.inf) -> None:
+    def __init__(
+        self, shape: tuple[int, ...], *, shared: bool = False, bound: float = math.inf
+    ) -> None:
         super().__init__(shape, shape[0])
         self.bound = bound
         self.log_sigma = nn.Parameter(torch.zeros(() if shared else shape))
@@ -137,7 +139,9 @@ class CategoricalHead(Head):
         return parameters.unflatten(1, (self.shape[0], self.levels)).transpose(1, 2)
 
     def log_prob(self, parameters: Tensor, x: Data) -> PerExample:
-        return -sum_event(nn.functional.cross_entropy(self._logits(parameters), x.long(), reduction="none"))
+        return -sum_event(
+            nn.functional.cross_entropy(self._logits(parameters), x.long(), reduction="none")
+        )
 
     def sample(self, parameters: Tensor) -> Data:
         logits = self._logits(parameters)
@@ -157,7 +161,9 @@ class MixedHead(Head):
         self.heads = nn.ModuleList(heads)
         self.widths = [h.channels for h in heads]
 
-    def _columns(self, method: Callable[[Head, Tensor], Tensor], parameters: Tensor) -> list[Tensor]:
+    def _columns(
+        self, method: Callable[[Head, Tensor], Tensor], parameters: Tensor
+    ) -> list[Tensor]:
         parts = parameters.split(self.widths, 1)
         return [method(h, p) for h, p in zip(self.heads, parts, strict=True)]  # type: ignore[arg-type]
 

@@ -16,8 +16,10 @@ from torch import Tensor
 from torch.nn.functional import logsigmoid, softplus
 
 
-def discretized_logistic_log_prob(x: Tensor, mean: Tensor, log_scale: Tensor, levels: int) -> Tensor:
-    """log P of values on the grid of `levels` values in [-1, 1]; elementwise, nats.
+def discretized_logistic_log_prob(
+    x: Tensor, mean: Tensor, log_scale: Tensor, levels: int
+) -> Tensor:
+    """Log P of values on the grid of `levels` values in [-1, 1]; elementwise, nats.
 
     In the interior it is `log sigmoid(b) + log sigmoid(-a) + log(1 - exp(a - b))`, which stays finite however narrow the
     scale or far the mean.

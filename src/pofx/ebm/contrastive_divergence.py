@@ -27,7 +27,7 @@ from pofx.ebm.energy import BipartiteEnergy
 from pofx.errors import UserError
 from pofx.functional.processes import sum_over_processes
 from pofx.mcmc.gibbs import block_gibbs
-from pofx.objective import Metrics, Objective, Update
+from pofx.objective import Objective, Update
 from pofx.typing import Cond, Data
 
 
@@ -45,7 +45,11 @@ class Contrast(Objective):
     seen_examples: Tensor
 
     def __init__(
-        self, model: BipartiteEnergy, example: tuple[int, ...], k: int = 1, weight_decay: float = 0.0
+        self,
+        model: BipartiteEnergy,
+        example: tuple[int, ...],
+        k: int = 1,
+        weight_decay: float = 0.0,
     ) -> None:
         super().__init__()
         assert isinstance(model, nn.Module)

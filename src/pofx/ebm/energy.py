@@ -56,7 +56,7 @@ def binary_states(first: int, last: int, bits: int, like: Tensor) -> Tensor:
 def enumerate_log_partition(
     energy: Callable[[Tensor], PerExample], bits: int, like: Tensor, block: int = 1 << 12
 ) -> Tensor:
-    """log of the sum of `exp(-energy)` over all `2 ** bits` states, a scalar in nats.
+    """Log of the sum of `exp(-energy)` over all `2 ** bits` states, a scalar in nats.
 
     Args:
         energy: `(n, bits) -> (n,)`.

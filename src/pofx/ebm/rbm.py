@@ -23,15 +23,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from pofx.ebm.contrastive_divergence import (
-    ContrastiveDivergence,
-    PersistentContrastiveDivergence,
-)
-from pofx.ebm.energy import enumerate_log_partition
 from pofx.mcmc.ais import AISEstimate, annealed_importance_sampling, temperatures
 from pofx.mcmc.gibbs import bernoulli, block_gibbs
-from pofx.recipe import SGD, Recipe, RecipeError
-from pofx.spec import Binary, DataSpec
 from pofx.typing import Cond, Data, PerExample
 
 _EXACT_UNITS = 20
@@ -111,7 +104,9 @@ class RBM(nn.Module):
     def sample(self, n: int, cond: Cond | None = None) -> Data:
         p = torch.sigmoid(self.base_logits()).expand(n, -1)
         x = bernoulli(p).unflatten(1, self.shape)
-        return block_gibbs(x, lambda x: bernoulli(self.encode(x)), self.draw_visible, self.gibbs_steps)
+        return block_gibbs(
+            x, lambda x: bernoulli(self.encode(x)), self.draw_visible, self.gibbs_steps
+        )
 
     @torch.no_grad()
     def observe(self, total: Data, examples: Tensor) -> None:
@@ -127,7 +122,7 @@ class RBM(nn.Module):
         return (0.99 * self.base_rate + 0.005).logit()
 
     def log_partition(self) -> tuple[float, float]:
-        """log Z by annealed importance sampling, and its standard error, in nats."""
+        """Log Z by annealed importance sampling, and its standard error, in nats."""
         estimate = self.ais(temperatures(self.temperatures), self.chains)
         return estimate.log_z, estimate.stderr
 
@@ -143,7 +138,9 @@ class RBM(nn.Module):
         base = self.base_logits() if base is None else base
         path = AnnealedPath(self, base)
         start = path.state(bernoulli(torch.sigmoid(base).expand(chains, -1)))
-        return annealed_importance_sampling(path.log_f, path.transition, path.init_log_z(), start, betas)
+        return annealed_importance_sampling(
+            path.log_f, path.transition, path.init_log_z(), start, betas
+        )
 
     def _visible_logits(self, h: Tensor) -> Tensor:
         return F.linear(h, self.weight.t(), self.visible_bias)
@@ -162,7 +159,7 @@ class AnnealedPath:
         self.rbm, self.base = rbm, base
 
     def init_log_z(self) -> float:
-        """log Z at beta = 0."""
+        """Log Z at beta = 0."""
         return float(F.softplus(self.base.double()).sum()) + self.rbm.hidden_shape[0] * math.log(2)
 
     def state(self, v: Tensor) -> Annealed:

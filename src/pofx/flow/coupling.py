@@ -50,7 +50,7 @@ class AffineCoupling(Coupling):
         self.conditioner, self.bound = conditioner, bound
 
     def log_scale_and_shift(self, a: Tensor, cond: Cond | None) -> tuple[Tensor, Tensor]:
-        """s and t, each of b's shape."""
+        """S and t, each of b's shape."""
         r, shift = self.conditioner(a, cond).chunk(2, 1)
         return torch.tanh(r * (1 / self.bound)) * self.bound, shift
 

@@ -131,7 +131,9 @@ def _shrink(support: object) -> float:
     return 1 - 1e-5 if isinstance(support, Interval) else 0.95
 
 
-def flow(bijection: Bijection, spec: DataSpec, *, conditional: bool = False) -> Flow | DequantizedFlow:
+def flow(
+    bijection: Bijection, spec: DataSpec, *, conditional: bool = False
+) -> Flow | DequantizedFlow:
     """The kind of flow that the data calls for."""
     discrete = any(c.discrete for c in spec.columns)  # type: ignore[union-attr]
     return (DequantizedFlow if discrete else Flow)(bijection, spec, conditional=conditional)

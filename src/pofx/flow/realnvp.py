@@ -93,7 +93,11 @@ def _zero(layer: nn.Module) -> None:
 
 
 def vector_couplings(
-    size: int, layers: int = 8, hidden: tuple[int, ...] = (128, 128), bound: float = 2.0, classes: int = 0
+    size: int,
+    layers: int = 8,
+    hidden: tuple[int, ...] = (128, 128),
+    bound: float = 2.0,
+    classes: int = 0,
 ) -> Couplings:
     """Couplings between the halves of a vector, each with a network of its own."""
     halves = ((size + 1) // 2, size // 2)
@@ -102,7 +106,7 @@ def vector_couplings(
     return Couplings([AffineCoupling(net, bound) for net in nets], halves[0])
 
 
-def image_scales(  # noqa: PLR0913
+def image_scales(
     shape: tuple[int, int, int],
     layers: int = 4,
     *,
@@ -166,9 +170,13 @@ def recipe(  # noqa: PLR0913
     lr = lr if lr is not None else 1e-3 if convolves else 3e-3
     batch_size = batch_size if batch_size is not None else 64 if convolves else 1024
     if spec.size < 2:
-        raise RecipeError("realnvp couples one half of an example to the other and needs 2 elements, but 1 came; use gmm.")
+        raise RecipeError(
+            "realnvp couples one half of an example to the other and needs 2 elements, but 1 came; use gmm."
+        )
     if conditional and not spec.classes:
-        raise RecipeError("realnvp: --conditional needs data with classes, and this has none; leave it out.")
+        raise RecipeError(
+            "realnvp: --conditional needs data with classes, and this has none; leave it out."
+        )
     for name, value in {"layers": layers, "scales": scales}.items():
         if value < 1:
             raise RecipeError(f"realnvp: --{name} is at least 1, and {value} came.")

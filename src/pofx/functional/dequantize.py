@@ -37,7 +37,7 @@ def values(k: Tensor, support: Support) -> Tensor:
 
 
 def log_cell(spec: DataSpec) -> float:
-    """log of the volume of a dequantised example's cell, in nats; 0 for what is continuous already."""
+    """Log of the volume of a dequantised example's cell, in nats; 0 for what is continuous already."""
     if not isinstance(spec.support, Mixed):
         return spec.size * math.log(2 / spec.support.levels) if spec.support.discrete else 0.0
     return sum(math.log(2 / c.levels) for c in spec.support.columns if c.discrete)  # type: ignore[union-attr]

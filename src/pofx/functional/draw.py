@@ -28,7 +28,7 @@ def evaluating(model: object) -> Iterator[None]:
 
 
 @torch.no_grad()
-def draw(  # noqa: PLR0913
+def draw(
     model: Samples,
     n: int,
     *,

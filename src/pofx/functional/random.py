@@ -36,7 +36,7 @@ def _mix(x: Tensor) -> Tensor:
     return x ^ _shift(x, 31)
 
 
-class noise(TorchFunctionMode):  # noqa: N801, a context manager like torch.no_grad
+class noise(TorchFunctionMode):
     """Keys torch's random functions by example.
 
     Every random tensor drawn inside must have the example as its leading axis, of length `n`; one whose leading

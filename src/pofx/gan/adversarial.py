@@ -167,7 +167,9 @@ class Adversarial(Objective):
         # All of the batch's codes are drawn, and one round's kept, for the same deal as above.
         z = self.generator.noise(x.shape[0])[::parts]
         cond = pairs.part(0, parts).cond
-        yield Update("generator", self.generator_loss(self.adversary(self.generator(z, cond), cond)))
+        yield Update(
+            "generator", self.generator_loss(self.adversary(self.generator(z, cond), cond))
+        )
 
     @torch.no_grad()
     def pairs(self, x: Data, cond: Cond | None = None) -> Pairs:

@@ -111,7 +111,9 @@ def recipe(  # noqa: PLR0913
     """
     if r1 < 0:
         raise RecipeError(f"r1 is a weight of at least 0, and {r1} came; 0 turns the penalty off.")
-    generator = Generator(spec, latent=latent or min(spec.size, 64), hidden=hidden, channels=channels)
+    generator = Generator(
+        spec, latent=latent or min(spec.size, 64), hidden=hidden, channels=channels
+    )
     discriminator = Discriminator(spec, hidden=hidden, channels=channels)
     adam = Adam(lr, (beta1, beta2))
     return Recipe(

@@ -94,10 +94,14 @@ def recipe(  # noqa: PLR0913
         steps: generator updates.
     """
     if penalty < 0:
-        raise RecipeError(f"penalty is a weight of at least 0, and {penalty} came; 10 is the usual.")
+        raise RecipeError(
+            f"penalty is a weight of at least 0, and {penalty} came; 10 is the usual."
+        )
     if critic_steps < 1:
         raise RecipeError(f"critic-steps is at least 1, and {critic_steps} came; 5 is the usual.")
-    generator = Generator(spec, latent=latent or min(spec.size, 64), hidden=hidden, channels=channels)
+    generator = Generator(
+        spec, latent=latent or min(spec.size, 64), hidden=hidden, channels=channels
+    )
     critic = Discriminator(spec, hidden=hidden, channels=channels)
     adam = Adam(lr, (beta1, beta2))
     return Recipe(

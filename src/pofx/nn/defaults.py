@@ -26,7 +26,7 @@ class Encoder(nn.Module):
         classes: how many classes a label may name; 0 for none.
     """
 
-    def __init__(  # noqa: PLR0913
+    def __init__(
         self,
         shape: tuple[int, ...],
         outputs: int,
@@ -59,7 +59,7 @@ class Decoder(nn.Module):
     Arguments as for `Encoder`; `hidden` is given in the order in which it is passed.
     """
 
-    def __init__(  # noqa: PLR0913
+    def __init__(
         self,
         inputs: int,
         shape: tuple[int, ...],

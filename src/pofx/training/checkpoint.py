@@ -129,10 +129,14 @@ def verify(checkpoint: Path) -> dict[str, bytes]:
         contents = {}
         for name, entry in manifest["files"].items():
             if Path(name).name != name:
-                raise CheckpointError(f"{checkpoint / MANIFEST} names a file outside its folder: {name!r}.")
+                raise CheckpointError(
+                    f"{checkpoint / MANIFEST} names a file outside its folder: {name!r}."
+                )
             contents[name] = (checkpoint / name).read_bytes()
             if len(contents[name]) != entry["bytes"] or _sha256(contents[name]) != entry["sha256"]:
-                raise CheckpointError(f"{checkpoint / name} is damaged: its hash does not match the manifest.")
+                raise CheckpointError(
+                    f"{checkpoint / name} is damaged: its hash does not match the manifest."
+                )
         return contents
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         if isinstance(error, CheckpointError):
@@ -145,7 +149,9 @@ def load(checkpoint: Path) -> tuple[dict[str, dict[str, Tensor]], dict[str, Any]
     contents = verify(checkpoint)
     numbers = json.loads(contents.pop("numbers.json"))
     try:
-        return {name.split(".")[0]: load_safetensors(data) for name, data in contents.items()}, numbers
+        return {
+            name.split(".")[0]: load_safetensors(data) for name, data in contents.items()
+        }, numbers
     except SafetensorError as error:
         raise CheckpointError(f"{checkpoint} is damaged ({error}).") from error
 

@@ -107,7 +107,11 @@ def fit(  # noqa: PLR0913, the public face of training
 
 
 def resume(
-    folder: str | Path, *, steps: int | None = None, minutes: float | None = None, quiet: bool = False
+    folder: str | Path,
+    *,
+    steps: int | None = None,
+    minutes: float | None = None,
+    quiet: bool = False,
 ) -> Path:
     """Goes on with a run from its newest sound checkpoint, exactly as if it had never stopped.
 
@@ -322,7 +326,9 @@ class _Progress:
         rates = {"examples_per_second": self.examples / max(now - self.logged, 1e-9)}
         rates["lr"] = next(iter(self.training.optimizers.values())).param_groups[0]["lr"]
         values = {k: float(v) for k, v in step.metrics.items()}
-        self.run.log.metrics(step.number, self.spent, {**values, **rates, "seconds": self.training.elapsed})
+        self.run.log.metrics(
+            step.number, self.spent, {**values, **rates, "seconds": self.training.elapsed}
+        )
         self.logged, self.examples = now, 0
 
     def save(self, *, final: bool = False) -> None:
@@ -358,7 +364,9 @@ def _save(run: _Run, training: Training) -> None:
     if not run.world.leads:
         return
     if valid is not None:
-        run.log.metrics(training.step, run.budget.progress(training.step, training.elapsed), {"valid": valid})
+        run.log.metrics(
+            training.step, run.budget.progress(training.step, training.elapsed), {"valid": valid}
+        )
     best = _update_best(run, path, valid)
     checkpoint.prune(run.checkpoints, {best} if best else set())
     _export(run, training.sampled, training.step)
@@ -407,7 +415,9 @@ def _export_best(run: _Run) -> None:
     for path in _best(run):
         files, numbers = checkpoint.load(path)
         prefix = "ema." if run.recipe.ema else "model."
-        weights = {k.removeprefix(prefix): v for k, v in files["state"].items() if k.startswith(prefix)}
+        weights = {
+            k.removeprefix(prefix): v for k, v in files["state"].items() if k.startswith(prefix)
+        }
         metadata = {"recipe": run.job.recipe, "step": str(numbers["step"])}
         checkpoint.save_model(run.folder / "model.safetensors", weights, metadata)
         run.log.say(f"kept the weights of step {numbers['step']}, the best on validation data.")
@@ -420,8 +430,14 @@ def _draw(run: _Run, model: nn.Module, step: int) -> None:
     spec = run.dataset.spec
     picture = spec.is_image or spec.shape == (2,)
     n = 64 if spec.is_image else 2000 if picture else 100
-    cond = torch.arange(n, device=run.device) % spec.classes if getattr(model, "conditional", False) else None
-    x = draw(model, n, seed=step_seed(run.job.options.get("seed", 0), 0, 0), cond=cond, stop=run.stop)
+    cond = (
+        torch.arange(n, device=run.device) % spec.classes
+        if getattr(model, "conditional", False)
+        else None
+    )
+    x = draw(
+        model, n, seed=step_seed(run.job.options.get("seed", 0), 0, 0), cond=cond, stop=run.stop
+    )
     if len(x) < n or not bool(x.isfinite().all()):
         return
     path = run.folder / "samples" / f"{step:06d}.{'png' if picture else 'csv'}"

@@ -1,10 +1,10 @@
 """folder: a run on the disk.
 
-    run.json             recipe, its arguments, data spec and source, options, versions, command line
-    model.safetensors    the weights to sample from
-    checkpoints/         what a resume needs
-    metrics.jsonl        a line a log step
-    samples/             what it draws, as it learns
+run.json             recipe, its arguments, data spec and source, options, versions, command line
+model.safetensors    the weights to sample from
+checkpoints/         what a resume needs
+metrics.jsonl        a line a log step
+samples/             what it draws, as it learns
 """
 
 from __future__ import annotations
@@ -80,11 +80,15 @@ def read(folder: str | Path) -> Job:
     """
     path = Path(folder) / "run.json"
     if not path.is_file():
-        raise RunError(f"there is no run in '{folder}' (no run.json); `pofx runs` lists the runs there are.")
+        raise RunError(
+            f"there is no run in '{folder}' (no run.json); `pofx runs` lists the runs there are."
+        )
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         if content.pop("format") > FORMAT:
-            raise RunError(f"'{folder}' was written by a newer version of pofx; upgrade to read it.")
+            raise RunError(
+                f"'{folder}' was written by a newer version of pofx; upgrade to read it."
+            )
         return Job(**content)
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         if isinstance(error, RunError):
@@ -104,7 +108,9 @@ def new_folder(out: str | Path | None, recipe: str, data: str) -> Path:
             raise RunError(
                 f"'{folder}' holds a run already; go on with `pofx resume {folder}`, or choose another --out."
             )
-        if folder.exists() and (not folder.is_dir() or any(p.name != ".lock" for p in folder.iterdir())):
+        if folder.exists() and (
+            not folder.is_dir() or any(p.name != ".lock" for p in folder.iterdir())
+        ):
             raise RunError(f"'{folder}' exists and is not an empty folder; choose another --out.")
         return folder
     stem = f"{recipe}-{Path(data).stem or 'data'}"
@@ -120,4 +126,8 @@ def versions() -> dict[str, str]:
 
     from pofx import __version__
 
-    return {"pofx": __version__, "torch": str(torch.__version__), "python": platform.python_version()}
+    return {
+        "pofx": __version__,
+        "torch": str(torch.__version__),
+        "python": platform.python_version(),
+    }

@@ -56,7 +56,9 @@ class Log:
         line = {k: v if math.isfinite(v) else str(v) for k, v in values.items()}
         self.file.write(json.dumps({"step": step, **line}) + "\n")
         self.file.flush()
-        text = " ".join(f"{k} {v:.4g}" for k, v in values.items() if k.startswith(("loss", "examples")))
+        text = " ".join(
+            f"{k} {v:.4g}" for k, v in values.items() if k.startswith(("loss", "examples"))
+        )
         self.bar.update(self.task, completed=min(progress, 1.0), text=f"step {step} {text}")
         now = time.monotonic()
         if not self.console.is_terminal and now - self.last >= self.every:

@@ -86,7 +86,7 @@ class Training:
         recipe: Recipe,
         *,
         device: torch.device | str = "cpu",
-        options: Options = Options(),  # noqa: B008, frozen
+        options: Options = Options(),
         world: World = World(),  # noqa: B008, frozen
     ) -> None:
         assert recipe.objective is not None
@@ -219,7 +219,8 @@ class Training:
             state = _under(tensors, f"optimizer.{name}.")
             parameter = self.players[name].parameter
             optimizer.state[parameter] = {
-                k: v.clone() if k == "step" else v.to(self.device, copy=True) for k, v in state.items()
+                k: v.clone() if k == "step" else v.to(self.device, copy=True)
+                for k, v in state.items()
             }
         self.step, self.elapsed = numbers["step"], numbers["elapsed"]
         self.lr_scale, self.skipped = numbers["lr_scale"], numbers["skipped"]
@@ -240,7 +241,9 @@ class Budget:
         return step / self.steps if self.steps else 1.0
 
 
-def train(training: Training, data: Iterator[tuple[Data, Cond | None]], budget: Budget) -> Iterator[Step]:
+def train(
+    training: Training, data: Iterator[tuple[Data, Cond | None]], budget: Budget
+) -> Iterator[Step]:
     """Trains until the budget is spent; the caller's `for` loop sees every step and may leave at any.
 
     >>> # for step in train(training, data, Budget(steps=1000)): print(step.number, step.metrics)

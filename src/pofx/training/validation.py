@@ -38,5 +38,3 @@ def validation_loss(training: Training, split: Split) -> float | None:
         else:
             return None
     return float(value)
-
-

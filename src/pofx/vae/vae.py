@@ -51,7 +51,7 @@ class VAE(nn.Module):
         pixel_noise: whether samples are drawn from p(x | z); otherwise they are its mean.
     """
 
-    def __init__(  # noqa: PLR0913
+    def __init__(
         self,
         encoder: nn.Module,
         decoder: nn.Module,
@@ -73,7 +73,7 @@ class VAE(nn.Module):
         return mu, log_var.clamp(-20, 10)
 
     def terms(self, x: Data, cond: Cond | None = None) -> tuple[PerExample, Tensor]:
-        """log p(x | z) of one reparameterised draw z ~ q, `(n,)`, and the KL of each coordinate, `(n, latent)`."""
+        """Log p(x | z) of one reparameterised draw z ~ q, `(n,)`, and the KL of each coordinate, `(n, latent)`."""
         mu, log_var = self.posterior(x, cond)
         z = mu + (0.5 * log_var).exp() * torch.randn_like(mu)
         log_likelihood = self.likelihood.log_prob(self.decoder(z, cond), x)
@@ -83,7 +83,9 @@ class VAE(nn.Module):
         log_likelihood, kl = self.terms(x, cond)
         return log_likelihood - kl.sum(1)
 
-    def importance_bound(self, x: Data, cond: Cond | None = None, *, samples: int = 500) -> PerExample:
+    def importance_bound(
+        self, x: Data, cond: Cond | None = None, *, samples: int = 500
+    ) -> PerExample:
         mu, log_var = self.posterior(x, cond)
         total = torch.full_like(mu[:, 0], -math.inf)
         for _ in range(samples):
@@ -104,7 +106,11 @@ class VAE(nn.Module):
         like = next(self.parameters())
         z = torch.randn(n, self.latent, device=like.device, dtype=like.dtype)
         parameters = self.decoder(z, cond)
-        return self.likelihood.sample(parameters) if self.pixel_noise else self.likelihood.mean(parameters)
+        return (
+            self.likelihood.sample(parameters)
+            if self.pixel_noise
+            else self.likelihood.mean(parameters)
+        )
 
 
 class ELBO(LossObjective):
@@ -128,7 +134,9 @@ class ELBO(LossObjective):
     @property
     def weight(self) -> Tensor | float:
         """The weight of the KL now."""
-        return self.beta * (self.steps / self.kl_warmup).clamp(max=1) if self.kl_warmup else self.beta
+        return (
+            self.beta * (self.steps / self.kl_warmup).clamp(max=1) if self.kl_warmup else self.beta
+        )
 
     def after_step(self) -> None:
         self.steps += 1
@@ -170,7 +178,9 @@ def recipe(  # noqa: PLR0913
         steps: optimizer steps.
     """
     if conditional and not spec.classes:
-        raise RecipeError("vae: --conditional needs data with classes, and this has none; leave it out.")
+        raise RecipeError(
+            "vae: --conditional needs data with classes, and this has none; leave it out."
+        )
     if latent < 1:
         raise RecipeError(f"vae: --latent is at least 1, and {latent} came.")
     likelihood = head(spec)
@@ -181,7 +191,9 @@ def recipe(  # noqa: PLR0913
     decoder = Decoder(
         latent, likelihood.parameters_shape, hidden=hidden[::-1], channels=channels, classes=classes
     )
-    noisy = pixel_noise or not spec.is_image or spec.support.discrete and spec.columns[0].levels == 2  # type: ignore[union-attr]
+    noisy = (
+        pixel_noise or not spec.is_image or (spec.support.discrete and spec.columns[0].levels == 2)
+    )  # type: ignore[union-attr]
     model = VAE(
         encoder, decoder, likelihood, spec, latent, conditional=conditional, pixel_noise=noisy
     )
