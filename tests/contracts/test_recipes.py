@@ -10,6 +10,7 @@ from pofx import catalogue
 from pofx.capabilities import Bound, Density, Energy
 from pofx.cli.train import _LOOP
 from pofx.evaluation.check import check_model
+from pofx.evaluation.evaluate import depends_on_class
 from pofx.functional.draw import draw
 from pofx.functional.random import noise
 from pofx.objective import LossObjective
@@ -129,6 +130,15 @@ def test_weights_are_all_that_a_model_is(name, kind):
                 expected = getattr(trained, method)(x, cond)
             with torch.no_grad(), noise(2, 5):
                 assert torch.equal(getattr(rebuilt, method)(x, cond), expected)
+
+
+@pytest.mark.parametrize("name", [n for n in NAMES if serves(n, "grey")])
+def test_a_model_says_whether_it_heeds_the_class(name):
+    model = build(name, "grey").model
+    with torch.no_grad():
+        for p in model.parameters():  # layers that start at zero would hide the class
+            p += 0.1 * torch.randn_like(p)
+    assert depends_on_class(model, SPECS["grey"]) == getattr(model, "conditional", False)
 
 
 ONE_LOSS = [c for c in LOOPED if isinstance(build(*c).objective, LossObjective)]

@@ -21,10 +21,8 @@ References:
     https://arxiv.org/abs/2207.12598
 
 Note:
-    The paper has `--schedule linear --parameterization eps`. The defaults here, a cosine and v,
-    gave Fashion-MNIST samples of the class that was asked for in 75% of cases after two
-    CPU-minutes, where the paper's gave 43%. The loss is the mean square over elements, not their
-    sum.
+    The paper has `--schedule linear --parameterization eps`; the defaults here are a cosine and v.
+    The loss is the mean square over elements, not their sum.
 """
 
 from __future__ import annotations

@@ -62,6 +62,11 @@ class Generator(nn.Module):
         """The relaxed example of each code: `(n, latent) -> (n, *relaxed_shape(spec))`."""
         return squash(self.net(z, cond), self.spec)
 
+    @property
+    def conditional(self) -> bool:
+        """Whether `cond` is used."""
+        return self.spec.classes > 0
+
     def noise(self, n: int) -> Tensor:
         """Draws `n` codes."""
         weight = next(self.parameters())

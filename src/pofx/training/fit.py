@@ -299,7 +299,7 @@ class _Progress:
     def __init__(self, run: _Run, training: Training) -> None:
         self.run, self.training = run, training
         self.logged = self.saved = time.monotonic()
-        self.examples = self.sampled = self.saved_step = 0
+        self.examples = 0
         self.saved_step = training.step
         self.sampled = int(10 * self.spent)
 

@@ -8,9 +8,7 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
-
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+from typing import TextIO
 
 
 class Log:
@@ -23,9 +21,19 @@ class Log:
     """
 
     def __init__(self, path: Path | None, *, quiet: bool = False, every: float = 10.0) -> None:
+        # rich draws from Python's random state when imported, which importing pofx must leave alone
+        from rich.console import Console
+        from rich.progress import (
+            BarColumn,
+            Progress,
+            TaskProgressColumn,
+            TextColumn,
+            TimeRemainingColumn,
+        )
+
         self.path, self.every = path, every
         self.console = Console(stderr=True, quiet=quiet or path is None)
-        self.file = None
+        self.file: TextIO | None = None
         self.last = -math.inf
         columns = (
             TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(),

@@ -244,10 +244,7 @@ class Budget:
 def train(
     training: Training, data: Iterator[tuple[Data, Cond | None]], budget: Budget
 ) -> Iterator[Step]:
-    """Trains until the budget is spent; the caller's `for` loop sees every step and may leave at any.
-
-    >>> # for step in train(training, data, Budget(steps=1000)): print(step.number, step.metrics)
-    """
+    """Trains until the budget is spent; the caller's `for` loop sees every step and may leave."""
     while True:
         progress = training.world.max(budget.progress(training.step, training.elapsed))
         if progress >= 1:
