@@ -1,4 +1,4 @@
-"""The training loop against a bare loop over the same net, and batches against torch's DataLoader."""
+"""The training loop against a bare loop over the same net, and batches against a DataLoader."""
 
 from __future__ import annotations
 
@@ -21,7 +21,9 @@ def image_array(n: int) -> np.ndarray:
 
 
 def fit_against_a_bare_loop(folder: Path, precision: int = 400) -> None:
-    """`fit`, with its folder, log and checkpoint, against the shortest loop that trains the same net on the same batches."""
+    """`fit`, with its folder, log and checkpoint, against the shortest loop that trains the same
+    net on the same batches.
+    """
     path = folder / "images.npy"
     np.save(path, image_array(20_000))
     data = load(path)

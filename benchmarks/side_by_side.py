@@ -1,4 +1,6 @@
-"""side_by_side: times ours and a peer's in turn, A B A B, in one process, and prints the ratio pair by pair."""
+"""side_by_side: times ours and a peer's in turn, A B A B, in one process, and prints the ratio pair
+by pair.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,9 @@ def ratio(
     bar: float | None = None,
     rounds: int = 7,
 ) -> float:
-    """How many times the peer's time is ours: above 1 we are faster. The median over rounds, after one warm-up."""
+    """How many times the peer's time is ours: above 1 we are faster. The median over rounds, after
+    one warm-up.
+    """
     ours(), peer()
     pairs = [(seconds(ours), seconds(peer)) for _ in range(rounds)]
     ratios = sorted(b / a for a, b in pairs)

@@ -2,8 +2,8 @@
 
     python benchmarks/unet.py
 
-The U-Nets take 32 x 32 grey images at three resolutions, with two residual blocks at each on the way
-down and attention at the coarsest. A training step is forward, backward and AdamW; theirs with
+The U-Nets take 32 x 32 grey images at three resolutions, with two residual blocks at each on the
+way down and attention at the coarsest. A training step is forward, backward and AdamW; theirs with
 torch's default AdamW, as its users have it, and with the fused one. All in float32, on one thread.
 The samplers' cost is that of a step around a network that costs nothing.
 """
@@ -86,7 +86,7 @@ def networks(batches: tuple[int, ...]) -> None:
 
 
 class Free(NetworkDenoiser):
-    """A denoiser whose network costs nothing; what it says is still to be turned into clean data."""
+    """A denoiser whose network costs nothing; what it says has still to become clean data."""
 
     def __init__(self, output: torch.Tensor) -> None:
         super().__init__(nn.Identity(), LinearVP(), Eps())

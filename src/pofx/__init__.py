@@ -54,7 +54,7 @@ if TYPE_CHECKING:
 
 
 def __getattr__(name: str) -> Any:
-    """Imports a public name when it is first used, so that `pofx --help` need not wait for torch."""
+    """Imports a public name when it is first used, so that `pofx --help` never waits for torch."""
     if name == "load_data":
         return importlib.import_module(_HOMES[name]).load
     if name in _HOMES:

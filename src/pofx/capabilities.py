@@ -1,8 +1,9 @@
 """What a model can do, one small protocol for each guarantee.
 
-Tools take capabilities and never classes: a `torch.nn.Module` with a `log_prob` qualifies as a `Density`
-without subclassing anything. Different guarantees have different names, never a flag: an exact density, a lower
-bound and a random estimate are three protocols, because ranking one as another is how comparisons go wrong.
+Tools take capabilities and never classes: a `torch.nn.Module` with a `log_prob` qualifies as a
+`Density` without subclassing anything. Different guarantees have different names, never a flag: an
+exact density, a lower bound and a random estimate are three protocols, because ranking one as
+another is how comparisons go wrong.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """catalogue: finds recipes by their files, describes them without importing them, and builds them.
 
-A recipe is a file of a family's folder that defines `recipe`. Its name is the file's, in kebab case; its signature is its
-configuration. Describing reads the source, so that a list or a help page costs no import of torch.
+A recipe is a file of a family's folder that defines `recipe`. Its name is the file's, in kebab
+case; its signature is its configuration. Describing reads the source, so that a list or a help page
+costs no import of torch.
 """
 
 from __future__ import annotations
@@ -102,7 +103,8 @@ def build(name: str, spec: DataSpec, **arguments: Any) -> Recipe:
     """The recipe of that name for this data.
 
     Raises:
-        CatalogueError: no such recipe, an argument that it does not take, or a value of another type.
+        CatalogueError: no such recipe, an argument that it does not take, or a value of another
+            type.
         RecipeError: it cannot serve this data.
     """
     entry = describe(name)
@@ -143,7 +145,8 @@ def _check(recipe: str, parameter: Parameter, value: Any) -> None:
     flag = parameter.name.replace("_", "-")
     if parameter.choices and value not in parameter.choices:
         raise CatalogueError(
-            f"recipe '{recipe}': --{flag} is one of {', '.join(parameter.choices)}, and {value!r} came; "
+            f"recipe '{recipe}': --{flag} is one of {', '.join(parameter.choices)}, and {value!r} "
+            "came; "
             f"{did_you_mean(str(value), parameter.choices)}"
         )
     mistaken = isinstance(value, bool) and parameter.type != "bool"

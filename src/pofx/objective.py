@@ -1,13 +1,14 @@
 """How a model is trained: an objective says which gradients, the loop says when.
 
-A model is what remains after training; an objective is how it got there, and owns every module and buffer that only
-training needs (a critic, a persistent chain, a frozen teacher).
+A model is what remains after training; an objective is how it got there, and owns every module and
+buffer that only training needs (a critic, a persistent chain, a frozen teacher).
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
+from types import MappingProxyType
 from typing import NamedTuple
 
 from torch import Tensor, nn
@@ -28,14 +29,15 @@ class Update(NamedTuple):
 
     player: str
     loss: Tensor
-    metrics: Metrics = {}
+    metrics: Metrics = MappingProxyType({})
 
 
 class Objective(nn.Module, ABC):
     """Yields the updates of one training step.
 
-    Noise is drawn with torch's global functions (`torch.randn`, `torch.rand`, `torch.bernoulli`, ...) with the
-    example as the leading axis: the loop seeds them for each step, which is what makes a resume exact.
+    Noise is drawn with torch's global functions (`torch.randn`, `torch.rand`, `torch.bernoulli`,
+    ...) with the example as the leading axis: the loop seeds them for each step, which is what
+    makes a resume exact.
     """
 
     @property

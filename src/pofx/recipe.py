@@ -54,14 +54,16 @@ class Recipe:
 
     Args:
         model: what remains: it is sampled, evaluated and saved.
-        objective: how it is trained; None for a model that fits itself in closed form (capability `Fits`).
+        objective: how it is trained; None for a model that fits itself in closed form (capability
+            `Fits`).
         optimizers: one for each of the objective's players.
         batch_size: examples in a step, over all processes.
         steps: optimizer steps, the default budget.
         warmup: steps over which the learning rate rises linearly from 0.
         decay: how the learning rate falls to 0 over the budget.
         clip: largest norm of a player's gradient, or None.
-        ema: half-life, in steps, of the moving average of the model's weights that is sampled from, or None.
+        ema: half-life, in steps, of the moving average of the model's weights that is sampled from,
+            or None.
     """
 
     model: nn.Module

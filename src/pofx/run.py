@@ -76,7 +76,8 @@ class Run:
             recipe.model.load_state_dict(self._weights[0])
         except RuntimeError as error:
             raise RunError(
-                f"the weights of '{self.path}' do not fit recipe '{self.job.recipe}' as this version builds it; "
+                f"the weights of '{self.path}' do not fit recipe '{self.job.recipe}' as this "
+                "version builds it; "
                 "train it again."
             ) from error
         return recipe.model.to(self.device).eval()
@@ -107,7 +108,8 @@ class Run:
         stop: Callable[[], bool] = lambda: False,
         **options: Any,
     ) -> Data:
-        """Draws new examples, `(n, *event)` in the model's values, on the CPU; the same for any `batch`.
+        """Draws new examples, `(n, *event)` in the model's values, on the CPU; the same for any
+        `batch`.
 
         Args:
             n: how many.
@@ -141,7 +143,9 @@ class Run:
                 raise RunError(f"recipe '{self.job.recipe}' samples with no option '{key}'; {hint}")
 
     def labels(self, n: int, cond: int | str | Tensor | None = None) -> Tensor | None:
-        """The label of each of `n` samples; the classes in turn where a conditional model is told nothing."""
+        """The label of each of `n` samples; the classes in turn where a conditional model is told
+        nothing.
+        """
         conditional = bool(getattr(self.model, "conditional", False))
         if cond is not None and not conditional:
             raise RunError(f"'{self.path}' was not trained on classes, so it takes no class.")
@@ -183,7 +187,9 @@ class Run:
         return write(x, self.schema, Path(path), cond=cond, metadata=about if metadata else None)
 
     def evaluate(self, **options: Any) -> Report:
-        """Measures the run on its own test data; see `pofx.evaluation.evaluate`. Written to `evaluation.json` too."""
+        """Measures the run on its own test data; see `pofx.evaluation.evaluate`. Written to
+        `evaluation.json` too.
+        """
         report = evaluate(self.model, self.dataset, **options)
         content = {"recipe": self.job.recipe, "model": self.model_hash, **report.to_json()}
         checkpoint.write_atomically(

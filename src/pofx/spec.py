@@ -47,11 +47,15 @@ class Categorical:
     discrete: ClassVar[bool] = True
 
 
+Simple = Real | Interval | Bytes | Binary | Categorical
+"""What one element may be."""
+
+
 @dataclass(frozen=True)
 class Mixed:
     """A table's row: one support for each column."""
 
-    columns: tuple[Real | Interval | Bytes | Binary | Categorical, ...]
+    columns: tuple[Simple, ...]
 
     @property
     def discrete(self) -> bool:
@@ -59,8 +63,10 @@ class Mixed:
         return all(c.discrete for c in self.columns)
 
 
-Support = Real | Interval | Bytes | Binary | Categorical | Mixed
-_SUPPORTS = {c.__name__.lower(): c for c in (Real, Interval, Bytes, Binary, Categorical, Mixed)}
+Support = Simple | Mixed
+_SIMPLE: dict[str, type[Simple]] = {
+    c.__name__.lower(): c for c in (Real, Interval, Bytes, Binary, Categorical)
+}
 
 
 @dataclass(frozen=True)
@@ -68,7 +74,8 @@ class DataSpec:
     """The shape and support of one example, and what it may be conditioned on.
 
     Args:
-        shape: event shape: `(d,)` for a vector or a table's row, `(channels, height, width)` for an image.
+        shape: event shape: `(d,)` for a vector or a table's row, `(channels, height, width)` for an
+            image.
         support: the values that an element may take.
         classes: how many classes `cond` may name; 0 when the data carries no labels.
         class_names: their names, as the user knows them.
@@ -96,7 +103,7 @@ class DataSpec:
         return len(self.shape) == 3
 
     @property
-    def columns(self) -> tuple[Support, ...]:
+    def columns(self) -> tuple[Simple, ...]:
         """The support of each element of a vector, whether or not they all share one."""
         if isinstance(self.support, Mixed):
             return self.support.columns
@@ -132,7 +139,10 @@ def _support_to_json(s: Support) -> dict[str, Any]:
 
 
 def _support_from_json(d: dict[str, Any]) -> Support:
-    arguments = {k: v for k, v in d.items() if k != "name"}
     if d["name"] == "mixed":
-        return Mixed(tuple(_support_from_json(c) for c in arguments["columns"]))  # type: ignore[arg-type]
-    return _SUPPORTS[d["name"]](**arguments)
+        return Mixed(tuple(_simple_from_json(c) for c in d["columns"]))
+    return _simple_from_json(d)
+
+
+def _simple_from_json(d: dict[str, Any]) -> Simple:
+    return _SIMPLE[d["name"]](**{k: v for k, v in d.items() if k != "name"})

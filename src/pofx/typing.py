@@ -11,4 +11,5 @@ Cond = Tensor
 """What each example is conditioned on: class labels, int64 of shape `(n,)`."""
 
 PerExample = Tensor
-"""One number for each example, of shape `(n,)`; log-probabilities are nats summed over the event."""
+"""One number for each example, of shape `(n,)`; log-probabilities are nats summed over the event.
+"""

@@ -1,4 +1,6 @@
-"""Kills, damage, a full disk and planted NaNs: nothing that the user had is lost, and nothing unsound is used."""
+"""Kills, damage, a full disk and planted NaNs: nothing that the user had is lost, and nothing
+unsound is used.
+"""
 
 import errno
 import json

@@ -33,7 +33,8 @@ def test_a_command_that_only_describes_does_not_import_torch(arguments: list[str
 def test_importing_everything_changes_no_global_state() -> None:
     code = (
         "import torch, random, numpy, warnings, signal\n"
-        "def state(): return (torch.get_num_threads(), torch.get_default_dtype(), torch.is_grad_enabled(),"
+        "def state(): return (torch.get_num_threads(), torch.get_default_dtype(), "
+        "torch.is_grad_enabled(),"
         " torch.get_float32_matmul_precision(), torch.backends.cudnn.benchmark,"
         " torch.initial_seed(), torch.get_rng_state().sum().item(), random.getstate(),"
         " len(warnings.filters), signal.getsignal(signal.SIGINT))\n"

@@ -1,4 +1,4 @@
-"""What every recipe must do, whoever wrote it: found by the catalogue, no test of its own to add."""
+"""What every recipe must do, whoever wrote it: found by the catalogue, with no test to add."""
 
 import math
 
@@ -16,8 +16,10 @@ from pofx.functional.random import noise
 from pofx.objective import LossObjective
 from pofx.training.loop import Budget, Options, Training, train
 
+_OPTIONS = Options()
 
-def run(name, kind, steps, *, options=Options(), start=None, size=None, budget=60):
+
+def run(name, kind, steps, *, options=_OPTIONS, start=None, size=None, budget=60):
     recipe = build(name, kind)
     training = Training(recipe, options=options)
     if start is not None:
@@ -117,7 +119,9 @@ def test_the_model_is_what_it_says(name, kind):
 
 @pytest.mark.parametrize(("name", "kind"), LOOPED)
 def test_weights_are_all_that_a_model_is(name, kind):
-    """A model built anew, from another seed, answers the same once it has the weights: nothing random hides elsewhere."""
+    """A model built anew, from another seed, answers the same once it has the weights: nothing
+    random hides elsewhere.
+    """
     trained = run(name, kind, 3)[0].sampled.eval()
     torch.manual_seed(987)
     rebuilt = catalogue.build(name, SPECS[kind], **small(name)).model.eval()
@@ -146,9 +150,11 @@ ONE_LOSS = [c for c in LOOPED if isinstance(build(*c).objective, LossObjective)]
 
 @pytest.mark.parametrize(("name", "kind"), ONE_LOSS)
 def test_it_learns(name, kind):
-    """The loss that a recipe lowers falls on examples that it has not seen, with the same noise and the same weighting.
+    """The loss that a recipe lowers falls on examples that it has not seen, with the same noise and
+    the same weighting.
 
-    It is the objective's own loss, since not every recipe trains its bound: DDPM's simple loss weighs it anew.
+    It is the objective's own loss, since not every recipe trains its bound: DDPM's simple loss
+    weighs it anew.
     """
     steps = 60 + build(name, kind).warmup
     after, _ = run(name, kind, steps, budget=steps)

@@ -87,7 +87,9 @@ def test_kl_is_the_integral():
 
 
 def analytic_elbo(model, x):
-    """E_q log p(x|z) - KL of a linear model, without noise: E|x - W z - b|^2 = |x - W mu - b|^2 + sum_j s_j |w_j|^2."""
+    """E_q log p(x|z) - KL of a linear model, without noise: E|x - W z - b|^2 = |x - W mu - b|^2 +
+    sum_j s_j |w_j|^2.
+    """
     mu, log_var = model.encoder.linear(x).chunk(2, 1)
     weights, sigma = model.decoder.linear.weight, model.likelihood.sigma
     residual = ((x - model.decoder.linear(mu)) ** 2).sum(1) + log_var.exp() @ (weights**2).sum(0)
@@ -97,7 +99,9 @@ def analytic_elbo(model, x):
 
 
 def test_a_linear_vae_learns_probabilistic_pca():
-    """Lucas et al. (2019): the optimum of the ELBO is pPCA's likelihood, and there is no worse local one."""
+    """Lucas et al. (2019): the optimum of the ELBO is pPCA's likelihood, and there is no worse
+    local one.
+    """
     from sklearn.datasets import load_digits
 
     x = torch.from_numpy(load_digits().data / 16)

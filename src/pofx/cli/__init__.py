@@ -75,7 +75,8 @@ def main(arguments: list[str] | None = None) -> None:
     except click.exceptions.Abort:
         sys.exit(130)
     except click.ClickException as error:
-        where = f" (see `{error.ctx.command_path} --help`)" if getattr(error, "ctx", None) else ""
+        ctx = getattr(error, "ctx", None)
+        where = f" (see `{ctx.command_path} --help`)" if ctx else ""
         _complain(f"{error.format_message()}{where}")
         sys.exit(2)
     except KeyboardInterrupt:

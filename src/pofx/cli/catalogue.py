@@ -1,4 +1,4 @@
-"""`pofx list`, `pofx show` and `pofx cite`: the catalogue, which imports no model to describe it."""
+"""`pofx list`, `pofx show` and `pofx cite`: the catalogue, described without an import."""
 
 from __future__ import annotations
 

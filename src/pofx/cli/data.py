@@ -19,7 +19,9 @@ if TYPE_CHECKING:
 @click.option("--seed", type=int, default=0, show_default=True, help="Fixes the split.")
 @click.option("--sheet", type=click.Path(), help="Write a contact sheet to this PNG.")
 def data(source: str, seed: int, sheet: str | None, **options: Any) -> None:
-    """Say what SOURCE holds: a built-in name, a folder or zip of images, a .npy, .npz, .csv or .tsv."""
+    """Say what SOURCE holds: a built-in name, a folder or zip of images, a .npy, .npz, .csv or
+    .tsv.
+    """
     from rich.console import Console
 
     from pofx.data import inspect

@@ -26,18 +26,27 @@ def data_options() -> list[click.Option]:
     """The flags, new ones at each call."""
     return [
         click.Option(
-            ["--binarize"], type=click.Choice(["threshold", "sample", "dynamic"]),
-            help="Make pixels 0 or 1: by half of the range, by one draw, or by a new draw each time.",
+            ["--binarize"],
+            type=click.Choice(["threshold", "sample", "dynamic"]),
+            help="Make pixels 0 or 1: by half of the range, one draw, or a new draw each time.",
         ),
-        click.Option(["--dequantize"], is_flag=True, help="Spread each byte over its cell: a density on [-1, 1]."),
-        click.Option(["--resize"], type=_Size(), help="Side, or height x width, to bring images to."),
+        click.Option(
+            ["--dequantize"],
+            is_flag=True,
+            help="Spread each byte over its cell: a density on [-1, 1].",
+        ),
+        click.Option(
+            ["--resize"], type=_Size(), help="Side, or height x width, to bring images to."
+        ),
         click.Option(["--classes"], help="Keep only these classes, separated by commas."),
         click.Option(["--limit"], type=click.IntRange(min=1), help="Use at most so many examples."),
         click.Option(
-            ["--standardize/--no-standardize"], default=True, show_default=True,
+            ["--standardize/--no-standardize"],
+            default=True,
+            show_default=True,
             help="Give numeric columns mean 0 and standard deviation 1.",
         ),
-    ]  # fmt: skip
+    ]
 
 
 def split_data_options(values: dict[str, Any]) -> dict[str, Any]:

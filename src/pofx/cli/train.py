@@ -45,41 +45,67 @@ _BUDGET = [
 ]
 
 _LOOP = [
-    click.Option(["--out"], type=click.Path(), help="Run folder; by default the first free runs/RECIPE-DATA."),
-    *_BUDGET,
-    click.Option(["--seed"], type=int, default=0, show_default=True, help="Fixes weights, order and noise."),
-    click.Option(["--device"], default="auto", show_default=True, help="auto, cpu or cuda."),
-    click.Option(["--threads"], type=click.IntRange(min=1), help="CPU threads; one for tiny models by default."),
     click.Option(
-        ["--precision"], type=click.Choice(["float32", "bfloat16"]), default="float32", show_default=True,
+        ["--out"], type=click.Path(), help="Run folder; by default the first free runs/RECIPE-DATA."
+    ),
+    *_BUDGET,
+    click.Option(
+        ["--seed"], type=int, default=0, show_default=True, help="Fixes weights, order and noise."
+    ),
+    click.Option(["--device"], default="auto", show_default=True, help="auto, cpu or cuda."),
+    click.Option(
+        ["--threads"],
+        type=click.IntRange(min=1),
+        help="CPU threads; one for tiny models by default.",
+    ),
+    click.Option(
+        ["--precision"],
+        type=click.Choice(["float32", "bfloat16"]),
+        default="float32",
+        show_default=True,
         help="What the networks compute in; weights are float32.",
     ),
     click.Option(
-        ["--accumulate"], type=click.IntRange(min=1), default=1, show_default=True,
+        ["--accumulate"],
+        type=click.IntRange(min=1),
+        default=1,
+        show_default=True,
         help="Micro-batches in a step, to save memory.",
     ),
-    click.Option(["--clip"], type=float, help="Largest gradient norm; the recipe's own by default."),
     click.Option(
-        ["--on-nonfinite"], type=click.Choice(["stop", "skip", "rollback"]), default="stop",
-        show_default=True, help="What to do when a loss or a gradient is NaN or infinite.",
+        ["--clip"], type=float, help="Largest gradient norm; the recipe's own by default."
     ),
     click.Option(
-        ["--keyed-noise"], is_flag=True,
+        ["--on-nonfinite"],
+        type=click.Choice(["stop", "skip", "rollback"]),
+        default="stop",
+        show_default=True,
+        help="What to do when a loss or a gradient is NaN or infinite.",
+    ),
+    click.Option(
+        ["--keyed-noise"],
+        is_flag=True,
         help="Noise belongs to the example: the same step for any number of processes.",
     ),
     click.Option(
-        ["--save-every"], type=click.IntRange(min=1), help="Steps between checkpoints; two minutes by default."
+        ["--save-every"],
+        type=click.IntRange(min=1),
+        help="Steps between checkpoints; two minutes by default.",
     ),
     click.Option(
-        ["--sample-every"], type=click.IntRange(min=1),
+        ["--sample-every"],
+        type=click.IntRange(min=1),
         help="Steps between sample grids; a tenth of the budget by default.",
     ),
     click.Option(
-        ["--keep"], type=click.Choice(["last", "best"]), default="last", show_default=True,
+        ["--keep"],
+        type=click.Choice(["last", "best"]),
+        default="last",
+        show_default=True,
         help="Which weights to sample from: the last, or the best on validation data.",
     ),
     click.Option(["--quiet"], is_flag=True, help="Show nothing."),
-]  # fmt: skip
+]
 
 _OPTIONS = ("accumulate", "precision", "clip", "on_nonfinite", "keyed_noise", "seed")
 

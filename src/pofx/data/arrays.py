@@ -46,7 +46,9 @@ def read_npy(path: Path) -> Raw:
 
 
 def read_npz(path: Path) -> Raw:
-    """Reads a `.npz` with keys `x` and perhaps `y`, or `train`, `valid` and `test` (also `x_train`, `y_train`, ...)."""
+    """Reads a `.npz` with keys `x` and perhaps `y`, or `train`, `valid` and `test` (also `x_train`,
+    `y_train`, ...).
+    """
     with limits.open_archive(path) as archive:
         members = {i.filename.removesuffix(".npy"): i for i in archive.infolist()}
         keys = _choose(path, list(members))
@@ -139,7 +141,8 @@ def _check_parts(name: str, x: Mapping[str, np.ndarray]) -> None:
         raise DataError(f"{name}: examples differ in shape between parts: {shapes}.")
     if sum(len(a) for a in x.values()) < limits.EXAMPLES:
         raise DataError(
-            f"{name} has only {sum(len(a) for a in x.values())} examples: at least {limits.EXAMPLES} are needed."
+            f"{name} has only {sum(len(a) for a in x.values())} examples: at least "
+            f"{limits.EXAMPLES} are needed."
         )
 
 
@@ -225,7 +228,7 @@ def survey(name: str, x: np.ndarray) -> Survey:
 
 
 def blocks(x: np.ndarray, index: np.ndarray | None = None):  # noqa: ANN201, an iterator of pairs
-    """Yields `(first, x[first:last])`, or of the rows of an index, at most about 32 MB at a time."""
+    """Yields `(first, x[first:last])`, or of an index's rows, at most about 32 MB at a time."""
     count = max(1, BLOCK_BYTES // max(1, x[:1].nbytes))
     for first in range(0, len(x) if index is None else len(index), count):
         rows = slice(first, first + count)
@@ -244,7 +247,8 @@ def _note_levels(raw: Raw, found: Survey, image: bool) -> None:
 
 
 def statistics(split: Split, image: bool) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and standard deviation of real examples, float64: of each element of a vector, else one for all.
+    """Mean and standard deviation of real examples, float64: of each element of a vector, else one
+    for all.
 
     In two passes over blocks; a constant has standard deviation 1.
     """

@@ -39,7 +39,8 @@ def batches(
     world: int = 1,
     device: torch.device | str = "cpu",
 ) -> Iterator[Batch]:
-    """Yields `(x, cond)` for ever: float32 `(size // world, *shape)` and int64 `(size // world,)` or None.
+    """Yields `(x, cond)` for ever: float32 `(size // world, *shape)` and int64 `(size // world,)`
+    or None.
 
     Args:
         split: the examples.
@@ -96,7 +97,9 @@ class _Maker:
         self.staging = np.empty((self.share, *split.x.shape[1:]), split.x.dtype)
 
     def several(self, step: int, count: int) -> list[Batch]:
-        """The batches `step .. step + count - 1`: small ones by the handful, as waking a thread costs more."""
+        """The batches `step .. step + count - 1`: small ones by the handful, as waking a thread
+        costs more.
+        """
         return [self(step + i) for i in range(count)]
 
     def __call__(self, step: int) -> Batch:
@@ -130,7 +133,8 @@ class _Maker:
 
     def stored(self, index: np.ndarray) -> Tensor:
         """Stored examples, on the device; the store's type is what travels there."""
-        # a transform makes new memory of anything but float32, so the staging buffer may serve again
+        # a transform makes new memory of anything but float32, so the staging buffer may serve
+        # again
         if self.split.plain and self.split.x.dtype != np.float32 and self.device.type == "cpu":
             return torch.from_numpy(self.split.gather(index, out=self.staging))
         stored = torch.from_numpy(self.split.gather(index))

@@ -1,4 +1,5 @@
-"""Data sets that are known by name: from the folder in `POFX_DATA`, else downloaded once and checked.
+"""Data sets that are known by name: from the folder in `POFX_DATA`, else downloaded once and
+checked.
 
 What is checked is the SHA-256 of the *unpacked* content, so that a file that was packed again
 passes and one whose pixels were changed does not.
@@ -95,7 +96,9 @@ def digits() -> Raw:
 
 
 def idx(name: str, class_names: tuple[str, ...]) -> Raw:
-    """A set in MNIST's format: 60,000 grey images of 28x28 to train on, of which 5,000 validate, and 10,000 to test."""
+    """A set in MNIST's format: 60,000 grey images of 28x28 to train on, of which 5,000 validate,
+    and 10,000 to test.
+    """
     arrays = [
         _parse_idx(f, _idx_content(name, f, s))
         for f, s in zip(_MNIST_FILES, _SHA256[name], strict=True)
@@ -125,7 +128,8 @@ def _checked(sha256: str, packed: bytes, name: str) -> bytes:
 def _check_sha256(name: str, content: bytes, sha256: str) -> None:
     if hashlib.sha256(content).hexdigest() != sha256:
         raise DataError(
-            f"{name} is not the published file (its SHA-256 differs): remove it to have it downloaded again."
+            f"{name} is not the published file (its SHA-256 differs): remove it to have it "
+            "downloaded again."
         )
 
 
@@ -180,7 +184,9 @@ def _tar_members(path: Path) -> list[bytes]:
 
 
 def dna() -> Raw:
-    """180 binary columns of the UCI set of DNA splice junctions, in the split of the density literature."""
+    """180 binary columns of the UCI set of DNA splice junctions, in the split of the density
+    literature.
+    """
     path = locate("binary-uci", "dna.npz") or locate("dna", "dna.npz")
     if path is None:
         raise DataError("dna is read from binary-uci/dna.npz in the folder that POFX_DATA names.")
@@ -211,7 +217,9 @@ def builtin(name: str, seed: int) -> Raw:
 
 
 def locate(folder: str, file: str) -> Path | None:
-    """A file in the user's data folder or, from an earlier download, in the cache; None if in neither."""
+    """A file in the user's data folder or, from an earlier download, in the cache; None if in
+    neither.
+    """
     own = os.environ.get("POFX_DATA")
     roots = [Path(own)] if own else []
     paths = [root / folder / file for root in (*roots, _cache())]
@@ -223,7 +231,9 @@ def _cache() -> Path:
 
 
 def _download(name: str, file: str, check: Callable[[bytes, str], object]) -> Path:
-    """Downloads one file of a set into the cache; it appears there whole and checked, or not at all."""
+    """Downloads one file of a set into the cache; it appears there whole and checked, or not at
+    all.
+    """
     url = _URLS[name] + file
     try:
         with urllib.request.urlopen(url, timeout=30) as response:

@@ -1,4 +1,6 @@
-"""captions.csv: a table beside images with one row for each, which names its class and describes it."""
+"""captions.csv: a table beside images with one row for each, which names its class and describes
+it.
+"""
 
 from __future__ import annotations
 
@@ -44,7 +46,9 @@ class Captions:
 
 
 def find_captions(files: Files, images: list[str]) -> tuple[Captions | None, list[str]]:
-    """Reads the `captions.csv` among the files, or beside their archive, and says what did not match."""
+    """Reads the `captions.csv` among the files, or beside their archive, and says what did not
+    match.
+    """
     inside = [n for n in files.names if PurePosixPath(n).name.lower() == NAME]
     if inside:
         name = min(inside, key=lambda n: n.count("/"))
@@ -69,10 +73,10 @@ def _read(
         raise DataError(
             f"{name} has no column that names the images: call it 'file' (found {listing(header)})."
         )
-    known, table, absent = set(images), {}, []
-    for _, row in rows:
-        path = (folder + row[file]).removeprefix("./")
-        (table.__setitem__(path, row) if path in known else absent.append(path))
+    paths = [((folder + row[file]).removeprefix("./"), row) for _, row in rows]
+    known = set(images)
+    table = {path: row for path, row in paths if path in known}
+    absent = [path for path, _ in paths if path not in known]
     notes = [f"{name}: {len(absent):,} rows name no image ({listing(absent)})"] if absent else []
     bare = [n for n in images if n not in table]
     if bare and table:

@@ -41,7 +41,7 @@ class Transform:
     def __call__(self, stored: Tensor, u: Tensor | None = None) -> Tensor:
         """Model values, float32, of stored ones, on the device where these are."""
         if self.noise == "bernoulli" and u is not None:
-            return (u < stored.to(torch.float32) * self.scale).to(torch.float32)
+            return (u < stored.to(torch.float32) * self._constant(self.scale, u)).to(torch.float32)
         if stored.dtype == torch.float32 and self._is_identity:
             return stored
         narrow = stored.dtype in (torch.uint8, torch.bool)
@@ -100,7 +100,8 @@ class Split:
     def values(
         self, index: Index = None, generator: torch.Generator | None = None
     ) -> tuple[Tensor, Tensor | None]:
-        """Model values and labels of the examples at `index`: float32 `(m, *shape)` and int64 `(m,)` or None.
+        """Model values and labels of the examples at `index`: float32 `(m, *shape)` and int64
+        `(m,)` or None.
 
         What is drawn at random comes from the generator; without one, each example has a draw of
         its own that never changes, so that an evaluation repeats.
@@ -125,10 +126,13 @@ class Split:
         return np.arange(len(self))[index if index is not None else slice(None)]
 
     def gather(self, index: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
-        """Stored examples at int64 positions, `(m, *shape)`, contiguous and in the machine's byte order."""
+        """Stored examples at int64 positions, `(m, *shape)`, contiguous and in the machine's byte
+        order.
+        """
         rows = index if self.rows is None else self.rows[index]
         if self.plain:
-            # 'wrap' spares the copy that 'raise' needs to leave `out` whole; positions are ours, or checked here
+            # 'wrap' spares the copy that 'raise' needs to leave `out` whole; positions are ours, or
+            # checked here
             if len(rows) and (rows.min() < -len(self.x) or rows.max() >= len(self.x)):
                 raise IndexError(f"an index is outside the split's {len(self)} examples")
             return np.take(self.x, rows, axis=0, out=out, mode="wrap")
@@ -203,7 +207,8 @@ def _hash_some(digest: Any, x: np.ndarray) -> None:
 
 
 def keyed_uniform(seed: int, rows: np.ndarray, shape: tuple[int, ...]) -> Tensor:
-    """Uniform numbers on (0, 1), float32 `(m, *shape)`, that depend on the seed and each row's own number alone.
+    """Uniform numbers on (0, 1), float32 `(m, *shape)`, that depend on the seed and each row's own
+    number alone.
 
     The SplitMix64 finaliser of a key and a counter, as in `functional.random`, for rows that need
     not be consecutive.
@@ -238,7 +243,8 @@ def _mix(z: np.ndarray) -> np.ndarray:
 
 
 def shuffled(seed: int, n: int) -> np.ndarray:
-    """A permutation of `0 .. n - 1` that the seed fixes for good, whatever the version of any library.
+    """A permutation of `0 .. n - 1` that the seed fixes for good, whatever the version of any
+    library.
 
     >>> shuffled(0, 4).tolist() == shuffled(0, 4).tolist()
     True

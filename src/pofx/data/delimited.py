@@ -24,7 +24,8 @@ Record = tuple[int, list[str]]
 
 
 def read_records(name: str, source: Path | bytes, delimiter: str | None = None) -> Iterator[Record]:
-    """Yields `(line number, fields)`, the fields without surrounding blanks; blank lines are passed over.
+    """Yields `(line number, fields)`, the fields without surrounding blanks; blank lines are passed
+    over.
 
     Args:
         name: how to name the file to the user.
@@ -101,7 +102,9 @@ def _why(error: csv.Error) -> str:
 
 
 def find_delimiter(name: str, source: Path | bytes) -> str:
-    """The delimiter that cuts the first lines into the most fields, the same number in each; a comma if none does."""
+    """The delimiter that cuts the first lines into the most fields, the same number in each; a
+    comma if none does.
+    """
     best, fields = ",", 1
     for delimiter in DELIMITERS:
         with _opened(source) as file:

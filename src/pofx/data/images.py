@@ -15,6 +15,7 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import takewhile
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -36,7 +37,9 @@ Size = tuple[int, int]
 
 
 class Tree:
-    """The files of a folder or of a zip archive, by their path within it, without what systems leave behind."""
+    """The files of a folder or of a zip archive, by their path within it, without what systems
+    leave behind.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -82,7 +85,9 @@ def is_image(name: str) -> bool:
 
 @dataclass
 class _Survey:
-    """What the headers say: by name the size of every readable image, and the reason for every other."""
+    """What the headers say: by name the size of every readable image, and the reason for every
+    other.
+    """
 
     sizes: dict[str, Size] = field(default_factory=dict)
     damaged: dict[str, str] = field(default_factory=dict)
@@ -101,7 +106,8 @@ class _Survey:
 def read_images(
     path: Path, *, resize: Size | None = None, limit: int | None = None, seed: int = 0
 ) -> Raw:
-    """Reads a folder or a zip archive of images, with classes from a `captions.csv` or from its subfolders.
+    """Reads a folder or a zip archive of images, with classes from a `captions.csv` or from its
+    subfolders.
 
     Args:
         path: the folder or the archive.
@@ -264,7 +270,8 @@ def _raw(
     notes += [f"skipped {name}: {reason}" for name, reason in survey.damaged.items()]
     if survey.deep:
         notes.append(
-            f"{len(survey.deep):,} images with 16 bits a channel were reduced to 8 ({listing(survey.deep)})"
+            f"{len(survey.deep):,} images with 16 bits a channel were reduced to 8 "
+            f"({listing(survey.deep)})"
         )
     if mode.endswith("A") and x[:, -1].min() == 255:
         x, mode = np.ascontiguousarray(x[:, :-1]), mode[:-1]
@@ -274,10 +281,16 @@ def _raw(
     return Raw(path.stem, {WHOLE: split}, levels, True, classes, mode, notes=notes)
 
 
+def _common(parts: list[tuple[str, ...]]) -> list[str]:
+    """The folders that every path begins with."""
+    levels = zip(*parts, strict=False)
+    return [level[0] for level in takewhile(lambda level: len(set(level)) == 1, levels)]
+
+
 def _folders(names: list[str]) -> list[str]:
     """The class of each image: the first folder in which they differ, if every image is in one."""
     parts = [PurePosixPath(n).parts[:-1] for n in names]
-    shared = len(os.path.commonprefix([list(p) for p in parts]))
+    shared = len(_common(parts))
     if any(len(p) <= shared for p in parts):
         return []
     return [p[shared] for p in parts]

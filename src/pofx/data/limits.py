@@ -46,7 +46,9 @@ NAMED = 3
 
 
 class DataError(UserError):
-    """The data cannot be read as they are: one sentence that names the file, the place and what to do."""
+    """The data cannot be read as they are: one sentence that names the file, the place and what to
+    do.
+    """
 
 
 def size(count: int) -> str:
@@ -162,7 +164,8 @@ def array_header(name: str, file: BinaryIO, available: int) -> tuple[tuple[int, 
         raise DataError(f"{name} is not a readable NumPy array.") from e
     if dtype.hasobject:
         raise DataError(
-            f"{name} holds Python objects, which are never loaded: save it as a plain numeric array."
+            f"{name} holds Python objects, which are never loaded: save it as a plain numeric "
+            "array."
         )
     if dtype.kind not in "biufUS":
         raise DataError(f"{name} has type {dtype}; real numbers are expected.")
@@ -173,6 +176,7 @@ def array_header(name: str, file: BinaryIO, available: int) -> tuple[tuple[int, 
     needed = math.prod(shape) * dtype.itemsize
     if any(s < 0 for s in shape) or needed > available - file.tell():
         raise DataError(
-            f"{name} claims shape {shape} ({size(max(needed, 0))}) but holds only {size(available)}."
+            f"{name} claims shape {shape} ({size(max(needed, 0))}) but holds only "
+            f"{size(available)}."
         )
     return shape, dtype

@@ -23,7 +23,8 @@ _GAP = 255
 def grid(
     images: Tensor, columns: int | None = None, *, width: int = _WIDTH, gap: int = 1
 ) -> Image.Image:
-    """Images side by side, row by row, `gap` pixels apart and enlarged by a whole factor to about `width` pixels.
+    """Images side by side, row by row, `gap` pixels apart and enlarged by a whole factor to about
+    `width` pixels.
 
     Transparent ones lie on a checkerboard; of more than four channels the mean is shown.
 
@@ -79,7 +80,8 @@ def _on_checker(picture: Image.Image) -> Image.Image:
 
 
 def scatter(x: Tensor, size: int = _WIDTH, *, extent: float | None = None) -> Image.Image:
-    """Points on the plane as a density picture: the darker, the more points there are (on a square-root scale).
+    """Points on the plane as a density picture: the darker, the more points there are (on a
+    square-root scale).
 
     Args:
         x: `(n, 2)`; the second coordinate points up.
@@ -118,7 +120,9 @@ def _inked(strength: np.ndarray) -> np.ndarray:
 
 
 def displayed(x: Tensor, schema: Schema) -> Tensor:
-    """Model values as shades in [-1, 1]: black is the smallest value seen in training, white the largest."""
+    """Model values as shades in [-1, 1]: black is the smallest value seen in training, white the
+    largest.
+    """
     support = schema.spec.support
     if isinstance(support, Binary):
         return 2 * x - 1
@@ -130,7 +134,8 @@ def displayed(x: Tensor, schema: Schema) -> Tensor:
 
 
 def picture(x: Tensor, schema: Schema) -> Image.Image:
-    """The picture that suits the data: images as a grid, points as a cloud, other vectors as one line of pixels each.
+    """The picture that suits the data: images as a grid, points as a cloud, other vectors as one
+    line of pixels each.
 
     Raises:
         DataError: for a table, which has no picture.

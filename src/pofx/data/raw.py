@@ -1,4 +1,6 @@
-"""Raw: what a reader of one kind of file hands to `load`, before anything is split, filtered or scaled."""
+"""Raw: what a reader of one kind of file hands to `load`, before anything is split, filtered or
+scaled.
+"""
 
 from __future__ import annotations
 
@@ -82,6 +84,6 @@ def encode_labels(
         values = values.astype(np.int64)
     names, codes = np.unique(values, return_inverse=True)
     if len(names) > limits.CLASSES:
-        note = f"{name}: labels are ignored, as there are {len(names):,} distinct ones (at most {limits.CLASSES:,})"
-        return None, (), note
+        distinct = f"{len(names):,} distinct ones (at most {limits.CLASSES:,})"
+        return None, (), f"{name}: labels are ignored, as there are {distinct}"
     return codes.astype(np.int64), tuple(str(n) for n in names), ""

@@ -130,7 +130,8 @@ class Schema:
         return np.rint(native).astype(np.int64) if self.integer else native.astype(np.float32)
 
     def rows(self, x: Tensor) -> list[list[Cell]]:
-        """The examples of `x`, `(n, d)`, as rows in the user's own columns; a missing cell is empty.
+        """The examples of `x`, `(n, d)`, as rows in the user's own columns; a missing cell is
+        empty.
 
         >>> import torch
         >>> pet = Column("pet", "category", categories=("cat", "dog"))
@@ -182,7 +183,9 @@ def _event(values: Sequence[float], shape: tuple[int, ...]) -> np.ndarray:
 
 
 def table_spec(columns: Sequence[Column]) -> tuple[tuple[Any, ...], float]:
-    """The supports of a table's model columns, and the sum of the log standard deviations of its numbers."""
+    """The supports of a table's model columns, and the sum of the log standard deviations of its
+    numbers.
+    """
     supports = tuple(s for c in columns for s in c.supports)
     log_scale = sum(float(np.log(c.std)) for c in columns if c.kind in ("float", "int"))
     return supports, log_scale

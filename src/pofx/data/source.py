@@ -175,7 +175,8 @@ def _read_path(path: Path, options: Options) -> Raw:
     if is_image(path.name):
         raise DataError(f"{path} is one image: give the folder that holds it and the others.")
     raise DataError(
-        f"{path} is of no kind that is read: give a folder or .zip of images, a .npy, .npz, .csv or .tsv."
+        f"{path} is of no kind that is read: give a folder or .zip of images, a .npy, .npz, .csv "
+        "or .tsv."
     )
 
 
@@ -226,7 +227,7 @@ def _keep_some(raw: Raw, options: Options) -> None:
 
 
 def _split(raw: Raw, options: Options) -> None:
-    """Gives the set all three parts; what has only one of validation and test keeps it as the test."""
+    """Gives the set all three parts; what has one of validation and test keeps it as the test."""
     parts = {k: v for k, v in raw.parts.items() if len(v)}
     if set(parts) == {"train", "valid", "test"}:
         return

@@ -83,8 +83,10 @@ class _Scan:
         if self.many:
             line, word = self.word
             raise DataError(
-                f"{path}: column {title} has more than {limits.CATEGORIES:,} distinct values that are not "
-                f"all numbers (the first is '{word[:40]}' in line {line}): remove the column or mend the cell."
+                f"{path}: column {title} has more than {limits.CATEGORIES:,} distinct values that "
+                "are not "
+                f"all numbers (the first is '{word[:40]}' in line {line}): remove the column or "
+                "mend the cell."
             )
         names = sorted(self.values) + ([""] if self.missing else [])
         return Column(name, "category", categories=tuple(names), missing=self.missing > 0)
@@ -143,7 +145,9 @@ def _scan(path: Path, delimiter: str) -> tuple[tuple[int, list[str]], list[_Scan
 
 
 def _is_header(first: tuple[int, list[str]], scans: list[_Scan]) -> bool:
-    """Whether the first row names the columns: a word over numbers, or words that never occur below."""
+    """Whether the first row names the columns: a word over numbers, or words that never occur
+    below.
+    """
     words = [not _NUMBER.fullmatch(c) and c not in MISSING for c in first[1]]
     if any(w and s.number and s.values for w, s in zip(words, scans, strict=True)):
         return True

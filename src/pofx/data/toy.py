@@ -86,7 +86,8 @@ _EXACT = "donot_use_mm_for_euclid_dist"
 
 
 class Rings:
-    """Concentric circles, equally likely: a uniform angle, and a radius that is normal about one of `radii`.
+    """Concentric circles, equally likely: a uniform angle, and a radius that is normal about one of
+    `radii`.
 
     `p(x) = f(r) / (2 pi r)`. The normals' mass below radius 0 is less than 1e-23 and is not drawn
     away.
@@ -120,7 +121,8 @@ class Rings:
 
 
 class Pinwheel:
-    """Five Gaussian arms, twisted by `rate * radius`: about the centre by an angle that grows with the radius.
+    """Five Gaussian arms, twisted by `rate * radius`: about the centre by an angle that grows with
+    the radius.
 
     Before the twist, arm k is a Gaussian about radius `radius` in the direction `2 pi k / arms`, of
     standard deviation `radial` along it and `tangential` across.
@@ -160,7 +162,9 @@ class Pinwheel:
 
 
 class Checkerboard:
-    """Uniform on every other square of a `cells` x `cells` board of side `2 reach`; the entropy is log of its area."""
+    """Uniform on every other square of a `cells` x `cells` board of side `2 reach`; the entropy is
+    log of its area.
+    """
 
     def __init__(self, cells: int = 4, reach: float = 4.0) -> None:
         self.cells, self.reach = cells, reach

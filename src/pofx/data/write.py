@@ -59,7 +59,8 @@ def write(
     writer = _folder if folder else _WRITERS.get(target.suffix.lower())
     if writer is None:
         raise DataError(
-            f"{target} has a suffix that cannot be written: use .png, .npz, .npy, .csv, .tsv or a folder."
+            f"{target} has a suffix that cannot be written: use .png, .npz, .npy, .csv, .tsv or a "
+            "folder."
         )
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -74,7 +75,9 @@ Writer = Callable[[Path, Tensor, Schema, Tensor | None, Mapping[str, str]], None
 
 @contextmanager
 def _complete(path: Path, mode: str = "wb") -> Iterator[IO]:
-    """A file beside the path that takes its name when the block ends well, and vanishes when it does not."""
+    """A file beside the path that takes its name when the block ends well, and vanishes when it
+    does not.
+    """
     text = {} if "b" in mode else {"encoding": "utf-8", "newline": ""}
     descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     try:

@@ -1,8 +1,9 @@
 """heads: the likelihood p(x | parameters) of one example, chosen by the data's support.
 
-A head says how many parameters a network must put out for each element, and turns them into a log-probability, a
-sample or a mean. Binary data gets a Bernoulli, bytes a discretised logistic, categories a softmax, real numbers a
-Gaussian with a learned variance: a grey image is never scored as if it were a coin.
+A head says how many parameters a network must put out for each element, and turns them into a
+log-probability, a sample or a mean. Binary data gets a Bernoulli, bytes a discretised logistic,
+categories a softmax, real numbers a Gaussian with a learned variance: a grey image is never scored
+as if it were a coin.
 """
 
 from __future__ import annotations
@@ -68,7 +69,8 @@ class BernoulliHead(Head):
 
 
 class GaussianHead(Head):
-    """A mean for each element; the standard deviation is learned, one for each element or one for all.
+    """A mean for each element; the standard deviation is learned, one for each element or one for
+    all.
 
     References:
         Simple and effective VAE training with calibrated decoders (Rybkin et al., 2021), section 4.

@@ -1,11 +1,13 @@
 r"""logistic: the logistic distribution, integrated over the cells of a grid.
 
-.. math:: P(x) = \sigma\big((x + h - \mu) / s\big) - \sigma\big((x - h - \mu) / s\big), \quad h = 1 / (L - 1)
+.. math:: P(x) = \sigma\big((x + h - \mu) / s\big) - \sigma\big((x - h - \mu) / s\big),
+    \quad h = 1 / (L - 1)
 
 with the first and the last cell open to infinity, so that the L masses sum to one.
 
 References:
-    Improved variational inference with inverse autoregressive flow (Kingma et al., 2016), appendix A.
+    Improved variational inference with inverse autoregressive flow (Kingma et al., 2016), appendix
+    A.
     PixelCNN++ (Salimans et al., 2017), eq. 2. https://arxiv.org/abs/1701.05517
 """
 
@@ -21,8 +23,8 @@ def discretized_logistic_log_prob(
 ) -> Tensor:
     """Log P of values on the grid of `levels` values in [-1, 1]; elementwise, nats.
 
-    In the interior it is `log sigmoid(b) + log sigmoid(-a) + log(1 - exp(a - b))`, which stays finite however narrow the
-    scale or far the mean.
+    In the interior it is `log sigmoid(b) + log sigmoid(-a) + log(1 - exp(a - b))`, which stays
+    finite however narrow the scale or far the mean.
 
     >>> grid = torch.linspace(-1, 1, 5, dtype=torch.float64)
     >>> log_prob = discretized_logistic_log_prob(grid, grid * 0 + 0.3, grid * 0 - 1, 5)

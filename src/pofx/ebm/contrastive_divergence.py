@@ -1,17 +1,22 @@
-r"""Contrastive divergence: maximum likelihood of an energy, with the model's side of the gradient by a short Gibbs chain.
+r"""Contrastive divergence: maximum likelihood of an energy, with the model's side of the gradient
+by a short Gibbs chain.
 
-The gradient of the likelihood is a difference of two means of the free energy F, over data and over the model:
+The gradient of the likelihood is a difference of two means of the free energy F, over data and over
+the model:
 
-.. math:: -\nabla \mathbb{E}_{data} \log p(x) = \mathbb{E}_{data} \nabla F(x) - \mathbb{E}_{p} \nabla F(x)
+.. math:: -\nabla \mathbb{E}_{data} \log p(x)
+    = \mathbb{E}_{data} \nabla F(x) - \mathbb{E}_{p} \nabla F(x)
 
-The second is taken over `negatives`, which a chain of k sweeps draws: from the data (CD-k), or from where it stood
-at the last step (persistent CD). The loss is `F(data).mean() - F(negatives).mean()`, which is the gap between the
+The second is taken over `negatives`, which a chain of k sweeps draws: from the data (CD-k), or from
+where it stood at the last step (persistent CD). The loss is `F(data).mean() - F(negatives).mean()`,
+which is the gap between the
 two: it stays about 0 while chain and data agree, and runs away when training diverges.
 
 References:
     Training products of experts by minimizing contrastive divergence (Hinton, 2002), eq. 5.
     https://www.cs.toronto.edu/~hinton/absps/nccd.pdf
-    Training restricted Boltzmann machines using approximations to the likelihood gradient (Tieleman, 2008), section 3.
+    Training restricted Boltzmann machines using approximations to the likelihood gradient
+    (Tieleman, 2008), section 3.
     https://www.cs.toronto.edu/~tijmen/pcd/pcd.pdf
 """
 
@@ -32,13 +37,15 @@ from pofx.typing import Cond, Data
 
 
 class Contrast(Objective):
-    """The loss that every kind of contrastive divergence shares; the kinds differ in where the chain starts.
+    """The loss that every kind of contrastive divergence shares; the kinds differ in where the
+    chain starts.
 
     Args:
         model: what is trained.
         example: the shape of one example.
         k: Gibbs sweeps before the negatives are taken.
-        weight_decay: half of it times the squared norm of the weights, but not of the biases, is added to the loss.
+        weight_decay: half of it times the squared norm of the weights, but not of the biases, is
+            added to the loss.
     """
 
     seen_total: Tensor
@@ -125,8 +132,9 @@ class PersistentContrastiveDivergence(Contrast):
         k: Gibbs sweeps in a step.
         weight_decay: as for `Contrast`.
 
-    Micro-batches of a step take one share of the chains after the other, always the same ones, and example i of a
-    batch always meets chain i of its process: a step is the same however the batch is divided.
+    Micro-batches of a step take one share of the chains after the other, always the same ones, and
+    example i of a batch always meets chain i of its process: a step is the same however the batch
+    is divided.
     """
 
     chains: Tensor
@@ -157,7 +165,8 @@ class PersistentContrastiveDivergence(Contrast):
     def _take(self, first: int, n: int) -> Tensor:
         if first + n > self.chains.shape[0]:
             raise UserError(
-                f"a step takes at most {self.chains.shape[0]} examples, one for each chain, and at least "
+                f"a step takes at most {self.chains.shape[0]} examples, one for each chain, and "
+                "at least "
                 f"{first + n} came; give that number as batch_size."
             )
         return self.chains[first : first + n]

@@ -18,8 +18,9 @@ from pofx.typing import Data, PerExample
 class BipartiteEnergy(Protocol):
     """An energy of visible and hidden units, where each side is independent given the other.
 
-    What it takes to train one by contrastive divergence. The hidden side is passed about by whatever parameters its
-    conditional has, so that the product with the weights is computed once for the free energy and for sampling.
+    What it takes to train one by contrastive divergence. The hidden side is passed about by
+    whatever parameters its conditional has, so that the product with the weights is computed once
+    for the free energy and for sampling.
     """
 
     hidden_shape: tuple[int, ...]
@@ -37,7 +38,9 @@ class BipartiteEnergy(Protocol):
         ...
 
     def observe(self, total: Data, examples: Tensor) -> None:
-        """Is told, after each step, the sum of the training examples of the step, and how many they were."""
+        """Is told, after each step, the sum of the training examples of the step, and how many they
+        were.
+        """
         ...
 
 

@@ -1,4 +1,4 @@
-r"""rbm: Training restricted Boltzmann machines using approximations to the likelihood gradient (Tieleman, 2008).
+r"""rbm: Training products of experts by minimizing contrastive divergence (Hinton, 2002).
 
 Binary visible units v and hidden units h, joined by weights but not among themselves:
 
@@ -6,13 +6,18 @@ Binary visible units v and hidden units h, joined by weights but not among thems
     F(v) = -\log \sum_h e^{-E(v, h)} = -b^T v - \sum_j \log(1 + e^{c_j + W_j v})
 
 References:
-    Information processing in dynamical systems: foundations of harmony theory (Smolensky, 1986): the model.
-    Training products of experts by minimizing contrastive divergence (Hinton, 2002): CD, `--no-persistent`.
-    Training restricted Boltzmann machines using approximations to the likelihood gradient (Tieleman, 2008): persistent CD.
+    Information processing in dynamical systems: foundations of harmony theory (Smolensky, 1986):
+    the model.
+    Training products of experts by minimizing contrastive divergence (Hinton, 2002): CD,
+    `--no-persistent`.
+    Training restricted Boltzmann machines using approximations to the likelihood gradient
+    (Tieleman, 2008): persistent CD.
     https://www.cs.toronto.edu/~tijmen/pcd/pcd.pdf
-    On the quantitative analysis of deep belief networks (Salakhutdinov and Murray, 2008), section 4.1: log Z by AIS.
+    On the quantitative analysis of deep belief networks (Salakhutdinov and Murray, 2008), section
+    4.1: log Z by AIS.
     https://www.cs.toronto.edu/~amnih/papers/dbn_ais.pdf
-    A practical guide to training restricted Boltzmann machines (Hinton, 2012), section 8: how weights and biases start.
+    A practical guide to training restricted Boltzmann machines (Hinton, 2012), section 8: how
+    weights and biases start.
 """
 
 from __future__ import annotations
@@ -111,7 +116,9 @@ class RBM(nn.Module):
 
     @torch.no_grad()
     def observe(self, total: Data, examples: Tensor) -> None:
-        """Keeps the mean of the data; the visible biases start at that of the first step, as in Hinton's guide."""
+        """Keeps the mean of the data; the visible biases start at that of the first step, as in
+        Hinton's guide.
+        """
         first = self.seen == 0
         self.seen += examples
         self.base_rate += (total.flatten() - examples * self.base_rate) / self.seen

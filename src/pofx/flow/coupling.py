@@ -1,7 +1,7 @@
 r"""coupling: one half of an example moves, by a rule that the other half sets.
 
-The two halves are contiguous and take turns, so a stack of couplings splits its input once, joins its output once and
-needs neither masks nor permutations:
+The two halves are contiguous and take turns, so a stack of couplings splits its input once, joins
+its output once and needs neither masks nor permutations:
 
 .. math:: b \leftarrow b \odot e^{s(a)} + t(a), \qquad \log|\det| = \sum s(a)
 
@@ -37,8 +37,8 @@ class Coupling(nn.Module, ABC):
 class AffineCoupling(Coupling):
     r"""Scales and shifts `b`; one network puts out both.
 
-    The log-scale is :math:`s = c \tanh(r / c)` of the network's r, so that no layer stretches or shrinks by more than
-    :math:`e^c`: in float32 an unbounded one loses the inverse.
+    The log-scale is :math:`s = c \tanh(r / c)` of the network's r, so that no layer stretches or
+    shrinks by more than :math:`e^c`: in float32 an unbounded one loses the inverse.
 
     Args:
         conditioner: `(a, cond) -> (n, 2 channels of b, ...)`: r, then the shift.

@@ -1,14 +1,17 @@
 r"""Flow: a standard normal variable seen through a bijection.
 
-.. math:: \log p(x) = \log \mathcal{N}(f(x); 0, I) + \log \left| \det \frac{\partial f(x)}{\partial x} \right|
+.. math:: \log p(x) = \log \mathcal{N}(f(x); 0, I)
+    + \log \left| \det \frac{\partial f(x)}{\partial x} \right|
 
-`Flow` is the exact density of continuous data. Discrete data, or a table with a discrete column, is dequantised, and
-`DequantizedFlow` bounds its mass: two classes, because they promise different things.
+`Flow` is the exact density of continuous data. Discrete data, or a table with a discrete column, is
+dequantised, and `DequantizedFlow` bounds its mass: two classes, because they promise different
+things.
 
 References:
     Normalizing flows for probabilistic modeling and inference (Papamakarios et al., 2021), eq. 2-6.
         https://arxiv.org/abs/1912.02762
-    A note on the evaluation of generative models (Theis et al., 2016), section 3.1, for uniform dequantisation.
+    A note on the evaluation of generative models (Theis et al., 2016), section 3.1, for uniform
+    dequantisation.
         https://arxiv.org/abs/1511.01844
 """
 
@@ -33,6 +36,8 @@ _LOG_2PI = math.log(2 * math.pi)
 
 class _Change(nn.Module):
     """What both kinds of flow share: the density of y on the real line, and its samples."""
+
+    _like: Tensor
 
     def __init__(self, bijection: Bijection, spec: DataSpec, *, conditional: bool = False) -> None:
         super().__init__()
@@ -60,9 +65,10 @@ class Flow(_Change):
 
     Args:
         bijection: of an example, `(n, *spec.shape)`, to a latent vector, `(n, spec.size)`.
-        spec: Real, Interval, or a table of such columns. A bounded element is first sent to the whole line by
-            `Unbound`, so that the density lives on the interval.
-        conditional: whether `cond` is used; where it is and none is given, all classes are equally likely.
+        spec: Real, Interval, or a table of such columns. A bounded element is first sent to the
+            whole line by `Unbound`, so that the density lives on the interval.
+        conditional: whether `cond` is used; where it is and none is given, all classes are equally
+            likely.
     """
 
     def log_prob(self, x: Data, cond: Cond | None = None) -> PerExample:
@@ -81,7 +87,8 @@ class Flow(_Change):
 class DequantizedFlow(_Change):
     """A bound of the mass of discrete examples, and of what mixes discrete with continuous columns.
 
-    A discrete value is spread evenly over its cell, and the flow is the density of that. Arguments as for `Flow`.
+    A discrete value is spread evenly over its cell, and the flow is the density of that. Arguments
+    as for `Flow`.
     """
 
     likelihood_detail = "uniform dequantisation"
@@ -94,11 +101,13 @@ class DequantizedFlow(_Change):
 
 
 class Unbound(Bijection):
-    r"""The logit of what is bounded: an element x of [-1, 1] goes to :math:`\mathrm{logit}((1 + c x) / 2)`.
+    r"""The logit of what is bounded: an element x of [-1, 1] goes to :math:`\mathrm{logit}((1 + c
+    x) / 2)`.
 
-    c is just below 1, so that an end of the interval stays finite. It is .95 for dequantised values, as in Real NVP
-    (its alpha is .05), which flattens the steep ends; what the flow then puts outside of [-1, 1] is rounded to the last
-    cells. It is 1 - 1e-5 for Interval data: the mass that a flow could put outside lies beyond 12.2 of the logit.
+    c is just below 1, so that an end of the interval stays finite. It is .95 for dequantised
+    values, as in Real NVP (its alpha is .05), which flattens the steep ends; what the flow then
+    puts outside of [-1, 1] is rounded to the last cells. It is 1 - 1e-5 for Interval data: the mass
+    that a flow could put outside lies beyond 12.2 of the logit.
 
     Args:
         spec: real columns pass unchanged.
@@ -135,7 +144,7 @@ def flow(
     bijection: Bijection, spec: DataSpec, *, conditional: bool = False
 ) -> Flow | DequantizedFlow:
     """The kind of flow that the data calls for."""
-    discrete = any(c.discrete for c in spec.columns)  # type: ignore[union-attr]
+    discrete = any(c.discrete for c in spec.columns)
     return (DequantizedFlow if discrete else Flow)(bijection, spec, conditional=conditional)
 
 
@@ -147,6 +156,6 @@ class MaximumLikelihood(LossObjective):
         self.model: Flow | DequantizedFlow = model
 
     def loss(self, x: Data, cond: Cond | None = None) -> tuple[Tensor, Metrics]:
-        bounded = isinstance(self.model, DequantizedFlow)
-        log_prob = self.model.elbo if bounded else self.model.log_prob  # type: ignore[union-attr]
+        model = self.model
+        log_prob = model.log_prob if isinstance(model, Flow) else model.elbo
         return -log_prob(x, cond).mean(), {}

@@ -12,7 +12,8 @@ from pofx.typing import Cond, PerExample
 
 
 class Permutation(Bijection):
-    """Reorders axis 1, the elements of a vector or the channels of an image: `z[:, i] = x[:, order[i]]`.
+    """Reorders axis 1, the elements of a vector or the channels of an image: `z[:, i] = x[:,
+    order[i]]`.
 
     >>> Permutation([2, 0, 1])(torch.tensor([[5.0, 6.0, 7.0]]))[0]
     tensor([[7., 5., 6.]])

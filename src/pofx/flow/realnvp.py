@@ -1,19 +1,23 @@
 r"""realnvp: Density estimation using Real NVP (Dinh et al., 2017).
 
-A stack of affine couplings: each scales and shifts one half of an example by what a network makes of the other half,
+A stack of affine couplings: each scales and shifts one half of an example by what a network makes
+of the other half,
 
 .. math:: b \leftarrow b \odot e^{s(a)} + t(a),
 
-so that the inverse and the Jacobian determinant cost one pass each. Images go through several scales: couplings between
-the colours of a checkerboard, then between channels, after which half of the channels are finished.
+so that the inverse and the Jacobian determinant cost one pass each. Images go through several
+scales: couplings between the colours of a checkerboard, then between channels, after which half of
+the channels are finished.
 
 References:
-    Density estimation using Real NVP (Dinh et al., 2017), eq. 3-8 and 13-16, section 3.6 and appendix E.
+    Density estimation using Real NVP (Dinh et al., 2017), eq. 3-8 and 13-16, section 3.6 and
+    appendix E.
     https://arxiv.org/abs/1605.08803
 
 Note:
-    No batch normalisation, because an example's density would then depend on its neighbours; log-scales are bounded and
-    networks start at the identity instead. Every scale begins with its squeeze, see `pofx.flow.squeeze`.
+    No batch normalisation, because an example's density would then depend on its neighbours;
+    log-scales are bounded and networks start at the identity instead. Every scale begins with its
+    squeeze, see `pofx.flow.squeeze`.
 """
 
 from __future__ import annotations
@@ -39,8 +43,9 @@ _EMBEDDING = 16
 class VectorConditioner(nn.Module):
     """A fully connected network whose output starts at zero: `(n, inputs) -> (n, outputs)`.
 
-    Biases of the first layer are spread wide, so that the kinks of its rectifiers cover the range of standardised data:
-    with one or two inputs the usual narrow ones start all of them near the origin.
+    Biases of the first layer are spread wide, so that the kinks of its rectifiers cover the range
+    of standardised data: with one or two inputs the usual narrow ones start all of them near the
+    origin.
     """
 
     def __init__(
@@ -61,7 +66,9 @@ class VectorConditioner(nn.Module):
 
 
 class ImageConditioner(nn.Module):
-    """A small residual network whose output starts at zero: `(n, inputs, h, w) -> (n, outputs, h, w)`."""
+    """A small residual network whose output starts at zero: `(n, inputs, h, w) -> (n, outputs, h,
+    w)`.
+    """
 
     def __init__(
         self, inputs: int, outputs: int, channels: int = 32, blocks: int = 2, classes: int = 0
@@ -116,7 +123,8 @@ def image_scales(
     bound: float = 2.0,
     classes: int = 0,
 ) -> Bijection:
-    """Couplings between the colours of a checkerboard and between rows, half as large a picture at each scale.
+    """Couplings between the colours of a checkerboard and between rows, half as large a picture at
+    each scale.
 
     It ends after `scales` scales, or where a side is odd or below 4; its latent is a vector.
     """
@@ -161,7 +169,8 @@ def recipe(  # noqa: PLR0913
         scales: at most so many scales of an image.
         bound: largest log-scale of one coupling, nats.
         conditional: condition every coupling on the class.
-        lr: learning rate of Adam, decayed to 0 by a cosine; by default 3e-3 for vectors, 1e-3 for images.
+        lr: learning rate of Adam, decayed to 0 by a cosine; by default 3e-3 for vectors, 1e-3 for
+            images.
         batch_size: examples in a step; by default 1,024 for vectors, 64 for images.
         steps: optimizer steps.
     """
@@ -171,7 +180,8 @@ def recipe(  # noqa: PLR0913
     batch_size = batch_size if batch_size is not None else 64 if convolves else 1024
     if spec.size < 2:
         raise RecipeError(
-            "realnvp couples one half of an example to the other and needs 2 elements, but 1 came; use gmm."
+            "realnvp couples one half of an example to the other and needs 2 elements, but 1 "
+            "came; use gmm."
         )
     if conditional and not spec.classes:
         raise RecipeError(

@@ -1,9 +1,11 @@
 r"""squeeze: between space and channels, and the multi-scale architecture.
 
-A squeeze turns each 2 x 2 block of pixels into four channels. Its channels come in the order of a checkerboard's
-colours: first the two pixels of the block's diagonal, then the two off it. So a coupling between the two halves of
-the *channels* of a squeezed image is a coupling between the two colours of the *pixels*, and the conditioner works on
-the half-sized image, without the half of its output that a mask would throw away.
+A squeeze turns each 2 x 2 block of pixels into four channels. Its channels come in the order of a
+checkerboard's
+colours: first the two pixels of the block's diagonal, then the two off it. So a coupling between
+the two halves of the *channels* of a squeezed image is a coupling between the two colours of the
+*pixels*, and the conditioner works on the half-sized image, without the half of its output that a
+mask would throw away.
 
 References:
     Density estimation using Real NVP (Dinh et al., 2017), sections 3.4 to 3.6, figure 3, eq. 13-16.
@@ -23,7 +25,8 @@ _DIAGONAL_FIRST = (0, 3, 1, 2)
 
 
 class Squeeze(Bijection):
-    """Space to depth: `(n, c, 2 h, 2 w) -> (n, 4 c, h, w)`; the first 2 c channels hold one colour of a checkerboard.
+    """Space to depth: `(n, c, 2 h, 2 w) -> (n, 4 c, h, w)`; the first 2 c channels hold one colour
+    of a checkerboard.
 
     >>> Squeeze()(torch.tensor([[[[0.0, 1.0], [2.0, 3.0]]]]))[0].flatten()
     tensor([0., 3., 1., 2.])
@@ -43,7 +46,8 @@ class Squeeze(Bijection):
 
 
 def colours_to_rows(channels: int) -> Permutation:
-    """Reorders a squeezed image so that its halves are the even and the odd rows instead of a checkerboard's colours.
+    """Reorders a squeezed image so that its halves are the even and the odd rows instead of a
+    checkerboard's colours.
 
     Args:
         channels: of the squeezed image, a multiple of 4.
@@ -53,7 +57,8 @@ def colours_to_rows(channels: int) -> Permutation:
 
 
 class MultiScale(Bijection):
-    """One scale, after which half of the channels are done and the other half goes on to the next, coarser one.
+    """One scale, after which half of the channels are done and the other half goes on to the next,
+    coarser one.
 
     The latent is a vector: what this scale has factored out, then what the rest gives.
 

@@ -1,12 +1,12 @@
 r"""Between an example's own values and the real line.
 
-Two ways. *Dequantisation* spreads every discrete value over a cell of its own, so that a density `p(y)` bounds the mass
-`P(x)`:
+Two ways. *Dequantisation* spreads every discrete value over a cell of its own, so that a density
+`p(y)` bounds the mass `P(x)`:
 
 .. math:: \log P(x) \ge \mathbb{E}_u \log p(y(x, u)) + \log \text{cell}
 
-*Relaxation* is a fixed embedding for models that have no density: bytes and bits go to [-1, 1], a category to a one-hot
-vector of -1 and 1.
+*Relaxation* is a fixed embedding for models that have no density: bytes and bits go to [-1, 1], a
+category to a one-hot vector of -1 and 1.
 
 References:
     A note on the evaluation of generative models (Theis et al., 2016), section 3.1. https://arxiv.org/abs/1511.01844
@@ -37,14 +37,15 @@ def values(k: Tensor, support: Support) -> Tensor:
 
 
 def log_cell(spec: DataSpec) -> float:
-    """Log of the volume of a dequantised example's cell, in nats; 0 for what is continuous already."""
+    """Log of the volume of a dequantised example's cell, nats; 0 for what is continuous."""
     if not isinstance(spec.support, Mixed):
         return spec.size * math.log(2 / spec.support.levels) if spec.support.discrete else 0.0
-    return sum(math.log(2 / c.levels) for c in spec.support.columns if c.discrete)  # type: ignore[union-attr]
+    return sum(math.log(2 / c.levels) for c in spec.support.columns if c.discrete)
 
 
 def dequantize(x: Data, spec: DataSpec) -> Tensor:
-    """Adds uniform noise within each discrete value's cell: `y = 2 (k + u) / levels - 1` in [-1, 1).
+    """Adds uniform noise within each discrete value's cell: `y = 2 (k + u) / levels - 1` in [-1,
+    1).
 
     Continuous values pass unchanged.
     """
@@ -85,7 +86,9 @@ def relaxed_shape(spec: DataSpec) -> tuple[int, ...]:
 
 
 def relax(x: Data, spec: DataSpec) -> Tensor:
-    """Embeds an example in the reals, about [-1, 1] where it is bounded: `(n, *relaxed_shape(spec))`."""
+    """Embeds an example in the reals, about [-1, 1] where it is bounded: `(n,
+    *relaxed_shape(spec))`.
+    """
     if relaxed_shape(spec) == spec.shape and not isinstance(spec.support, Mixed):
         return 2 * x - 1 if isinstance(spec.support, Binary) else x
     columns = zip(x.flatten(1).unbind(1), spec.columns, strict=True)

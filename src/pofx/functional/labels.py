@@ -15,7 +15,8 @@ from pofx.typing import Cond, Data, PerExample
 
 
 def marginal(log_prob: Callable[[Data, Cond], PerExample], x: Data, classes: int) -> PerExample:
-    """Log p(x) of the equal mixture of `classes` conditional models, nats; `log_prob(x, cond)` knows each.
+    """Log p(x) of the equal mixture of `classes` conditional models, nats; `log_prob(x, cond)`
+    knows each.
 
     >>> marginal(lambda x, y: x[:, 0] * 0 - 2.0, torch.zeros(3, 1), 5)
     tensor([-2., -2., -2.])

@@ -1,8 +1,9 @@
 """Noise that belongs to an example, not to the batch that it happens to be in.
 
-`noise(seed, n)` is a context in which torch's random functions give example i the values that the key (seed, i, draw)
-fixes, whatever the size of the batch around it. Sampling in it gives the same examples for any batch split; training
-in it gives the same step for any number of processes and any accumulation.
+`noise(seed, n)` is a context in which torch's random functions give example i the values that the
+key (seed, i, draw) fixes, whatever the size of the batch around it. Sampling in it gives the same
+examples for any batch split; training in it gives the same step for any number of processes and any
+accumulation.
 
 The stream is counter-based: the SplitMix64 finaliser of a key and a counter.
 
@@ -39,8 +40,8 @@ def _mix(x: Tensor) -> Tensor:
 class noise(TorchFunctionMode):
     """Keys torch's random functions by example.
 
-    Every random tensor drawn inside must have the example as its leading axis, of length `n`; one whose leading
-    axis has another length is keyed by its rows all the same.
+    Every random tensor drawn inside must have the example as its leading axis, of length `n`; one
+    whose leading axis has another length is keyed by its rows all the same.
 
     Args:
         seed: any integer.

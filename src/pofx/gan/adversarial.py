@@ -1,7 +1,8 @@
 """adversarial: the contract of the family: a generator, its adversary, and whose turn it is.
 
-Both live in the relaxed space of `functional.dequantize`, where a byte or a bit is a number in [-1, 1] and a category is
-a one-hot vector, so that gradients pass from the one to the other; `sample` hardens the result to the data's support.
+Both live in the relaxed space of `functional.dequantize`, where a byte or a bit is a number in [-1,
+1] and a category is a one-hot vector, so that gradients pass from the one to the other; `sample`
+hardens the result to the data's support.
 
 References:
     Generative adversarial nets (Goodfellow et al., 2014), algorithm 1. https://arxiv.org/abs/1406.2661
@@ -84,8 +85,8 @@ class Generator(nn.Module):
 class Discriminator(nn.Module):
     """One number for each relaxed example: how real it looks. `(n, *relaxed_shape(spec)) -> (n,)`.
 
-    With classes it is the projection discriminator: the class picks a linear form of the last features, which is
-    added to one that all classes share.
+    With classes it is the projection discriminator: the class picks a linear form of the last
+    features, which is added to one that all classes share.
     """
 
     def __init__(
@@ -135,8 +136,9 @@ class Pairs(NamedTuple):
 class Adversarial(Objective):
     """Some updates of the adversary, then one of the generator.
 
-    A batch is dealt out among the adversary's updates: pair i goes to update `i % rounds`, so that each update sees
-    fresh data and the deal is the same however many processes share the batch (whole rounds each).
+    A batch is dealt out among the adversary's updates: pair i goes to update `i % rounds`, so that
+    each update sees fresh data and the deal is the same however many processes share the batch
+    (whole rounds each).
 
     Args:
         generator: what learns to draw.
@@ -185,7 +187,9 @@ class Adversarial(Objective):
 
 
 def squash(y: Tensor, spec: DataSpec) -> Tensor:
-    """Any reals into the relaxed space: bounded values by tanh, a category by softmax, onto [-1, 1]."""
+    """Any reals into the relaxed space: bounded values by tanh, a category by softmax, onto [-1,
+    1].
+    """
     if relaxed_shape(spec) == spec.shape and not isinstance(spec.support, Mixed):
         return _squash(y, spec.support)
     widths = [c.levels if isinstance(c, Categorical) else 1 for c in spec.columns]

@@ -1,22 +1,24 @@
 r"""gan: Generative adversarial nets (Goodfellow et al., 2014).
 
-The discriminator learns the log-odds that x is data rather than a draw of the generator, and the generator learns to
-raise them:
+The discriminator learns the log-odds that x is data rather than a draw of the generator, and the
+generator learns to raise them:
 
-.. math:: \min_G \max_D \; V = \mathbb{E}_x \log \sigma(D(x)) + \mathbb{E}_z \log(1 - \sigma(D(G(z))))
+.. math:: \min_G \max_D \; V
+    = \mathbb{E}_x \log \sigma(D(x)) + \mathbb{E}_z \log(1 - \sigma(D(G(z))))
 
-The R1 penalty, :math:`\tfrac{\gamma}{2} \mathbb{E}_x |\nabla_x D(x)|^2`, damps the cycles of the two around the solution,
-without which the generator drops modes.
+The R1 penalty, :math:`\tfrac{\gamma}{2} \mathbb{E}_x |\nabla_x D(x)|^2`, damps the cycles of the
+two around the solution, without which the generator drops modes.
 
 References:
-    Generative adversarial nets (Goodfellow et al., 2014), eq. 1, algorithm 1, and section 3 for the non-saturating
-    loss. https://arxiv.org/abs/1406.2661
+    Generative adversarial nets (Goodfellow et al., 2014), eq. 1, algorithm 1, and section 3 for the
+    non-saturating loss. https://arxiv.org/abs/1406.2661
     Which training methods for GANs do actually converge? (Mescheder et al., 2018), eq. 9.
     https://arxiv.org/abs/1801.04406
 
 Note:
-    The defaults are not the paper's, which had no penalty, no moving average and no Adam: they are the ones that
-    cover every mode of the 25-Gaussian grid. `--r1 0 --loss minimax` is the game of eq. 1.
+    The defaults are not the paper's, which had no penalty, no moving average and no Adam: they are
+    the ones that cover every mode of the 25-Gaussian grid. `--r1 0 --loss minimax` is the game of
+    eq. 1.
 """
 
 from __future__ import annotations
@@ -42,8 +44,8 @@ class GAN(Adversarial):
     Args:
         generator: what learns to draw.
         discriminator: `(x, cond) -> (n,)` logits.
-        loss: `minimax` lowers log(1 - sigmoid(D)); `non-saturating` lowers -log sigmoid(D), whose gradient does not
-            vanish where the discriminator is sure.
+        loss: `minimax` lowers log(1 - sigmoid(D)); `non-saturating` lowers -log sigmoid(D), whose
+            gradient does not vanish where the discriminator is sure.
         r1: gamma, the weight of the penalty; 0 for none.
     """
 

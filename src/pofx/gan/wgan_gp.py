@@ -1,9 +1,10 @@
 r"""wgan-gp: Improved training of Wasserstein GANs (Gulrajani et al., 2017).
 
-The critic's loss is minus the Wasserstein-1 distance between data and generator, as far as its gradient is of norm 1 on the
-lines between the two:
+The critic's loss is minus the Wasserstein-1 distance between data and generator, as far as its
+gradient is of norm 1 on the lines between the two:
 
-.. math:: L = \mathbb{E} f(\tilde x) - \mathbb{E} f(x) + \lambda \, \mathbb{E} (|\nabla f(\hat x)| - 1)^2,
+.. math:: L = \mathbb{E} f(\tilde x) - \mathbb{E} f(x)
+    + \lambda \, \mathbb{E} (|\nabla f(\hat x)| - 1)^2,
     \quad \hat x = u x + (1 - u) \tilde x
 
 References:
@@ -11,8 +12,9 @@ References:
     https://arxiv.org/abs/1704.00028
 
 Note:
-    A batch is dealt out among the critic's updates of a step, each of which therefore sees fresh data as in algorithm 1:
-    `batch_size` counts all of them, `critic_steps` times the paper's m of 64.
+    A batch is dealt out among the critic's updates of a step, each of which therefore sees fresh
+    data as in algorithm 1: `batch_size` counts all of them, `critic_steps` times the paper's m of
+    64.
 """
 
 from __future__ import annotations

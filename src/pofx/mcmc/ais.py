@@ -1,17 +1,21 @@
 r"""ais: annealed importance sampling, an estimate of log Z with its standard error.
 
-Between a distribution whose constant is known and one whose constant is not lies a path of unnormalised densities
-`f_\beta`. A sample is carried along the path by Markov transitions and collects the weight
+Between a distribution whose constant is known and one whose constant is not lies a path of
+unnormalised densities `f_\beta`. A sample is carried along the path by Markov transitions and
+collects the weight
 
-.. math:: w = \prod_{k=1}^{K} \frac{f_{\beta_k}(x_k)}{f_{\beta_{k-1}}(x_k)}, \qquad \mathbb{E}\, w = Z_1 / Z_0
+.. math:: w = \prod_{k=1}^{K} \frac{f_{\beta_k}(x_k)}{f_{\beta_{k-1}}(x_k)},
+    \qquad \mathbb{E}\, w = Z_1 / Z_0
 
-so that `log Z_0 + log mean w` is, in expectation, a lower bound of log Z. The same path walked backwards from an exact
-sample of the far end gives an upper bound: a sandwich.
+so that `log Z_0 + log mean w` is, in expectation, a lower bound of log Z. The same path walked
+backwards from an exact sample of the far end gives an upper bound: a sandwich.
 
 References:
     Annealed importance sampling (Neal, 2001), eq. 11. https://arxiv.org/abs/physics/9803008
-    On the quantitative analysis of deep belief networks (Salakhutdinov and Murray, 2008), algorithm 1.
-    Sandwiching the marginal likelihood using bidirectional Monte Carlo (Grosse et al., 2015), section 3.
+    On the quantitative analysis of deep belief networks (Salakhutdinov and Murray, 2008), algorithm
+    1.
+    Sandwiching the marginal likelihood using bidirectional Monte Carlo (Grosse et al., 2015),
+    section 3.
     https://arxiv.org/abs/1511.02543
 """
 
@@ -28,7 +32,9 @@ from torch import Tensor
 from pofx.typing import PerExample
 
 State = TypeVar("State")
-"""Where the chains are: usually a tensor of n rows, or whatever a model wants to carry along with it."""
+"""Where the chains are: usually a tensor of n rows, or whatever a model wants to carry along with
+it.
+"""
 
 
 class AISEstimate(NamedTuple):
@@ -36,9 +42,11 @@ class AISEstimate(NamedTuple):
 
     Args:
         log_z: the estimate, in nats.
-        stderr: its standard error by the jackknife over chains, in nats; infinite for a single chain.
+        stderr: its standard error by the jackknife over chains, in nats; infinite for a single
+            chain.
         log_weights: one for each chain, float64.
-        ess: effective number of chains, from 1 (one weight carries all) to their number (equal weights).
+        ess: effective number of chains, from 1 (one weight carries all) to their number (equal
+            weights).
     """
 
     log_z: float
@@ -61,7 +69,8 @@ def annealed_importance_sampling(
         transition: moves every chain once, leaving the normalised density at `beta` invariant.
         init_log_z: log Z of the density at `betas[0]`, exact.
         samples: exact samples of the density at `betas[0]`, one for each chain.
-        betas: the path, such as rising from 0 to 1; what they mean is up to `log_f` and `transition`.
+        betas: the path, such as rising from 0 to 1; what they mean is up to `log_f` and
+            `transition`.
 
     A standard normal grows into one of three times the width, whose log Z is log 3 larger:
 
@@ -85,9 +94,10 @@ def reverse_annealed_importance_sampling(
 ) -> AISEstimate:
     """Estimates log Z of the path's last density; in expectation from above.
 
-    Arguments are those of the forward estimate, but for `samples`: exact samples of the density at `betas[-1]`,
-    from which the path is walked backwards. `transition` must be reversible for the bound to hold with that of the
-    forward direction; block Gibbs that starts and ends on the same side is.
+    Arguments are those of the forward estimate, but for `samples`: exact samples of the density at
+    `betas[-1]`, from which the path is walked backwards. `transition` must be reversible for the
+    bound to hold with that of the forward direction; block Gibbs that starts and ends on the same
+    side is.
     """
     backwards = _estimate(-init_log_z, _log_weights(log_f, transition, samples, betas[::-1]))
     return backwards._replace(log_z=-backwards.log_z, log_weights=-backwards.log_weights)
@@ -96,7 +106,8 @@ def reverse_annealed_importance_sampling(
 def temperatures(n: int) -> list[float]:
     """`n` rising inverse temperatures from 0 to 1, most of them close to 1.
 
-    Salakhutdinov and Murray's spacing, scaled: of 14,500, 500 up to 0.5, 4,000 up to 0.9 and 10,000 up to 1.
+    Salakhutdinov and Murray's spacing, scaled: of 14,500, 500 up to 0.5, 4,000 up to 0.9 and 10,000
+    up to 1.
 
     >>> betas = temperatures(1000)
     >>> len(betas), betas[0], betas[-1]

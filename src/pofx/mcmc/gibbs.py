@@ -1,11 +1,13 @@
 r"""gibbs: block Gibbs sampling between two sides that are each independent given the other.
 
-From x on one side, a sweep draws the other side and comes back; it leaves the joint distribution of the two invariant:
+From x on one side, a sweep draws the other side and comes back; it leaves the joint distribution of
+the two invariant:
 
 .. math:: h \sim p(h | v), \quad v \sim p(v | h)
 
 References:
-    Stochastic relaxation, Gibbs distributions, and the Bayesian restoration of images (Geman and Geman, 1984).
+    Stochastic relaxation, Gibbs distributions, and the Bayesian restoration of images (Geman and
+    Geman, 1984).
 """
 
 from __future__ import annotations

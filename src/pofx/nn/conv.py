@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -25,8 +26,8 @@ def pyramid(height: int, width: int, smallest: int = 4) -> list[tuple[int, int]]
 class ConvEncoder(nn.Module):
     """Image to vector: `(n, channels, height, width) -> (n, outputs)`.
 
-    One strided convolution a halving, doubling the channels, then a linear layer. No normalisation, so that an example's
-    output never depends on its neighbours in the batch.
+    One strided convolution a halving, doubling the channels, then a linear layer. No normalisation,
+    so that an example's output never depends on its neighbours in the batch.
     """
 
     def __init__(
@@ -40,7 +41,7 @@ class ConvEncoder(nn.Module):
         sizes = pyramid(*shape[1:])
         widths = [channels * 2 ** min(i, 3) for i in range(len(sizes))]
         layers: list[nn.Module] = [nn.Conv2d(shape[0], widths[0], 3, padding=1), activation()]
-        for inputs, width in zip(widths, widths[1:], strict=False):
+        for inputs, width in pairwise(widths):
             layers += [nn.Conv2d(inputs, width, 3, stride=2, padding=1), activation()]
         self.body = nn.Sequential(*layers)
         self.head = nn.Linear(widths[-1] * sizes[-1][0] * sizes[-1][1], outputs)
@@ -70,9 +71,7 @@ class ConvDecoder(nn.Module):
         widths = [channels * 2 ** min(i, 3) for i in range(len(self.sizes))][::-1]
         self.first = (widths[0], *self.sizes[0])
         self.stem = nn.Linear(inputs, widths[0] * self.sizes[0][0] * self.sizes[0][1])
-        self.convs = nn.ModuleList(
-            nn.Conv2d(a, b, 3, padding=1) for a, b in zip(widths, widths[1:], strict=False)
-        )
+        self.convs = nn.ModuleList(nn.Conv2d(a, b, 3, padding=1) for a, b in pairwise(widths))
         self.last = nn.Conv2d(widths[-1], shape[0], 3, padding=1)
         self.activation = activation()
 

@@ -15,14 +15,16 @@ Activation = Callable[[], nn.Module]
 
 
 class Encoder(nn.Module):
-    """An example of any shape, and its class if it has one, to a vector: `(n, *shape) -> (n, outputs)`.
+    """An example of any shape, and its class if it has one, to a vector: `(n, *shape) -> (n,
+    outputs)`.
 
     Args:
         shape: event shape; convolutions serve an image, a fully connected network anything else.
         outputs: width of the vector.
-        hidden: widths of the hidden layers of the fully connected network, or, for an image, the width of the
-            vector between the convolutions and the output (the last entry).
-        channels: channels of the first convolution; 0 flattens an image and uses the fully connected network.
+        hidden: widths of the hidden layers of the fully connected network, or, for an image, the
+            width of the vector between the convolutions and the output (the last entry).
+        channels: channels of the first convolution; 0 flattens an image and uses the fully
+            connected network.
         classes: how many classes a label may name; 0 for none.
     """
 
@@ -41,7 +43,7 @@ class Encoder(nn.Module):
         extra = 32 if classes else 0
         if len(shape) == 3 and channels:
             self.body: nn.Module = nn.Sequential(
-                ConvEncoder(shape, hidden[-1], channels, activation),  # type: ignore[arg-type]
+                ConvEncoder(shape, hidden[-1], channels, activation),
                 activation(),
             )
             self.head: nn.Module = nn.Linear(hidden[-1] + extra, outputs)
@@ -54,7 +56,8 @@ class Encoder(nn.Module):
 
 
 class Decoder(nn.Module):
-    """A vector, and a class if there is one, to an example of any shape: `(n, inputs) -> (n, *shape)`.
+    """A vector, and a class if there is one, to an example of any shape: `(n, inputs) -> (n,
+    *shape)`.
 
     Arguments as for `Encoder`; `hidden` is given in the order in which it is passed.
     """
@@ -76,7 +79,7 @@ class Decoder(nn.Module):
             self.body: nn.Module = nn.Sequential(
                 nn.Linear(inputs + extra, hidden[0]),
                 activation(),
-                ConvDecoder(hidden[0], shape, channels, activation),  # type: ignore[arg-type]
+                ConvDecoder(hidden[0], shape, channels, activation),
             )
         else:
             self.body = nn.Sequential(

@@ -12,8 +12,11 @@ class TimeEmbedding(nn.Module):
     """Sines and cosines of a time in [0, 1], then a small network: `(n,) -> (n, width)`.
 
     References:
-        Attention is all you need (Vaswani et al., 2017), section 3.5, as used by DDPM (Ho et al., 2020), appendix B.
+        Attention is all you need (Vaswani et al., 2017), section 3.5, as used by DDPM (Ho et al.,
+        2020), appendix B.
     """
+
+    rates: Tensor
 
     def __init__(self, width: int, frequencies: int = 64) -> None:
         super().__init__()
@@ -27,7 +30,9 @@ class TimeEmbedding(nn.Module):
 
 
 class ClassEmbedding(nn.Embedding):
-    """One vector for each class, and one, at index `classes`, for no class at all: `(n,) -> (n, width)`."""
+    """One vector for each class, and one, at index `classes`, for no class at all: `(n,) -> (n,
+    width)`.
+    """
 
     def __init__(self, classes: int, width: int) -> None:
         super().__init__(classes + 1, width)

@@ -26,17 +26,18 @@ class MLP(nn.Sequential):
 class ResidualMLP(nn.Module):
     """A residual network on vectors: `(n, inputs) -> (n, outputs)`.
 
-    Each block normalises, widens to `hidden`, and adds; an embedding of width `hidden`, where given, is added
-    within every block. The output layer starts at zero.
+    Each block normalises, widens to `hidden`, and adds; an embedding of width `hidden`, where
+    given, is added within every block. The output layer starts at zero.
     """
 
     def __init__(self, inputs: int, outputs: int, hidden: int = 256, blocks: int = 3) -> None:
         super().__init__()
         self.first = nn.Linear(inputs, hidden)
         self.blocks = nn.ModuleList(_ResidualBlock(hidden) for _ in range(blocks))
-        self.last = nn.Sequential(nn.LayerNorm(hidden), nn.SiLU(), nn.Linear(hidden, outputs))
-        nn.init.zeros_(self.last[-1].weight)
-        nn.init.zeros_(self.last[-1].bias)
+        last = nn.Linear(hidden, outputs)
+        nn.init.zeros_(last.weight)
+        nn.init.zeros_(last.bias)
+        self.last = nn.Sequential(nn.LayerNorm(hidden), nn.SiLU(), last)
 
     def forward(self, x: Tensor, embedding: Tensor | None = None) -> Tensor:
         h = self.first(x)

@@ -1,7 +1,8 @@
 """checkpoint: a folder that is written whole or not at all, and checked before it is used.
 
-A checkpoint is a folder of safetensors and JSON with a manifest of SHA-256 hashes. It is written under a temporary name,
-synchronised to the disk, renamed, read back and verified, and only then are older ones removed.
+A checkpoint is a folder of safetensors and JSON with a manifest of SHA-256 hashes. It is written
+under a temporary name, synchronised to the disk, renamed, read back and verified, and only then are
+older ones removed.
 """
 
 from __future__ import annotations
@@ -67,7 +68,8 @@ def save(
         leads: whether this process writes the manifest.
 
     Raises:
-        CheckpointError: something is not finite, or the disk refused; no checkpoint that existed is touched.
+        CheckpointError: something is not finite, or the disk refused; no checkpoint that existed is
+            touched.
     """
     for stem, named in tensors.items():
         _refuse_non_finite(named, stem, step)
@@ -123,7 +125,8 @@ def verify(checkpoint: Path) -> dict[str, bytes]:
             raise CheckpointError(f"{checkpoint / MANIFEST} is damaged: its hash does not match.")
         if manifest["format"] > FORMAT:
             raise CheckpointError(
-                f"{checkpoint} has format {manifest['format']}, and this version reads up to {FORMAT}; "
+                f"{checkpoint} has format {manifest['format']}, and this version reads up to "
+                f"{FORMAT}; "
                 "upgrade pofx."
             )
         contents = {}
@@ -157,7 +160,9 @@ def load(checkpoint: Path) -> tuple[dict[str, dict[str, Tensor]], dict[str, Any]
 
 
 def newest(folder: Path, warn: Callable[[str], None]) -> Path | None:
-    """The newest checkpoint that verifies; one that does not is named through `warn`, and the older one taken."""
+    """The newest checkpoint that verifies; one that does not is named through `warn`, and the older
+    one taken.
+    """
     for path in reversed(checkpoints(folder)):
         try:
             verify(path)
@@ -174,7 +179,9 @@ def checkpoints(folder: Path) -> list[Path]:
 
 
 def prune(folder: Path, keep: set[Path], last: int = 2) -> None:
-    """Removes all but the last few checkpoints and those to keep, and whatever an interrupted save left."""
+    """Removes all but the last few checkpoints and those to keep, and whatever an interrupted save
+    left.
+    """
     for path in checkpoints(folder)[:-last]:
         if path not in keep:
             _discard(path)
@@ -183,7 +190,9 @@ def prune(folder: Path, keep: set[Path], last: int = 2) -> None:
 
 
 def _discard(checkpoint: Path) -> None:
-    """Renames before removing, so that a kill in between leaves no half of a checkpoint under its name."""
+    """Renames before removing, so that a kill in between leaves no half of a checkpoint under its
+    name.
+    """
     rubbish = checkpoint.with_name(f".tmp-{uuid.uuid4().hex[:8]}")
     checkpoint.replace(rubbish)
     shutil.rmtree(rubbish, ignore_errors=True)
@@ -193,7 +202,8 @@ def save_model(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str])
     """Writes the weights to sample from as one file that carries its own hash; returns the hash.
 
     Raises:
-        CheckpointError: something is not finite, or the disk refused; the file that was there is kept.
+        CheckpointError: something is not finite, or the disk refused; the file that was there is
+            kept.
     """
     _refuse_non_finite(tensors, path.name, int(metadata.get("step", 0)))
     contiguous = {k: v.detach().cpu().contiguous().clone() for k, v in tensors.items()}
@@ -202,7 +212,8 @@ def save_model(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str])
         write_atomically(path, save_safetensors(contiguous, {**metadata, "sha256": digest}))
     except OSError as error:
         raise CheckpointError(
-            f"{path} could not be written ({error.strerror or error}); free some space and run `pofx resume`."
+            f"{path} could not be written ({error.strerror or error}); free some space and run "
+            "`pofx resume`."
         ) from error
     return digest
 
@@ -223,7 +234,8 @@ def load_model(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
         raise CheckpointError(f"{path} is missing or damaged ({error}).") from error
     if damaged:
         raise CheckpointError(
-            f"{path} is damaged: its hash does not match; `pofx resume` writes it again from a checkpoint."
+            f"{path} is damaged: its hash does not match; `pofx resume` writes it again from a "
+            "checkpoint."
         )
     return tensors, metadata
 
@@ -234,13 +246,14 @@ def model_hash(tensors: dict[str, Tensor]) -> str:
     for name in sorted(tensors):
         tensor = tensors[name].detach().cpu().contiguous()
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)};".encode())
-        digest.update(tensor.reshape(-1).view(torch.uint8).numpy())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()
 
 
 @contextmanager
 def lock(folder: Path) -> Iterator[None]:
-    """Holds a run folder for one process; the system lets go of it when the process ends, however it ends.
+    """Holds a run folder for one process; the system lets go of it when the process ends, however
+    it ends.
 
     Raises:
         CheckpointError: another process trains this run.
@@ -254,7 +267,8 @@ def lock(folder: Path) -> Iterator[None]:
         except OSError:
             f.seek(0)
             raise CheckpointError(
-                f"{folder} is being trained by process {f.read().strip() or 'unknown'}; wait for it, or choose "
+                f"{folder} is being trained by process {f.read().strip() or 'unknown'}; wait for "
+                "it, or choose "
                 "another --out."
             ) from None
         f.truncate(0)
@@ -267,7 +281,8 @@ def _refuse_non_finite(tensors: dict[str, Tensor], where: str, step: int) -> Non
     for name, tensor in tensors.items():
         if tensor.is_floating_point() and not bool(tensor.isfinite().all()):
             raise CheckpointError(
-                f"'{name}' in {where} is NaN or infinite at step {step}, so this checkpoint was not written; "
+                f"'{name}' in {where} is NaN or infinite at step {step}, so this checkpoint was "
+                "not written; "
                 "resume from the last one with a lower --lr."
             )
 

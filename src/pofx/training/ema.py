@@ -11,21 +11,23 @@ from torch import nn
 class EMA:
     """An exponential moving average of a model's parameters.
 
-    Early on the half-life is shorter, `decay = (1 + step) / (10 + step)`, so that the start is soon forgotten.
+    Early on the half-life is shorter, `decay = (1 + step) / (10 + step)`, so that the start is soon
+    forgotten.
 
     Args:
         model: the model that trains.
         half_life: steps after which a weight counts half.
 
     References:
-        Analyzing and improving the training dynamics of diffusion models (Karras et al., 2024), section 3.
+        Analyzing and improving the training dynamics of diffusion models (Karras et al., 2024),
+        section 3.
     """
 
     def __init__(self, model: nn.Module, half_life: float) -> None:
         self.source = model
         self.half_life = half_life
         self.model = copy.deepcopy(model).requires_grad_(False).eval()
-        self.averages = list(self.model.parameters())
+        self.averages = [p.detach() for p in self.model.parameters()]
         self.weights = [p.detach() for p in model.parameters()]
 
     def update(self, step: int) -> None:

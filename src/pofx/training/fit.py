@@ -1,4 +1,6 @@
-"""fit: the training loop with the usual trimmings: a run folder, checkpoints, a log and sample grids."""
+"""fit: the training loop with the usual trimmings: a run folder, checkpoints, a log and sample
+grids.
+"""
 
 from __future__ import annotations
 
@@ -100,8 +102,8 @@ def fit(  # noqa: PLR0913, the public face of training
     catalogue.build(recipe, dataset.spec, **arguments)
     job = Job(
         recipe, arguments, dict(dataset.source), dataset.spec.to_json(), dataset.schema.to_json(),
-        dataset.fingerprint, asdict(options), steps, minutes, device, threads, save_every, sample_every,
-        keep, command, versions(),
+        dataset.fingerprint, asdict(options), steps, minutes, device, threads, save_every,
+        sample_every, keep, command, versions(),
     )  # fmt: skip
     return _run(folder, job, dataset, quiet=quiet)
 
@@ -133,7 +135,8 @@ def resume(
     dataset = load(source.pop("source"), **source)
     if dataset.fingerprint != job.fingerprint:
         raise RunError(
-            f"the data of '{folder}' has changed since it was trained ({job.source.get('source')}): "
+            f"the data of '{folder}' has changed since it was trained "
+            f"({job.source.get('source')}): "
             "restore it, or train a new run."
         )
     return _run(folder, job, dataset, quiet=quiet)
@@ -243,7 +246,8 @@ def _fit_at_once(run: _Run) -> None:
     assert isinstance(run.recipe.model, Fits)
     model = run.recipe.model.to(run.device)
     start = time.monotonic()
-    model.fit(*(None if v is None else v.to(run.device) for v in run.dataset.train.values()))
+    x, cond = run.dataset.train.values()
+    model.fit(x.to(run.device), None if cond is None else cond.to(run.device))
     if run.world.leads:
         run.log.metrics(1, 1.0, {"seconds": time.monotonic() - start})
         _export(run, model, 1)
@@ -276,7 +280,9 @@ def _train(run: _Run) -> None:
 
 
 def _train_on(run: _Run, training: Training) -> None:
-    """Trains to the end of the budget, to a signal, or to an error; saves in each case what is sound."""
+    """Trains to the end of the budget, to a signal, or to an error; saves in each case what is
+    sound.
+    """
     progress = _Progress(run, training)
     data = batches(
         run.dataset.train, run.recipe.batch_size, seed=training.options.seed, step=training.step,
@@ -388,7 +394,8 @@ def _restore(run: _Run, training: Training) -> None:
     if path is None:
         if checkpoint.checkpoints(run.checkpoints):
             raise checkpoint.CheckpointError(
-                f"no checkpoint in {run.checkpoints} verifies; move the folder away to train from the start."
+                f"no checkpoint in {run.checkpoints} verifies; move the folder away to train from "
+                "the start."
             )
         run.log.truncate(0)
         return

@@ -1,6 +1,7 @@
 """flat: a player's parameters, and their gradients, as one tensor each.
 
-An optimizer step, a norm, a clip and an all-reduce then each cost one kernel, however many layers the player has.
+An optimizer step, a norm, a clip and an all-reduce then each cost one kernel, however many layers
+the player has.
 """
 
 from __future__ import annotations
@@ -12,7 +13,8 @@ from torch import Tensor, nn
 class Flat:
     """Moves the trainable parameters of a module into one buffer, in place.
 
-    The module's parameters become views of `parameter`, and their gradients views of `parameter.grad`.
+    The module's parameters become views of `parameter`, and their gradients views of
+    `parameter.grad`.
 
     Args:
         module: already on its device; all of its trainable parameters must share one dtype.

@@ -106,7 +106,8 @@ def new_folder(out: str | Path | None, recipe: str, data: str) -> Path:
         folder = Path(out)
         if (folder / "run.json").exists():
             raise RunError(
-                f"'{folder}' holds a run already; go on with `pofx resume {folder}`, or choose another --out."
+                f"'{folder}' holds a run already; go on with `pofx resume {folder}`, or choose "
+                "another --out."
             )
         if folder.exists() and (
             not folder.is_dir() or any(p.name != ".lock" for p in folder.iterdir())

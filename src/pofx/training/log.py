@@ -82,7 +82,7 @@ class Log:
         return self.file.tell() if self.file else 0
 
     def truncate(self, position: int) -> None:
-        """Forgets what was recorded after `position`, so that a resumed run leaves no line twice."""
+        """Forgets what was recorded after `position`: a resumed run leaves no line twice."""
         if self.file:
             self.file.truncate(position)
             self.file.seek(position)

@@ -1,11 +1,12 @@
 """loop: the one training loop.
 
-An objective says which gradient, the loop says when. Everything that is the same for every family happens here, once:
-gradients reach the player that moves and nobody else, micro-batches accumulate exactly, processes average, norms are
-clipped, what is not finite is never applied, learning rates follow their schedule and weights are averaged.
+An objective says which gradient, the loop says when. Everything that is the same for every family
+happens here, once: gradients reach the player that moves and nobody else, micro-batches accumulate
+exactly, processes average, norms are clipped, what is not finite is never applied, learning rates
+follow their schedule and weights are averaged.
 
-Noise is counter-based: step s of process r always starts from the same seed, so a resumed run needs no saved
-random state, and nothing that happens between steps can disturb it.
+Noise is counter-based: step s of process r always starts from the same seed, so a resumed run needs
+no saved random state, and nothing that happens between steps can disturb it.
 """
 
 from __future__ import annotations
@@ -36,8 +37,10 @@ class NonFinite(UserError):
     def __init__(self, player: str, metric: str, step: int) -> None:
         self.player, self.metric, self.step = player, metric, step
         super().__init__(
-            f"the {metric} of player '{player}' became NaN or infinite at step {step}, and was not applied; "
-            "lower the learning rate (--lr), clip gradients (--clip) or train with --on-nonfinite skip."
+            f"the {metric} of player '{player}' became NaN or infinite at step {step}, and was "
+            "not applied; "
+            "lower the learning rate (--lr), clip gradients (--clip) or train with --on-nonfinite "
+            "skip."
         )
 
 
@@ -51,8 +54,8 @@ class Options:
         precision: `bfloat16` computes under autocast; weights stay float32.
         clip: largest gradient norm of a player; None leaves it to the recipe.
         on_nonfinite: `stop`, or `skip` the update (three in a row stop).
-        keyed_noise: noise belongs to the example, so that a step is the same for any number of processes and any
-            accumulation; a little slower.
+        keyed_noise: noise belongs to the example, so that a step is the same for any number of
+            processes and any accumulation; a little slower.
     """
 
     seed: int = 0
@@ -65,7 +68,9 @@ class Options:
 
 @dataclass
 class Step:
-    """What the loop yields after each step: its number (from 1) and what to log, still on the device."""
+    """What the loop yields after each step: its number (from 1) and what to log, still on the
+    device.
+    """
 
     number: int
     metrics: dict[str, Tensor | float] = field(default_factory=dict)
@@ -155,7 +160,9 @@ class Training:
         weights: list[float],
         metrics: dict[str, Tensor | float],
     ) -> str | None:
-        """Advances every micro-batch by one update, in lockstep; the name of the player whose gradient is ready."""
+        """Advances every micro-batch by one update, in lockstep; the name of the player whose
+        gradient is ready.
+        """
         name = None
         for stream, mode, weight in zip(streams, modes, weights, strict=True):
             with mode, self._autocast():

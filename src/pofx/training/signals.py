@@ -27,7 +27,9 @@ class Stop:
 
 @contextmanager
 def stopping() -> Iterator[Stop]:
-    """Catches SIGTERM and SIGINT for the time of a `with` block; a thread other than the main one catches nothing."""
+    """Catches SIGTERM and SIGINT for the time of a `with` block; a thread other than the main one
+    catches nothing.
+    """
     stop = Stop()
     if threading.current_thread() is not threading.main_thread():
         yield stop

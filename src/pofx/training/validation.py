@@ -18,8 +18,8 @@ _EXAMPLES = 1000
 def validation_loss(training: Training, split: Split) -> float | None:
     """Mean loss over the first examples of the validation split, with the same noise each time.
 
-    It is `-log_prob` or `-elbo` in nats where the model to be sampled knows them, else the objective's loss; None where
-    a loss says nothing, as with two players or an energy's contrast.
+    It is `-log_prob` or `-elbo` in nats where the model to be sampled knows them, else the
+    objective's loss; None where a loss says nothing, as with two players or an energy's contrast.
     """
     n = min(len(split), _EXAMPLES)
     if n == 0:

@@ -1,9 +1,10 @@
 r"""vae: Auto-encoding variational Bayes (Kingma and Welling, 2014).
 
-A latent-variable model `p(x) = \int p(z) p(x | z) dz` with a standard normal prior, trained together with an
-approximate posterior `q(z | x) = N(mu(x), sigma(x)^2)` by the evidence lower bound
+A latent-variable model `p(x) = \int p(z) p(x | z) dz` with a standard normal prior, trained
+together with an approximate posterior `q(z | x) = N(mu(x), sigma(x)^2)` by the evidence lower bound
 
-.. math:: \mathrm{elbo}(x) = \mathbb{E}_{q(z|x)} \log p(x|z) - \mathrm{KL}\big(q(z|x) \,\|\, p(z)\big) \le \log p(x)
+.. math:: \mathrm{elbo}(x)
+    = \mathbb{E}_{q(z|x)} \log p(x|z) - \mathrm{KL}\big(q(z|x) \,\|\, p(z)\big) \le \log p(x)
 
 The likelihood p(x | z) is chosen by the data's support (`pofx.distributions.heads`).
 
@@ -73,7 +74,9 @@ class VAE(nn.Module):
         return mu, log_var.clamp(-20, 10)
 
     def terms(self, x: Data, cond: Cond | None = None) -> tuple[PerExample, Tensor]:
-        """Log p(x | z) of one reparameterised draw z ~ q, `(n,)`, and the KL of each coordinate, `(n, latent)`."""
+        """Log p(x | z) of one reparameterised draw z ~ q, `(n,)`, and the KL of each coordinate,
+        `(n, latent)`.
+        """
         mu, log_var = self.posterior(x, cond)
         z = mu + (0.5 * log_var).exp() * torch.randn_like(mu)
         log_likelihood = self.likelihood.log_prob(self.decoder(z, cond), x)
@@ -119,8 +122,8 @@ class ELBO(LossObjective):
     Args:
         model: the autoencoder.
         beta: weight of the KL; the bound itself has 1.
-        kl_warmup: steps over which the weight rises from 0, so that no latent is switched off before the decoder has
-            learned to use it: the cure of posterior collapse.
+        kl_warmup: steps over which the weight rises from 0, so that no latent is switched off
+            before the decoder has learned to use it: the cure of posterior collapse.
     """
 
     steps: Tensor
@@ -191,9 +194,7 @@ def recipe(  # noqa: PLR0913
     decoder = Decoder(
         latent, likelihood.parameters_shape, hidden=hidden[::-1], channels=channels, classes=classes
     )
-    noisy = (
-        pixel_noise or not spec.is_image or (spec.support.discrete and spec.columns[0].levels == 2)
-    )  # type: ignore[union-attr]
+    noisy = pixel_noise or not spec.is_image or spec.columns[0].levels == 2
     model = VAE(
         encoder, decoder, likelihood, spec, latent, conditional=conditional, pixel_noise=noisy
     )

@@ -5,7 +5,8 @@ data:
 
 .. math:: q(x_s | x_t, x_0) = N(\mu, \tilde\beta), \quad
           \tilde\beta = \beta \frac{\sigma_s^2}{\sigma_t^2}, \quad
-          \mu = \alpha_{t|s} \frac{\sigma_s^2}{\sigma_t^2} x_t + \alpha_s \frac{\beta}{\sigma_t^2} x_0
+          \mu = \alpha_{t|s} \frac{\sigma_s^2}{\sigma_t^2} x_t
+          + \alpha_s \frac{\beta}{\sigma_t^2} x_0
 
 References:
     Denoising diffusion probabilistic models (Ho et al., 2020), eq. 6, 7, section 3.2 and algorithm
