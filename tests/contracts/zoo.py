@@ -28,7 +28,7 @@ SMALL = {
     "batch_size": {"int": 24},
     "steps": {"int": 12},
     "temperatures": {"int": 50},
-    "gibbs_steps": {"int": 10},
+    "sweeps": {"int": 10},
     "sampling_steps": {"int": 5},
     "critic_steps": {"int": 2},
     "points": {"int": 50},

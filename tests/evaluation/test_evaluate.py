@@ -93,6 +93,28 @@ def test_a_conditional_sampler_of_images(report, digits):
     assert report.memorization.copies == 0
 
 
+def test_samples_have_the_classes_of_the_floor_and_not_of_what_they_are_held_against(cache):
+    """Real examples in the model's place score what the floor scores, classes and all."""
+    digits = load("digits", limit=400)
+    asked = []
+
+    class Recorder(Resampler):
+        def sample(self, n, cond=None):
+            asked.append(cond)
+            return super().sample(n, cond)
+
+    found = evaluate(Recorder(digits, 0.0), digits, features="pca")
+    labels = torch.cat(asked[2:])  # the first two calls ask whether the class matters
+    counts = [
+        torch.bincount(y, minlength=10)
+        for y in (labels, digits.valid.values()[1], digits.test.values()[1])
+    ]
+    assert torch.equal(counts[0], counts[1])
+    assert not torch.equal(counts[0], counts[2])
+    frechet = found.metrics["frechet"]
+    assert 0.5 < frechet.value / frechet.floor < 2
+
+
 def test_the_report_is_json_and_a_table(report):
     text = json.dumps(report.to_json(), allow_nan=False)
     back = json.loads(text)

@@ -23,6 +23,7 @@ class BipartiteEnergy(Protocol):
     for the free energy and for sampling.
     """
 
+    shape: tuple[int, ...]
     hidden_shape: tuple[int, ...]
 
     def free_energy(self, x: Data) -> tuple[PerExample, Tensor]:

@@ -6,18 +6,20 @@ Binary visible units v and hidden units h, joined by weights but not among thems
     F(v) = -\log \sum_h e^{-E(v, h)} = -b^T v - \sum_j \log(1 + e^{c_j + W_j v})
 
 References:
-    Information processing in dynamical systems: foundations of harmony theory (Smolensky, 1986):
-    the model.
-    Training products of experts by minimizing contrastive divergence (Hinton, 2002): CD,
-    `--no-persistent`.
+    Information processing in dynamical systems: foundations of harmony theory (Smolensky, 1986).
+    Training products of experts by minimizing contrastive divergence (Hinton, 2002), eq. 5: CD-k,
+    `--no-persistent`. https://www.cs.toronto.edu/~hinton/absps/nccd.pdf
     Training restricted Boltzmann machines using approximations to the likelihood gradient
-    (Tieleman, 2008): persistent CD.
-    https://www.cs.toronto.edu/~tijmen/pcd/pcd.pdf
+    (Tieleman, 2008), section 3: persistent CD. https://www.cs.toronto.edu/~tijmen/pcd/pcd.pdf
     On the quantitative analysis of deep belief networks (Salakhutdinov and Murray, 2008), section
-    4.1: log Z by AIS.
-    https://www.cs.toronto.edu/~amnih/papers/dbn_ais.pdf
+    4.1: log Z by AIS. https://www.cs.toronto.edu/~amnih/papers/dbn_ais.pdf
     A practical guide to training restricted Boltzmann machines (Hinton, 2012), section 8: how
     weights and biases start.
+
+Note:
+    Samples come from a chain that is annealed from independent units to the model, the path of AIS:
+    a chain that runs at the model's own temperature from the start stays in the mode it meets
+    first.
 """
 
 from __future__ import annotations
@@ -29,21 +31,16 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from pofx.ebm.contrastive_divergence import ContrastiveDivergence, PersistentContrastiveDivergence
+from pofx.ebm.energy import enumerate_log_partition
 from pofx.mcmc.ais import AISEstimate, annealed_importance_sampling, temperatures
-from pofx.mcmc.gibbs import bernoulli, block_gibbs
+from pofx.mcmc.gibbs import bernoulli
+from pofx.recipe import SGD, Recipe, RecipeError
+from pofx.spec import Binary, DataSpec
 from pofx.typing import Cond, Data, PerExample
 
-_EXACT_UNITS = 20
-"""With at most so many units on one side, log Z is a sum of at most a million terms."""
-
-
-class Annealed(NamedTuple):
-    """A chain of annealed importance sampling with what its weights need."""
-
-    v: Tensor
-    base: PerExample
-    bias: PerExample
-    hidden: Tensor
+_EXACT_UNITS = 16
+"""With at most so many units on one side, log Z is a sum of at most 65,536 terms."""
 
 
 class RBM(nn.Module):
@@ -52,7 +49,7 @@ class RBM(nn.Module):
     Args:
         shape: of an example, whose elements are the visible units.
         hidden: number of hidden units.
-        gibbs_steps: sweeps from a start at the data's mean to a sample.
+        sweeps: Gibbs sweeps to a sample, from independent units at the data's mean.
         temperatures: of annealed importance sampling.
         chains: of annealed importance sampling.
     """
@@ -65,14 +62,15 @@ class RBM(nn.Module):
         shape: tuple[int, ...],
         hidden: int,
         *,
-        gibbs_steps: int = 1000,
+        sweeps: int = 500,
         temperatures: int = 10_000,
         chains: int = 100,
     ) -> None:
         super().__init__()
-        self.shape, self.hidden_shape = shape, (hidden,)
-        self.gibbs_steps, self.temperatures, self.chains = gibbs_steps, temperatures, chains
-        visible = torch.Size(shape).numel()
+        self.shape = shape
+        self.hidden_shape: tuple[int, ...] = (hidden,)
+        self.sweeps, self.temperatures, self.chains = sweeps, temperatures, chains
+        visible = math.prod(shape)
         self.weight = nn.Parameter(0.01 * torch.randn(hidden, visible))
         self.visible_bias = nn.Parameter(torch.zeros(visible))
         self.hidden_bias = nn.Parameter(torch.zeros(hidden))
@@ -107,23 +105,21 @@ class RBM(nn.Module):
         return bernoulli(self.decode(h))
 
     @torch.no_grad()
-    def sample(self, n: int, cond: Cond | None = None) -> Data:
-        p = torch.sigmoid(self.base_logits()).expand(n, -1)
-        x = bernoulli(p).unflatten(1, self.shape)
-        return block_gibbs(
-            x, lambda x: bernoulli(self.encode(x)), self.draw_visible, self.gibbs_steps
-        )
+    def sample(self, n: int, cond: Cond | None = None, *, sweeps: int | None = None) -> Data:
+        """Draws `n` examples, each the end of a chain of `sweeps` sweeps that is annealed."""
+        path = AnnealedPath(self, self.base_logits())
+        state = path.start(n)
+        for beta in torch.linspace(0, 1, sweeps or self.sweeps).tolist():
+            state = path.transition(state, beta)
+        return state.v.unflatten(1, self.shape)
 
     @torch.no_grad()
     def observe(self, total: Data, examples: Tensor) -> None:
-        """Keeps the mean of the data; the visible biases start at that of the first step, as in
-        Hinton's guide.
-        """
-        first = self.seen == 0
+        """Keeps the mean of the data; visible biases start at that of the first step (Hinton)."""
+        if not self.seen:
+            self.visible_bias.copy_(((total.flatten() + 0.5) / (examples + 1)).logit())
         self.seen += examples
-        self.base_rate += (total.flatten() - examples * self.base_rate) / self.seen
-        smooth = (total.flatten() + 0.5) / (examples + 1)
-        self.visible_bias.copy_(torch.where(first, smooth.logit(), self.visible_bias))
+        self.base_rate.lerp_(total.flatten() / examples, examples / self.seen)
 
     def base_logits(self) -> Tensor:
         """Logits of the data's mean, kept away from 0 and 1: the start of every chain."""
@@ -143,15 +139,36 @@ class RBM(nn.Module):
             chains: how many.
             base: logits of the visible units at the start; those of the data's mean by default.
         """
-        base = self.base_logits() if base is None else base
-        path = AnnealedPath(self, base)
-        start = path.state(bernoulli(torch.sigmoid(base).expand(chains, -1)))
+        path = AnnealedPath(self, self.base_logits() if base is None else base)
         return annealed_importance_sampling(
-            path.log_f, path.transition, path.init_log_z(), start, betas
+            path.log_f, path.transition, path.init_log_z(), path.start(chains), betas
         )
 
     def _visible_logits(self, h: Tensor) -> Tensor:
         return F.linear(h, self.weight.t(), self.visible_bias)
+
+
+class SmallRBM(RBM):
+    """An RBM with so few units on one side that log Z is a sum: capability Density besides."""
+
+    def log_prob(self, x: Data, cond: Cond | None = None) -> PerExample:
+        return -self.energy(x) - self.exact_log_partition()
+
+    def exact_log_partition(self) -> Tensor:
+        """Log Z by summing over every state of the smaller side, a scalar in nats."""
+        hidden, visible = self.weight.shape
+        if hidden <= visible:
+            return enumerate_log_partition(self.hidden_free_energy, hidden, self.weight)
+        return enumerate_log_partition(self.energy, visible, self.weight)
+
+
+class Annealed(NamedTuple):
+    """A chain of annealed importance sampling with what its weights need."""
+
+    v: Tensor
+    base: PerExample
+    bias: PerExample
+    hidden: Tensor
 
 
 class AnnealedPath:
@@ -170,6 +187,10 @@ class AnnealedPath:
         """Log Z at beta = 0."""
         return float(F.softplus(self.base.double()).sum()) + self.rbm.hidden_shape[0] * math.log(2)
 
+    def start(self, chains: int) -> Annealed:
+        """Exact draws at beta = 0."""
+        return self.state(bernoulli(self.base.sigmoid().expand(chains, -1)))
+
     def state(self, v: Tensor) -> Annealed:
         """A chain at the visible units `v`, `(n, visible)`."""
         rbm = self.rbm
@@ -184,3 +205,54 @@ class AnnealedPath:
         bias = (1 - beta) * self.base + beta * self.rbm.visible_bias
         logits = torch.addmm(bias, h, self.rbm.weight, alpha=beta)
         return self.state(bernoulli(logits.sigmoid()))
+
+
+def recipe(  # noqa: PLR0913
+    spec: DataSpec,
+    *,
+    hidden: int = 128,
+    persistent: bool = True,
+    k: int = 1,
+    weight_decay: float = 0.0,
+    sweeps: int = 500,
+    temperatures: int = 10_000,
+    chains: int = 100,
+    lr: float = 0.05,
+    batch_size: int = 100,
+    steps: int = 10_000,
+) -> Recipe:
+    """An RBM over binary vectors and images, with exact log Z while one side is small.
+
+    Args:
+        hidden: number of hidden units; up to 16 of them the likelihood is exact.
+        persistent: whether chains go on from step to step; otherwise each starts from the data.
+        k: Gibbs sweeps in a step.
+        weight_decay: of the weights, not of the biases.
+        sweeps: Gibbs sweeps to a sample.
+        temperatures: of annealed importance sampling, which estimates log Z.
+        chains: of annealed importance sampling.
+        lr: learning rate of gradient descent, falling linearly to 0.
+        batch_size: examples in a step, and persistent chains.
+        steps: optimizer steps.
+    """
+    if not isinstance(spec.support, Binary):
+        raise RecipeError(
+            "rbm: its visible units are 0 or 1, and this data is not; --binarize threshold makes "
+            "bits of pixels, and realnvp, vae or gmm take anything."
+        )
+    counts = {"hidden": hidden, "k": k, "sweeps": sweeps, "chains": chains}
+    for name, value in counts.items():
+        if value < 1:
+            raise RecipeError(f"rbm: --{name} is at least 1, and {value} came.")
+    kind = SmallRBM if min(hidden, spec.size) <= _EXACT_UNITS else RBM
+    model = kind(spec.shape, hidden, sweeps=sweeps, temperatures=temperatures, chains=chains)
+    return Recipe(
+        model=model,
+        objective=PersistentContrastiveDivergence(model, batch_size, k, weight_decay)
+        if persistent
+        else ContrastiveDivergence(model, k, weight_decay),
+        optimizers={"model": SGD(lr)},
+        batch_size=batch_size,
+        steps=steps,
+        decay="linear",
+    )

@@ -135,7 +135,7 @@ def evaluate(  # noqa: PLR0913
     )
     if isinstance(model, Samples):
         feature = build_features(features, dataset, weights=weights, cache=cache, stop=stop)
-        report = _judge_samples(report, model, feature, (x, cond), plan, cache)
+        report = _judge_samples(report, model, feature, x, plan, cache)
     return replace(report, seconds=time.perf_counter() - start)
 
 
@@ -190,20 +190,20 @@ def _judge_samples(
     report: Report,
     model: Samples,
     feature: Features,
-    real: tuple[Data, Cond | None],
+    x: Data,
     plan: Plan,
     cache: bool,
 ) -> Report:
-    x, cond = real
-    cond = cond if depends_on_class(model, plan.spec) else None
-    fake = _draw(model, len(x), cond, plan)
+    reference, labels = _reference(len(x), plan)
+    # Samples of the reference's own classes: the floor and they differ from x by the same luck.
+    cond = labels if depends_on_class(model, plan.spec) else None
+    fake = _draw(model, len(x) if cond is None else len(cond), cond, plan)
     finite = fake.flatten(1).isfinite().all(1)
     warnings = list(_warn_of_non_finite(finite))
     fake = fake[finite]
     cond = None if cond is None else cond[finite]
     if len(fake) <= 5:
         return replace(report, warnings=(*warnings, "Too few samples to judge."))
-    reference = _reference(len(x), plan)
     sets = Sets(
         *(feature(t, stop=plan.stop) for t in (x, fake, reference, uniform_like(x, plan.spec)))
     )
@@ -259,14 +259,17 @@ def _warn_of_non_finite(finite: Tensor) -> Iterator[str]:
         )
 
 
-def _reference(n: int, plan: Plan) -> Data:
+def _reference(n: int, plan: Plan) -> tuple[Data, Cond | None]:
     """Other real examples: of the validation split, then of the training split."""
     parts: list[Data] = []
+    labels: list[Cond] = []
     for split in ("valid", "train", "test"):
         missing = n - sum(map(len, parts))
         if split != plan.split and missing > 0 and len(getattr(plan.dataset, split)):
-            parts.append(plan.rows(split, missing)[0])
-    return torch.cat(parts)
+            x, cond = plan.rows(split, missing)
+            parts.append(x)
+            labels += [] if cond is None else [cond]
+    return torch.cat(parts), torch.cat(labels) if labels else None
 
 
 def _metrics(sets: Sets, plan: Plan) -> Iterator[tuple[str, Measured]]:

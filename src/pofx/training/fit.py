@@ -30,7 +30,7 @@ from pofx.training import checkpoint
 from pofx.training.distributed import World, local_device, world
 from pofx.training.folder import Job, RunError, new_folder, read, versions
 from pofx.training.log import Log
-from pofx.training.loop import Budget, NonFinite, Options, Step, Training, step_seed, train
+from pofx.training.loop import Budget, NonFinite, Options, Step, Training, step_seed, train, under
 from pofx.training.signals import Stop, stopping
 from pofx.training.validation import validation_loss
 
@@ -276,7 +276,7 @@ def _train(run: _Run) -> None:
             _restore(run, training)
             training.lr_scale = scale
     if run.job.keep == "best" and run.world.leads:
-        _export_best(run)
+        _export_best(run, training)
 
 
 def _train_on(run: _Run, training: Training) -> None:
@@ -418,13 +418,10 @@ def _export(run: _Run, model: nn.Module, step: int) -> None:
     checkpoint.save_model(run.folder / "model.safetensors", model.state_dict(), metadata)
 
 
-def _export_best(run: _Run) -> None:
+def _export_best(run: _Run, training: Training) -> None:
     for path in _best(run):
         files, numbers = checkpoint.load(path)
-        prefix = "ema." if run.recipe.ema else "model."
-        weights = {
-            k.removeprefix(prefix): v for k, v in files["state"].items() if k.startswith(prefix)
-        }
+        weights = under(files["state"], training.weights)
         metadata = {"recipe": run.job.recipe, "step": str(numbers["step"])}
         checkpoint.save_model(run.folder / "model.safetensors", weights, metadata)
         run.log.say(f"kept the weights of step {numbers['step']}, the best on validation data.")

@@ -105,6 +105,9 @@ class Training:
             for name, flat in self.players.items()
         }
         self.ema = EMA(self.model, recipe.ema) if recipe.ema else None
+        homes = [n for n, module in self.objective.named_modules() if module is self.model]
+        assert homes, "an objective owns every module that training needs, the model too"
+        self.home = f"objective.{homes[0]}."
         self.step = 0
         self.elapsed = 0.0
         self.lr_scale = 1.0
@@ -188,7 +191,7 @@ class Training:
         several = len(self.players) > 1
         loss = metrics[f"loss/{name}" if several else "loss"]
         grad = self.world.mean_(self.players[name].grad)
-        norm = grad.norm()
+        norm = torch.linalg.vector_norm(grad)
         finite = torch.stack([torch.as_tensor(loss), norm]).isfinite().tolist()
         if not all(finite) if self.world.size == 1 else self.world.any(not all(finite)):
             raise NonFinite(name, "gradient" if finite[0] else "loss", self.step + 1)
@@ -204,10 +207,14 @@ class Training:
             for group in optimizer.param_groups:
                 group["lr"] = self.recipe.optimizers[name].lr * rise * self.lr_scale
 
+    @property
+    def weights(self) -> str:
+        """How the names of the weights to sample from begin, among the tensors of the state."""
+        return "ema." if self.ema else self.home
+
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """Every tensor that a resume needs, by name, and every number."""
         tensors = {f"objective.{k}": v for k, v in self.objective.state_dict().items()}
-        tensors |= {f"model.{k}": v for k, v in self.model.state_dict().items()}
         if self.ema:
             tensors |= {f"ema.{k}": v for k, v in self.ema.synchronised().state_dict().items()}
         for name, optimizer in self.optimizers.items():
@@ -218,12 +225,11 @@ class Training:
 
     def load_state(self, tensors: dict[str, Tensor], numbers: dict[str, Any]) -> None:
         """Puts back what `state` returned."""
-        self.objective.load_state_dict(_under(tensors, "objective."))
-        self.model.load_state_dict(_under(tensors, "model."))
+        self.objective.load_state_dict(under(tensors, "objective."))
         if self.ema:
-            self.ema.model.load_state_dict(_under(tensors, "ema."))
+            self.ema.model.load_state_dict(under(tensors, "ema."))
         for name, optimizer in self.optimizers.items():
-            state = _under(tensors, f"optimizer.{name}.")
+            state = under(tensors, f"optimizer.{name}.")
             parameter = self.players[name].parameter
             optimizer.state[parameter] = {
                 k: v.clone() if k == "step" else v.to(self.device, copy=True)
@@ -288,5 +294,6 @@ def _split(x: Data, cond: Cond | None, parts: int) -> list[tuple[Data, Cond | No
     return list(zip(x.chunk(parts), conds, strict=False))
 
 
-def _under(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+def under(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """The tensors whose names begin with the prefix, by what follows it."""
     return {k[len(prefix) :]: v for k, v in tensors.items() if k.startswith(prefix)}

@@ -1,0 +1,120 @@
+"""DDPM and VAE on Fashion-MNIST, given the same CPU-minutes and the same classes to draw.
+
+    POFX_DATA=... python benchmarks/fashion.py [--minutes 15] [--out FOLDER] [ddpm] [vae]
+
+One thread; the budget is CPU time of the whole process, training alone. Samples are drawn evenly
+from the classes and judged by the project's classifier: how many it gives the class that was asked
+for, and the Frechet distance of its features to those of the test images, beside the floor that as
+many real images score. A picture of ten of each class, a class a row, lies in the folder.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from pofx import catalogue
+from pofx.data.batches import batches
+from pofx.data.dataset import Dataset
+from pofx.data.source import load
+from pofx.data.write import write
+from pofx.evaluation.features import Features, build_features
+from pofx.evaluation.frechet import frechet_distance
+from pofx.functional.draw import draw
+from pofx.training.loop import Training
+
+RECIPES = {"ddpm": {}, "vae": {"conditional": True}}
+SAMPLING = {"ddpm": ({"guidance": 0.0}, {"guidance": 0.5}), "vae": ({},)}
+SAMPLES = 5000
+AGREEMENT = 0.8
+
+
+def train(name: str, data: Dataset, minutes: float) -> Training:
+    """Trains until so many CPU-minutes are spent."""
+    torch.manual_seed(0)
+    training = Training(catalogue.build(name, data.spec, **RECIPES[name]))
+    stream = batches(data.train, training.recipe.batch_size)
+    start, shown = time.process_time(), 0
+    while (spent := (time.process_time() - start) / (60 * minutes)) < 1:
+        metrics = training.train_step(*next(stream), spent)
+        if int(10 * spent) > shown:
+            shown = int(10 * spent)
+            print(f"  {spent:4.0%}  step {training.step:6d}  loss {float(metrics['loss']):.4f}")
+    stream.close()
+    size = sum(p.numel() for p in training.model.parameters())
+    print(f"{name}: {size:,} parameters, {training.step:,} steps of {training.recipe.batch_size}")
+    return training
+
+
+class Judge:
+    """What the classifier makes of examples; it is trained once, on the real ones."""
+
+    def __init__(self, data: Dataset) -> None:
+        self.features: Features = build_features("classifier", data)
+        self.real = self.features(data.test.values()[0]).features
+
+    def __call__(self, name: str, x: Tensor, cond: Tensor) -> tuple[float, float]:
+        """Class agreement and Frechet distance to the test images, printed."""
+        found = self.features(x)
+        agreement = (found.logits.argmax(1) == cond).float().mean().item()
+        distance = frechet_distance(found.features, self.real)
+        print(f"{name:32s} class as asked {agreement:6.1%}  Frechet distance {distance:7.4f}")
+        return agreement, distance
+
+
+def measure(name: str, data: Dataset, judge: Judge, minutes: float, folder: Path) -> list:
+    """Agreement and distance for each way to sample."""
+    model = train(name, data, minutes).sampled
+    cond = torch.arange(SAMPLES) % data.spec.classes
+    rows = torch.arange(data.spec.classes).repeat_interleave(10)
+    results = []
+    for options in SAMPLING[name]:
+        told = " ".join(f"{k} {v:g}" for k, v in options.items())
+        x = draw(model, SAMPLES, cond=cond, **options)
+        results.append(judge(f"{name} {told}", x, cond))
+        picture = folder / f"{name}{told.replace(' ', '-')}.png"
+        print(write(draw(model, len(rows), cond=rows, **options), data.schema, picture), flush=True)
+    return results
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("names", nargs="*", choices=[*RECIPES, []], default=[])
+    parser.add_argument("--minutes", type=float, default=15.0)
+    parser.add_argument("--out", type=Path)
+    arguments = parser.parse_args()
+    if not os.environ.get("POFX_DATA"):
+        print("POFX_DATA names no folder of data sets: skipped")
+        return 0
+    torch.set_num_threads(1)
+    folder = arguments.out or Path(tempfile.mkdtemp(prefix="pofx-fashion-"))
+    folder.mkdir(parents=True, exist_ok=True)
+    data = load("fashion-mnist")
+    judge = Judge(data)
+    judge(f"floor: {SAMPLES} real images", *(v[:SAMPLES] for v in data.train.values()))
+    found = {
+        name: measure(name, data, judge, arguments.minutes, folder)
+        for name in arguments.names or RECIPES
+    }
+    if len(found) < len(RECIPES):
+        return 0
+    (agreement, ddpm), (_, vae) = found["ddpm"][0], found["vae"][0]
+    met = agreement >= AGREEMENT and ddpm < vae
+    print(
+        f"ddpm: {agreement:.1%} of samples of the class asked, bar {AGREEMENT:.0%}; Frechet "
+        f"distance {ddpm:.3f} against the VAE's {vae:.3f}: {'met' if met else 'MISSED'}"
+    )
+    return 0 if met else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,90 @@
+"""Our RBM against scikit-learn's and learnergy's: an update for every 100 rows of 784, 500 hidden.
+
+    python benchmarks/rbm.py
+
+Each takes one pass over the same 10,000 rows of bits on one thread. scikit-learn trains by
+persistent CD and learnergy by CD-1, so each is held against the same of ours; all in float32.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import io
+import itertools
+import logging
+import sys
+
+import numpy as np
+import torch
+from side_by_side import ratio
+
+from pofx import catalogue
+from pofx.data.batches import batches
+from pofx.data.source import load
+from pofx.spec import Binary, DataSpec
+from pofx.training.loop import Budget, Training, train
+
+ROWS, BATCH, VISIBLE, HIDDEN = 10_000, 100, 784, 500
+
+
+def ours(x: np.ndarray, *, persistent: bool):
+    """A pass of the training loop itself, with its batches."""
+    spec = DataSpec((VISIBLE,), Binary())
+    recipe = catalogue.build("rbm", spec, hidden=HIDDEN, persistent=persistent, batch_size=BATCH)
+    training = Training(recipe)
+    stream = batches(load(x).train, BATCH)
+    steps = itertools.count(ROWS // BATCH, ROWS // BATCH)
+
+    def work():
+        for _ in train(training, stream, Budget(steps=next(steps))):
+            pass
+
+    return work
+
+
+def sklearn_pass(x: np.ndarray):
+    from sklearn.neural_network import BernoulliRBM
+
+    rbm = BernoulliRBM(HIDDEN, learning_rate=0.05, batch_size=BATCH, n_iter=1)
+    x = x.astype(np.float32)
+    return lambda: rbm.fit(x)
+
+
+def learnergy_pass(x: np.ndarray):
+    """None where learnergy is not installed; what it only draws with is stood in for."""
+    if importlib.util.find_spec("learnergy") is None:
+        print("learnergy is not installed: skipped")
+        return None
+    with contextlib.redirect_stdout(io.StringIO()):
+        from learnergy.models.bernoulli import RBM
+    logging.disable(logging.INFO)
+    rbm = RBM(VISIBLE, HIDDEN, 1, 0.05, 0.0, 0.0, 1.0, use_gpu=False)
+    data = torch.utils.data.TensorDataset(
+        torch.from_numpy(x.astype(np.float32)), torch.zeros(len(x))
+    )
+
+    def work():
+        with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+            rbm.fit(data, batch_size=BATCH, epochs=1)
+
+    return work
+
+
+def main() -> int:
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    x = (np.random.default_rng(0).random((ROWS, VISIBLE)) < 0.2).astype(np.uint8)
+    persistent, restarted = (ours(x, persistent=p) for p in (True, False))
+    results = [
+        ratio("RBM 784 x 500, persistent CD, scikit-learn", persistent, sklearn_pass(x), bar=1.2)
+        >= 1.2
+    ]
+    peer = learnergy_pass(x)
+    if peer is not None:
+        results.append(ratio("RBM 784 x 500, CD-1, learnergy", restarted, peer, bar=2.5) >= 2.5)
+    return 0 if all(results) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

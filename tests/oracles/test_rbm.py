@@ -1,0 +1,246 @@
+"""Restricted Boltzmann machines against enumeration, and the figures of a known small case."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from sklearn.datasets import load_digits
+
+from pofx import catalogue
+from pofx.ebm.contrastive_divergence import ContrastiveDivergence, PersistentContrastiveDivergence
+from pofx.ebm.energy import binary_states, enumerate_log_partition
+from pofx.ebm.rbm import RBM, AnnealedPath, SmallRBM
+from pofx.errors import UserError
+from pofx.functional.random import noise
+from pofx.mcmc.ais import reverse_annealed_importance_sampling, temperatures
+from pofx.recipe import RecipeError
+from pofx.spec import Binary, Bytes, DataSpec
+from pofx.training.loop import Budget, Training, train
+
+
+@pytest.fixture(autouse=True)
+def _double():
+    torch.set_default_dtype(torch.float64)
+    yield
+    torch.set_default_dtype(torch.float32)
+
+
+def random_rbm(visible=6, hidden=4, scale=1.0, kind=SmallRBM) -> RBM:
+    rbm = kind((visible,), hidden)
+    with torch.no_grad():
+        for p in rbm.parameters():
+            p.copy_(scale * torch.randn_like(p))
+        rbm.base_rate.uniform_(0.1, 0.9)
+    return rbm
+
+
+def states(n: int) -> torch.Tensor:
+    return binary_states(0, 2**n, n, torch.zeros(()))
+
+
+def joint(rbm: RBM) -> torch.Tensor:
+    """-E(v, h) by its definition, `(visible states, hidden states)`."""
+    v, h = states(rbm.shape[0]), states(rbm.hidden_shape[0])
+    return (v @ rbm.visible_bias)[:, None] + h @ rbm.hidden_bias + v @ rbm.weight.T @ h.T
+
+
+def test_free_energies_sum_out_the_other_side():
+    rbm = random_rbm()
+    negative = joint(rbm)
+    v, h = states(6), states(4)
+    assert torch.allclose(-rbm.energy(v), negative.logsumexp(1), atol=1e-12)
+    assert torch.allclose(-rbm.hidden_free_energy(h), negative.logsumexp(0), atol=1e-12)
+
+
+@pytest.mark.parametrize(("visible", "hidden"), [(6, 4), (4, 6)])
+def test_log_z_by_either_side_is_that_of_the_joint(visible, hidden):
+    rbm = random_rbm(visible, hidden)
+    log_z = joint(rbm).logsumexp((0, 1))
+    assert torch.allclose(rbm.exact_log_partition(), log_z, atol=1e-10)
+    assert torch.allclose(enumerate_log_partition(rbm.energy, visible, log_z, 7), log_z, atol=1e-10)
+    assert math.isclose(rbm.log_prob(states(visible)).exp().sum().item(), 1.0, abs_tol=1e-10)
+
+
+def test_conditionals_are_those_of_the_joint():
+    rbm = random_rbm()
+    v, h = states(6), states(4)
+    p = joint(rbm).softmax(1)
+    assert torch.allclose(rbm.encode(v), p @ h, atol=1e-12)
+    assert torch.allclose(rbm.decode(h), joint(rbm).softmax(0).T @ v, atol=1e-12)
+
+
+def test_a_gibbs_sweep_leaves_the_model_as_it_is():
+    """Detailed balance of v -> h -> v', by enumeration, at any temperature of the annealed path."""
+    rbm = random_rbm(4, 3)
+    v, h = states(4), states(3)
+    for beta in (0.0, 0.3, 1.0):
+        path = AnnealedPath(rbm, rbm.base_logits())
+        with torch.no_grad():
+            log_f = path.log_f(path.state(v), beta)
+            up = torch.distributions.Bernoulli(logits=beta * path.state(v).hidden[:, None])
+            bias = (1 - beta) * path.base + beta * rbm.visible_bias
+            down = torch.distributions.Bernoulli(logits=(bias + beta * h @ rbm.weight)[:, None])
+            step = up.log_prob(h).sum(2).exp() @ down.log_prob(v).sum(2).exp()
+            flow = log_f.softmax(0)[:, None] * step
+        assert torch.allclose(step.sum(1), torch.ones(16), atol=1e-12)
+        assert torch.allclose(flow, flow.T, atol=1e-12)
+
+
+def test_the_transition_draws_from_that_sweep():
+    rbm = random_rbm(3, 2)
+    path = AnnealedPath(rbm, rbm.base_logits())
+    v = torch.tensor([1.0, 0.0, 1.0]).expand(40_000, 3)
+    with torch.no_grad():
+        drawn = path.transition(path.state(v), 0.7).v
+        up = torch.sigmoid(0.7 * path.state(v[:1]).hidden)
+        each = torch.distributions.Bernoulli(up).log_prob(states(2)).sum(1).exp()
+        bias = 0.3 * path.base + 0.7 * rbm.visible_bias
+        mean = each @ torch.sigmoid(bias + 0.7 * states(2) @ rbm.weight)
+    assert torch.allclose(drawn.mean(0), mean, atol=5 * 0.5 / 200)
+
+
+def test_contrast_with_exact_negatives_is_the_likelihood_s_gradient():
+    """With negatives that are the whole distribution, the gradient is autograd's through log Z."""
+    rbm = random_rbm()
+    x = states(6)[torch.randint(0, 64, (10,))]
+    expected = torch.autograd.grad(-rbm.log_prob(x).mean(), list(rbm.parameters()))
+    p = rbm.log_prob(states(6)).exp().detach()
+    loss = rbm.energy(x).mean() - (p * rbm.energy(states(6))).sum()
+    found = torch.autograd.grad(loss, list(rbm.parameters()))
+    assert all(torch.allclose(a, b, atol=1e-10) for a, b in zip(expected, found, strict=True))
+
+
+@pytest.mark.parametrize("persistent", [True, False])
+def test_the_update_s_loss_is_the_gap_of_free_energies(persistent):
+    """Chains that start from the model's own hidden states stay there: the mean gap is that of KL."""
+    rbm = random_rbm(5, 3)
+    n = 20_000
+    v = states(5)[torch.multinomial(rbm.log_prob(states(5)).exp(), n, replacement=True)]
+    objective = (
+        PersistentContrastiveDivergence(rbm, n) if persistent else ContrastiveDivergence(rbm)
+    )
+    if persistent:
+        with torch.no_grad():
+            objective.chains.copy_(rbm.draw_hidden(rbm.free_energy(v)[1]))
+    (update,) = objective.updates(v)
+    spread = float(rbm.energy(v).std()) * math.sqrt(2 / n)
+    assert abs(float(update.loss)) < 5 * spread, "at the solution the expected gap is zero"
+    gradients = torch.autograd.grad(update.loss, list(rbm.parameters()))
+    assert all(float(g.abs().max()) < 5 * math.sqrt(2 / n) for g in gradients)
+
+
+def test_persistent_chains_go_on_and_micro_batches_share_them():
+    rbm = random_rbm(5, 3)
+    objective = PersistentContrastiveDivergence(rbm, 6)
+    x = states(5)[:6]
+    with noise(0, 6):
+        list(objective.updates(x))
+    whole = objective.chains.clone()
+    objective.chains.zero_()
+    streams = [objective.updates(part) for part in x.split(2)]
+    for i, stream in enumerate(streams):
+        with noise(0, 2, first=2 * i):
+            next(stream)
+    assert [next(s, None) for s in streams] == [None] * 3
+    assert torch.equal(objective.chains, whole)
+    assert not torch.equal(whole, torch.zeros_like(whole))
+    with pytest.raises(UserError, match="at most 6 examples"):
+        list(objective.updates(states(5)[:7]))
+
+
+def test_the_model_knows_the_mean_of_the_data():
+    rbm = RBM((3,), 2)
+    objective = ContrastiveDivergence(rbm)
+    x = torch.tensor([[1.0, 0, 1], [1, 0, 0], [1, 1, 0], [1, 0, 0]])
+    list(objective.updates(x[:2]))
+    list(objective.updates(x[2:]))
+    objective.after_step()
+    assert torch.allclose(rbm.base_rate, x.mean(0))
+    assert torch.allclose(rbm.visible_bias, ((x.sum(0) + 0.5) / 5).logit())
+    before = rbm.visible_bias.clone()
+    list(objective.updates(1 - x))
+    objective.after_step()
+    assert torch.allclose(rbm.base_rate, torch.full((3,), 0.5))
+    assert torch.equal(rbm.visible_bias, before), "biases start once"
+
+
+def test_ais_without_weights_is_exact():
+    rbm = random_rbm(8, 5)
+    with torch.no_grad():
+        rbm.weight.zero_()
+    found = rbm.ais([0.0, 0.4, 1.0], 10, base=rbm.visible_bias.detach())
+    assert math.isclose(found.log_z, float(rbm.exact_log_partition()), abs_tol=1e-10)
+    assert float(found.log_weights.std()) < 1e-10
+
+
+@pytest.mark.parametrize("scale", [0.3, 0.6, 1.0, 1.5])
+def test_ais_and_its_reverse_hold_log_z_between_them(scale):
+    rbm = random_rbm(10, 8, scale)
+    log_z = float(rbm.exact_log_partition())
+    betas = temperatures(1000)
+    forward = rbm.ais(betas, 100)
+    p = (-rbm.energy(states(10))).softmax(0).detach()
+    path = AnnealedPath(rbm, rbm.base_logits())
+    with torch.no_grad():
+        exact = path.state(states(10)[torch.multinomial(p, 100, replacement=True)])
+        backward = reverse_annealed_importance_sampling(
+            path.log_f, path.transition, path.init_log_z(), exact, betas
+        )
+    for estimate in (forward, backward):
+        assert abs(estimate.log_z - log_z) < min(0.1, 5 * estimate.stderr + 1e-3)
+    assert forward.log_z - 3 * forward.stderr <= log_z <= backward.log_z + 3 * backward.stderr
+
+
+def test_samples_follow_the_model():
+    rbm = random_rbm(4, 3, scale=0.8)
+    p = rbm.log_prob(states(4)).exp().detach()
+    x = rbm.sample(20_000, sweeps=100)
+    numbers = (x @ torch.tensor([8.0, 4, 2, 1])).long()
+    share = torch.bincount(numbers, minlength=16) / 20_000
+    z = (share - p) / (p * (1 - p) / 20_000).sqrt()
+    assert float(z.abs().max()) < 5
+
+
+def test_it_refuses_what_is_not_binary():
+    with pytest.raises(RecipeError, match="--binarize threshold"):
+        catalogue.build("rbm", DataSpec((1, 8, 8), Bytes(17)))
+    with pytest.raises(RecipeError, match="at least 1"):
+        catalogue.build("rbm", DataSpec((4,), Binary()), k=0)
+
+
+def test_few_units_make_the_likelihood_exact():
+    assert isinstance(catalogue.build("rbm", DataSpec((64,), Binary()), hidden=16).model, SmallRBM)
+    large = catalogue.build("rbm", DataSpec((64,), Binary()), hidden=17).model
+    assert not hasattr(large, "log_prob")
+
+
+def bits_of_digits() -> tuple[torch.Tensor, torch.Tensor]:
+    x = torch.tensor(load_digits().data >= 8, dtype=torch.float32)
+    order = torch.from_numpy(np.random.RandomState(0).permutation(len(x)))
+    return x[order[:1500]], x[order[1500:]]
+
+
+@pytest.mark.parametrize("arguments", [{}, {"persistent": False}], ids=["pcd-1", "cd-1"])
+def test_binarised_digits_reach_the_known_likelihood(arguments):
+    """64-16 units, 300 epochs: test NLL by exact Z, and AIS beside it."""
+    torch.set_default_dtype(torch.float32)
+    x, test = bits_of_digits()
+    recipe = catalogue.build("rbm", DataSpec((64,), Binary()), hidden=16, **arguments)
+    training = Training(recipe)
+
+    def batches():
+        while True:
+            yield from ((part, None) for part in x[torch.randperm(len(x))].split(100))
+
+    for _ in train(training, batches(), Budget(steps=4500)):
+        pass
+    rbm = training.model.double()
+    with torch.no_grad():
+        nll = -float(rbm.log_prob(test.double()).mean())
+    assert nll <= 20.1
+    assert nll > 15, "no model of 16 units is that good: the constant would be wrong"
+    exact = float(rbm.exact_log_partition())
+    estimate = rbm.ais(temperatures(1000), 100)
+    assert abs(estimate.log_z - exact) < 0.05
+    assert abs(estimate.log_z - exact) < 4 * estimate.stderr
