@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import os
 import shlex
 import sys
 from typing import Any
@@ -10,7 +12,7 @@ import click
 
 from pofx import catalogue
 from pofx.catalogue import Parameter
-from pofx.cli.data_options import data_options, split_data_options
+from pofx.cli.data_options import Seed, data_options, split_data_options
 
 
 class _Numbers(click.ParamType):
@@ -24,11 +26,32 @@ class _Numbers(click.ParamType):
         if isinstance(value, tuple):
             return value
         try:
-            return tuple(int(v) for v in value.split(",") if v.strip())
+            numbers = tuple(int(v) for v in value.split(",") if v.strip())
         except ValueError:
+            numbers = ()
+        if not numbers or min(numbers) < 1:
             self.fail(
-                f"{value!r} is not whole numbers separated by commas, such as 256,256", param, ctx
-            )
+                f"{value!r} is not whole numbers from 1, separated by commas, such as 256,256",
+                param, ctx,
+            )  # fmt: skip
+        return numbers
+
+
+class _Positive(click.ParamType):
+    """A number above zero."""
+
+    name = "float"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        try:
+            number = float(value)
+        except ValueError:
+            number = math.nan
+        if not 0 < number < math.inf:
+            self.fail(f"{value!r} is not a positive number", param, ctx)
+        return number
 
 
 _TYPES: dict[str, click.ParamType] = {
@@ -41,7 +64,7 @@ _BUDGET = [
         type=click.IntRange(min=1),
         help="Optimizer steps; the recipe's own by default.",
     ),
-    click.Option(["--minutes"], type=float, help="Minutes of training, instead of steps."),
+    click.Option(["--minutes"], type=_Positive(), help="Minutes of training, instead of steps."),
 ]
 
 _LOOP = [
@@ -50,12 +73,16 @@ _LOOP = [
     ),
     *_BUDGET,
     click.Option(
-        ["--seed"], type=int, default=0, show_default=True, help="Fixes weights, order and noise."
+        ["--seed"],
+        type=Seed(),
+        default=0,
+        show_default=True,
+        help="Fixes weights, order and noise.",
     ),
     click.Option(["--device"], default="auto", show_default=True, help="auto, cpu or cuda."),
     click.Option(
         ["--threads"],
-        type=click.IntRange(min=1),
+        type=click.IntRange(1, 1024),
         help="CPU threads; one for tiny models by default.",
     ),
     click.Option(
@@ -73,7 +100,7 @@ _LOOP = [
         help="Micro-batches in a step, to save memory.",
     ),
     click.Option(
-        ["--clip"], type=float, help="Largest gradient norm; the recipe's own by default."
+        ["--clip"], type=_Positive(), help="Largest gradient norm; the recipe's own by default."
     ),
     click.Option(
         ["--on-nonfinite"],
@@ -140,11 +167,19 @@ def _option(p: Parameter) -> click.Option:
     if p.type == "bool":
         declarations = [f"{flag}/--no-{flag[2:]}"]
         return click.Option(declarations, default=p.default, show_default=True, help=p.meaning)
-    kind = click.Choice(p.choices) if p.choices else _TYPES[p.type]
+    kind = click.Choice(p.choices) if p.choices else _kind(p)
     shown = ",".join(map(str, p.default)) if isinstance(p.default, tuple) else p.default
     return click.Option(
         [flag], type=kind, default=p.default, show_default=str(shown), help=p.meaning
     )
+
+
+def _kind(p: Parameter) -> click.ParamType:
+    if p.name == "lr":
+        return _Positive()
+    if p.type == "int" and (p.default is None or p.default >= 0):
+        return click.IntRange(min=1 if p.name == "batch_size" else 0)
+    return _TYPES[p.type]
 
 
 def _train(name: str, values: dict[str, Any]) -> None:
@@ -157,7 +192,8 @@ def _train(name: str, values: dict[str, Any]) -> None:
     known = {p.name: p.default for p in catalogue.describe(name).parameters}
     own = {k: v for k, v in values.items() if k not in known or k == "steps" or v != known[k]}
     folder = fit(name, own.pop("data"), options=options, data_options=given, command=command, **own)
-    click.echo(f"{folder}")
+    if os.environ.get("RANK", "0") == "0":
+        click.echo(f"{folder}")
 
 
 @click.group("train", cls=_Recipes, subcommand_metavar="RECIPE [OPTIONS]")
@@ -173,9 +209,9 @@ def train() -> None:
 )
 def resume(run: str, steps: int | None, minutes: float | None, quiet: bool) -> None:
     """Goes on with a run from its newest sound checkpoint, exactly where it was."""
-    from pofx.training import fit
+    from pofx.run import Run
 
-    click.echo(f"{fit.resume(run, steps=steps, minutes=minutes, quiet=quiet)}")
+    click.echo(f"{Run(run).resume(steps=steps, minutes=minutes, quiet=quiet).path}")
 
 
 COMMANDS = {"train": train, "resume": resume}

@@ -73,7 +73,8 @@ def likelihood(
         seed: of the random draws.
         stop: polled between batches.
     """
-    with torch.no_grad(), noise(seed, 1):
+    with torch.no_grad(), torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)  # chains that estimate a constant belong to no example
         statement = state(model, samples)
     if statement is None:
         return None

@@ -316,7 +316,7 @@ class _Progress:
     def after(self, step: Step) -> None:
         self.examples += self.run.recipe.batch_size
         now = time.monotonic()
-        if now - self.logged >= _LOG_SECONDS or step.number == 1:
+        if now - self.logged >= _LOG_SECONDS or step.number == 1 or self.spent >= 1:
             self.metrics(step, now)
         if self._due(step.number, self.run.job.save_every, now - self.saved >= _SAVE_SECONDS):
             self.save()

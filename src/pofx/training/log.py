@@ -65,11 +65,12 @@ class Log:
         self.file.write(json.dumps({"step": step, **line}) + "\n")
         self.file.flush()
         text = " ".join(
-            f"{k} {v:.4g}" for k, v in values.items() if k.startswith(("loss", "examples"))
+            f"{k} {v:.4g}" for k, v in values.items() if k.startswith(("loss", "examples", "valid"))
         )
         self.bar.update(self.task, completed=min(progress, 1.0), text=f"step {step} {text}")
         now = time.monotonic()
-        if not self.console.is_terminal and now - self.last >= self.every:
+        due = progress >= 1 or now - self.last >= self.every
+        if due and not self.console.is_terminal:
             self.last = now
             self.say(f"{min(progress, 1):4.0%} step {step} {text}")
 
