@@ -17,7 +17,7 @@ from unittest import mock
 
 import numpy as np
 import torch
-from side_by_side import ratio
+from side_by_side import ratio, status
 
 from pofx.data.source import load
 from pofx.evaluation.classifier import classifier
@@ -108,3 +108,4 @@ if __name__ == "__main__":
     frechet()
     neighbours()
     feature_classifier()
+    sys.exit(status())

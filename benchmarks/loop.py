@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 import tempfile
 from pathlib import Path
 
 import numpy as np
 import torch
-from side_by_side import ratio
+from side_by_side import ratio, status
 from torch.utils.data import DataLoader, TensorDataset
 
 from pofx import catalogue
@@ -88,3 +89,4 @@ if __name__ == "__main__":
     with tempfile.TemporaryDirectory() as folder:
         fit_against_a_bare_loop(Path(folder))
     batches_against_a_data_loader()
+    sys.exit(status())

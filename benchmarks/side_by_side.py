@@ -16,6 +16,14 @@ def seconds(work: Callable[[], object]) -> float:
     return time.perf_counter() - start
 
 
+_missed: list[str] = []
+
+
+def status() -> int:
+    """The exit status of a benchmark: 1 where a bar was missed."""
+    return 1 if _missed else 0
+
+
 def ratio(
     name: str,
     ours: Callable[[], object],
@@ -33,6 +41,8 @@ def ratio(
     middle = statistics.median(ratios)
     mine = statistics.median(a for a, _ in pairs)
     theirs = statistics.median(b for _, b in pairs)
+    if bar is not None and middle < bar:
+        _missed.append(name)
     verdict = "" if bar is None else f"  bar {bar:g}: {'met' if middle >= bar else 'MISSED'}"
     print(
         f"{name:58s} ours {mine * 1e3:10.3f} ms  peer {theirs * 1e3:10.3f} ms  "

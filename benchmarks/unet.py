@@ -12,9 +12,10 @@ from __future__ import annotations
 
 import argparse
 import itertools
+import sys
 
 import torch
-from side_by_side import ratio
+from side_by_side import ratio, status
 from torch import nn
 
 from pofx.diffusion.denoiser import Clip, NetworkDenoiser
@@ -152,3 +153,4 @@ def main() -> None:
 
 if __name__ == "__main__":
     main()
+    sys.exit(status())
