@@ -1,0 +1,177 @@
+r"""gmm: Maximum likelihood from incomplete data via the EM algorithm (Dempster et al., 1977).
+
+A mixture of normal distributions,
+
+.. math:: p(x) = \sum_k w_k \, \mathcal{N}(x; \mu_k, \Sigma_k)
+
+fitted by turns: how much of each example each component is responsible for, and the weights, means
+and covariances that are likeliest under that. Likelihood, with the prior's, never falls.
+
+References:
+    Maximum likelihood from incomplete data via the EM algorithm (Dempster et al., 1977), section
+    4.3. https://doi.org/10.1111/j.2517-6161.1977.tb01600.x
+    k-means++: the advantages of careful seeding (Arthur and Vassilvitskii, 2007), section 2.2, for
+    the first means. https://dl.acm.org/doi/10.5555/1283383.1283494
+
+Note:
+    Columns are standardised first; one that never varies counts in its own units. No eigenvalue of
+    a standardised covariance is below 1e-6, or a component that shrinks onto one example would have
+    an unbounded density. By default a prior keeps covariances well above that; see
+    `pofx.classical.em`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from pofx.classical.em import EM
+from pofx.classical.yardstick import (
+    Dequantized,
+    Exact,
+    Yardstick,
+    blocks,
+    moments,
+    scales,
+    standardize,
+)
+from pofx.distributions.mixture import class_weights, draw_normals, log_normals, pick
+from pofx.functional.dequantize import centre, noise_variance
+from pofx.recipe import Recipe, RecipeError
+from pofx.spec import DataSpec
+from pofx.typing import Cond, Data, PerExample
+
+_TOLERANCE = 1e-5
+"""The least gain of a turn, nats per element."""
+
+
+class _Gaussians(Yardstick):
+    weights: Tensor
+    means: Tensor
+    roots: Tensor
+
+    def __init__(
+        self,
+        spec: DataSpec,
+        components: int,
+        *,
+        full: bool = True,
+        prior: float = 0.5,
+        conditional: bool = False,
+        iterations: int = 200,
+    ) -> None:
+        super().__init__(spec, conditional=conditional)
+        self.components, self.iterations = components, iterations
+        self.full, self.prior = full, prior
+        classes, d = spec.classes if conditional else 1, spec.size
+        k = classes * components
+        own = torch.eye(classes, dtype=torch.float64).repeat_interleave(components, 1)
+        self.register_buffer("weights", own / components)
+        self.register_buffer("means", own.new_zeros(k, d))
+        ones = own.new_ones(k, d)
+        self.register_buffer("roots", ones.diag_embed() if full else ones)
+
+    def fit(self, x: Data, cond: Cond | None = None) -> None:
+        before = -math.inf
+        for iteration, log_prob in enumerate(self.em(x, cond), 1):
+            if log_prob - before < _TOLERANCE * self.spec.size or iteration >= self.iterations:
+                return
+            before = log_prob
+
+    @torch.no_grad()
+    def em(self, x: Data, cond: Cond | None = None) -> Iterator[float]:
+        """Fits by turns, without end: yields the mean log-density of the examples, with the prior's
+        share, under the mixture that the model then holds; nats.
+        """
+        k = self.components
+        label = self.grouped(x, cond, k, f"gmm: --components {k}", "lower it, or bring more")
+        y = self.vectors(centre(x, self.spec))
+        noise = noise_variance(self.spec).to(self.means)
+        mean, variance = moments(y)
+        scale = scales(mean, variance + noise)
+        log_scale = float(scale.log().sum())
+        u = standardize(y, mean, scale)
+        for log_prob, mixture in EM(u, label, noise / scale**2, k, self.full, self.prior):
+            self.weights.copy_(mixture.weights)
+            self.means.copy_(mean + scale * mixture.means)
+            self.roots.copy_(mixture.roots * (scale[:, None] if self.full else scale))
+            yield log_prob - log_scale
+
+    def log_density(self, y: Tensor, cond: Cond | None = None) -> PerExample:
+        parts = []
+        for rows in blocks(len(y), self.means.numel()):
+            label = None if cond is None else cond[rows]
+            weights = class_weights(self.weights, label, self.conditional)
+            parts.append(
+                (weights.log() + log_normals(y[rows], self.means, self.roots)).logsumexp(1)
+            )
+        return torch.cat(parts)
+
+    def draw(self, n: int, cond: Cond | None = None) -> Tensor:
+        return draw_normals(pick(self.weights, self.labels(n, cond)), self.means, self.roots)
+
+
+class GMM(_Gaussians, Exact):
+    """Exact density of continuous examples.
+
+    Args:
+        spec: of the examples.
+        components: K; of each class, where conditional.
+        full: whether covariances are full, or diagonal.
+        prior: what the prior on covariances is worth, in examples for each element; 0 for maximum
+            likelihood.
+        conditional: whether every class has a mixture of its own.
+        iterations: at most so many turns of EM.
+
+    >>> model = GMM(DataSpec((1,)), 2)
+    >>> model.fit(torch.tensor([[0.0], [0.1], [9.0], [9.1]]))
+    >>> model.means.flatten().sort().values
+    tensor([0.0500, 9.0500], dtype=torch.float64)
+    """
+
+
+class DequantizedGMM(_Gaussians, Dequantized):
+    """Bound of the mass of discrete examples; arguments as for `GMM`."""
+
+
+def recipe(
+    spec: DataSpec,
+    *,
+    components: int = 10,
+    covariance: Literal["full", "diagonal"] | None = None,
+    prior: float = 0.5,
+    conditional: bool = False,
+    iterations: int = 200,
+) -> Recipe:
+    """A mixture of Gaussians, fitted by EM.
+
+    Args:
+        spec: what the data is.
+        components: Gaussians in the mixture; of each class, with `--conditional`.
+        covariance: of each component; by default full up to 256 elements, diagonal beyond.
+        prior: pull of each covariance to the mean of all, in examples for each element; 0 for
+            maximum likelihood, which data with repeated values drives to its floor.
+        conditional: fit a mixture to each class.
+        iterations: at most so many turns of EM; it stops when a turn gains less than 1e-5 nats for
+            each element.
+    """
+    covariance = covariance or ("full" if spec.size <= 256 else "diagonal")
+    if conditional and not spec.classes:
+        raise RecipeError(
+            "gmm: --conditional needs data with classes, and this has none; leave it out."
+        )
+    for name, value in {"components": components, "iterations": iterations}.items():
+        if value < 1:
+            raise RecipeError(f"gmm: --{name} is at least 1, and {value} came.")
+    if prior < 0:
+        raise RecipeError(f"gmm: --prior is a number of examples, at least 0, and {prior} came.")
+    discrete = any(c.discrete for c in spec.columns)
+    model = (DequantizedGMM if discrete else GMM)(
+        spec, components,
+        full=covariance == "full", prior=prior, conditional=conditional, iterations=iterations,
+    )  # fmt: skip
+    return Recipe(model=model)

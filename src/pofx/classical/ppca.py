@@ -1,0 +1,178 @@
+r"""ppca: Probabilistic principal component analysis (Tipping and Bishop, 1999).
+
+A normal latent vector z, seen through a linear map with even noise:
+
+.. math:: x = W z + \mu + \sigma \epsilon, \quad
+    p(x) = \mathcal{N}(x; \mu, W W^\top + \sigma^2 I)
+
+Likelihood is largest where sigma^2 is the mean of the d - k eigenvalues of the data's covariance
+that are left out, and W holds the k others, of value lambda and direction u, as
+`sqrt(lambda - sigma^2) u`.
+
+References:
+    Probabilistic principal component analysis (Tipping and Bishop, 1999), eq. 7 and 8; 6 for the
+    posterior of z. https://doi.org/10.1111/1467-9868.00196
+    Finding structure with randomness (Halko et al., 2011), algorithm 4.4, for the leading
+    eigenvectors where there are many elements. https://arxiv.org/abs/0909.4061
+
+Note:
+    sigma^2 is at least 1e-6 of the elements' mean variance (of 1 where nothing varies): constant
+    pixels, or fewer examples than elements, would else have an unbounded density.
+    Dequantised data is fitted to the mean over its noise, which adds the variance of a cell to the
+    diagonal of the covariance; no noise is drawn.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from pofx.classical.yardstick import Dequantized, Exact, Yardstick, blocks, moments
+from pofx.functional.dequantize import centre, noise_variance
+from pofx.recipe import Recipe, RecipeError
+from pofx.spec import DataSpec
+from pofx.typing import Cond, Data, PerExample
+
+_FLOOR = 1e-6
+_LOG_2PI = math.log(2 * math.pi)
+
+
+class _Factors(Yardstick):
+    mean: Tensor
+    axes: Tensor
+    variances: Tensor
+    sigma2: Tensor
+
+    def __init__(self, spec: DataSpec, latent: int) -> None:
+        super().__init__(spec)
+        like = torch.zeros(spec.size, latent, dtype=torch.float64)
+        self.register_buffer("mean", like.new_zeros(spec.size))
+        self.register_buffer("axes", like.fill_diagonal_(1.0))
+        self.register_buffer("variances", like.new_ones(latent))
+        self.register_buffer("sigma2", like.new_ones(()))
+
+    @property
+    def loadings(self) -> Tensor:
+        """W, `(d, k)`."""
+        return self.axes * (self.variances - self.sigma2).sqrt()
+
+    @torch.no_grad()
+    def fit(self, x: Data, cond: Cond | None = None) -> None:
+        d, k = self.axes.shape
+        self.grouped(x, None, k + 1, f"ppca: --latent {k}", "lower it, or bring more")
+        y = self.vectors(centre(x, self.spec))
+        noise = noise_variance(self.spec).to(self.mean)
+        mean, variance = moments(y)
+        total = (variance + noise).sum()
+        variances, axes = _leading(_covariance(y, mean, noise), mean, k)
+        floor = _FLOOR * torch.where(total > 0, total / d, 1.0)
+        sigma2 = torch.maximum((total - variances.sum()) / (d - k), floor)
+        self.mean.copy_(mean)
+        self.axes.copy_(axes)
+        self.variances.copy_(torch.maximum(variances, sigma2))
+        self.sigma2.copy_(sigma2)
+
+    def log_density(self, y: Tensor, cond: Cond | None = None) -> PerExample:
+        d, k = self.axes.shape
+        r = y - self.mean
+        along = r @ self.axes
+        across = (r - along @ self.axes.T).square().sum(1)
+        squares = (along.square() / self.variances).sum(1) + across / self.sigma2
+        log_det = self.variances.log().sum() + (d - k) * self.sigma2.log()
+        return -0.5 * (squares + log_det + d * _LOG_2PI)
+
+    def draw(self, n: int, cond: Cond | None = None) -> Tensor:
+        d, k = self.axes.shape
+        z, eps = torch.randn(n, k + d, dtype=self.mean.dtype, device=self.mean.device).split(
+            [k, d], 1
+        )
+        return self.mean + z @ self.loadings.T + self.sigma2.sqrt() * eps
+
+    def encode(self, x: Data, cond: Cond | None = None) -> Tensor:
+        """The mean of z given x, `(n, k)`; given all of the cell that a discrete x stands for."""
+        y, _ = self.to_line(centre(x, self.spec))
+        return ((y - self.mean) @ (self.loadings / self.variances)).to(x.dtype)
+
+    def decode(self, z: Tensor, cond: Cond | None = None) -> Data:
+        """The mean of x given z, in the support."""
+        return self.to_data(self.mean + z.to(self.mean) @ self.loadings.T)
+
+
+class PPCA(_Factors, Exact):
+    """Exact density of continuous examples, a `Latent` too.
+
+    Args:
+        spec: of the examples.
+        latent: k, the length of z.
+
+    >>> from pofx.functional.draw import draw
+    >>> model = PPCA(DataSpec((3,)), latent=1)
+    >>> model.fit(torch.tensor([[1.0, 2.0, 0.0], [2.0, 4.0, 0.1], [3.0, 6.0, 0.0]]))
+    >>> model.encode(torch.tensor([[2.0, 4.0, 0.05]])).shape, draw(model, 2).shape
+    (torch.Size([1, 1]), torch.Size([2, 3]))
+    """
+
+
+class DequantizedPPCA(_Factors, Dequantized):
+    """Bound of the mass of discrete examples, a `Latent` too; arguments as for `PPCA`."""
+
+
+Operator = Callable[[Tensor], Tensor]
+
+
+def _covariance(y: Tensor, mean: Tensor, noise: Tensor) -> Operator:
+    """The covariance of the rows of `y` with noise on them, as what it does to a matrix."""
+
+    def times(q: Tensor) -> Tensor:
+        total = noise[:, None] * q * len(y)
+        for rows in blocks(len(y), y.shape[1] + q.shape[1]):
+            r = y[rows].to(q) - mean
+            total = total + r.T @ (r @ q)
+        return total / len(y)
+
+    return times
+
+
+def _leading(
+    covariance: Operator, mean: Tensor, k: int, direct: int = 2048
+) -> tuple[Tensor, Tensor]:
+    """The k largest eigenvalues and their vectors, `(k,)` and `(d, k)`, in falling order.
+
+    Up to `direct` elements by the whole matrix; beyond, by the iteration of a subspace of twice the
+    size.
+    """
+    d = len(mean)
+    if d <= direct:
+        values, vectors = torch.linalg.eigh(covariance(mean.new_ones(d).diag()))
+        return values.flip(0)[:k], vectors.flip(1)[:, :k]
+    q = torch.randn(d, min(d, 2 * k + 10), dtype=mean.dtype, device=mean.device)
+    for _ in range(30):
+        q = torch.linalg.qr(covariance(q))[0]
+    values, vectors = torch.linalg.eigh(q.T @ covariance(q))
+    return values.flip(0)[:k], (q @ vectors).flip(1)[:, :k]
+
+
+def recipe(spec: DataSpec, *, latent: int | None = None) -> Recipe:
+    """Probabilistic PCA, in closed form.
+
+    Args:
+        spec: what the data is; two elements at least.
+        latent: length of the latent vector, below the number of elements; by default half of that,
+            and at most 32.
+    """
+    if spec.size < 2:
+        raise RecipeError(
+            "ppca finds directions among the elements of an example and needs 2, but 1 came; use "
+            "gmm."
+        )
+    latent = min(32, spec.size // 2) if latent is None else latent
+    if not 1 <= latent < spec.size:
+        raise RecipeError(
+            f"ppca: --latent is at least 1 and below the {spec.size} elements of an example, and "
+            f"{latent} came."
+        )
+    discrete = any(c.discrete for c in spec.columns)
+    return Recipe(model=(DequantizedPPCA if discrete else PPCA)(spec, latent))

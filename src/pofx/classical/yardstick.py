@@ -1,0 +1,172 @@
+"""Yardstick: the contract of a model that is fitted at once, without the training loop.
+
+A yardstick is a density of vectors y on the real line. Continuous data lies there as it is, or by
+the logit of what is bounded, and the density is exact. Discrete data, or a table with a discrete
+column, is spread evenly over its cells, and the density bounds its mass: two classes, because they
+promise different things. Values are computed in float64 and come out in the type that went in.
+
+References:
+    A note on the evaluation of generative models (Theis et al., 2016), section 3.1, for uniform
+    dequantisation. https://arxiv.org/abs/1511.01844
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor, nn
+
+from pofx.functional.dequantize import dequantize, log_cell, quantize
+from pofx.functional.labels import any_class
+from pofx.functional.reductions import sum_event
+from pofx.functional.unbound import bound, unbound
+from pofx.recipe import RecipeError
+from pofx.spec import DataSpec, Interval
+from pofx.typing import Cond, Data, PerExample
+
+_BLOCK = 1 << 22
+"""Numbers in a block: 32 MB of float64."""
+
+
+class Yardstick(nn.Module, ABC):
+    """A density of vectors that is fitted to all examples at once.
+
+    Args:
+        spec: of the examples. An Interval is sent to the whole line by its logit, up to 12.2 on
+            both sides; a discrete value stays in its cell of [-1, 1].
+        conditional: whether `cond` is used; where it is and none is given, all classes are equally
+            likely.
+    """
+
+    c: Tensor
+
+    def __init__(self, spec: DataSpec, *, conditional: bool = False) -> None:
+        super().__init__()
+        self.spec, self.conditional = spec, conditional
+        c = [1 - 1e-5 if isinstance(s, Interval) else 0.0 for s in spec.columns]
+        self.register_buffer("c", torch.tensor(c, dtype=torch.float64), persistent=False)
+
+    @abstractmethod
+    def fit(self, x: Data, cond: Cond | None = None) -> None:
+        """Fits to the examples, all at once."""
+
+    @abstractmethod
+    def log_density(self, y: Tensor, cond: Cond | None = None) -> PerExample:
+        """Log p(y) of vectors on the real line, nats."""
+
+    @abstractmethod
+    def draw(self, n: int, cond: Cond | None = None) -> Tensor:
+        """Draws `n` vectors on the real line."""
+
+    def sample(self, n: int, cond: Cond | None = None) -> Data:
+        return self.to_data(self.draw(n, cond))
+
+    def labels(self, n: int, cond: Cond | None) -> Tensor:
+        """The class of each of `n` draws: as told, or drawn, or the only one there is."""
+        if self.conditional and cond is None:
+            return any_class(n, self.spec.classes, self.c.device)
+        return cond if self.conditional and cond is not None else self.c.new_zeros(n).long()
+
+    def grouped(self, x: Data, cond: Cond | None, least: int, who: str, cure: str) -> Tensor:
+        """The class of each example to fit to, 0 where there is only one class.
+
+        Raises:
+            RecipeError: no labels came, or fewer than `least` examples of a class; `who` needs them
+                and `cure` is what to do.
+        """
+        if self.conditional and cond is None:
+            raise RecipeError(
+                f"{who} needs labels with --conditional, and none came; leave it out."
+            )
+        label = self.labels(len(x), cond)
+        counts = torch.bincount(label, minlength=self.spec.classes if self.conditional else 1)
+        fewest = int(counts.argmin())
+        came = int(counts[fewest])
+        if came < least:
+            name = [*self.spec.class_names, *range(len(self.spec.class_names), len(counts))][fewest]
+            which = f" of class '{name}'" if self.conditional else ""
+            raise RecipeError(
+                f"{who} needs at least {least} examples{which}, and {came} came; {cure}."
+            )
+        return label
+
+    def to_line(self, x: Tensor) -> tuple[Tensor, PerExample]:
+        """Where examples, with each discrete value somewhere in its cell, lie on the real line, and
+        the log of the Jacobian.
+        """
+        y, ladj = unbound(x.flatten(1).to(self.c), self.c)
+        return y, sum_event(ladj)
+
+    def vectors(self, x: Tensor) -> Tensor:
+        """Where examples lie on the real line, `(n, size)`, in their own type to save memory."""
+        parts = [self.to_line(x[rows])[0].to(x.dtype) for rows in blocks(len(x), self.spec.size)]
+        return torch.cat(parts)
+
+    def to_data(self, y: Tensor) -> Data:
+        """The examples nearest to vectors of the real line."""
+        x = bound(y, self.c).reshape(-1, *self.spec.shape)
+        return quantize(x.to(torch.get_default_dtype()), self.spec)
+
+
+class Exact(Yardstick):
+    """A yardstick of continuous examples: a density."""
+
+    def log_prob(self, x: Data, cond: Cond | None = None) -> PerExample:
+        y, ladj = self.to_line(x)
+        return (self.log_density(y, cond) + ladj).to(x.dtype)
+
+
+class Dequantized(Yardstick):
+    """A yardstick of discrete examples, or of what mixes both kinds: a bound of the mass."""
+
+    likelihood_detail = "uniform dequantisation"
+
+    def elbo(self, x: Data, cond: Cond | None = None) -> PerExample:
+        y, ladj = self.to_line(dequantize(x, self.spec))
+        return (self.log_density(y, cond) + ladj + log_cell(self.spec)).to(x.dtype)
+
+
+def blocks(n: int, width: int) -> Iterator[slice]:
+    """The rows of `n` in turn, so many at a time that `width` numbers for each stay within 32 MB.
+
+    >>> list(blocks(5, 1 << 21))
+    [slice(0, 2, None), slice(2, 4, None), slice(4, 6, None)]
+    """
+    step = max(1, _BLOCK // width)
+    yield from (slice(first, first + step) for first in range(0, max(n, 1), step))
+
+
+def moments(y: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and variance of each column, float64."""
+    sums = [y[rows].double().sum(0) for rows in blocks(*y.shape)]
+    mean = torch.stack(sums).sum(0) / len(y)
+    squares = [(y[rows].double() - mean).square().sum(0) for rows in blocks(*y.shape)]
+    return mean, torch.stack(squares).sum(0) / len(y)
+
+
+def scales(mean: Tensor, variance: Tensor) -> Tensor:
+    """The standard deviation of each column; 1 for one whose values all agree."""
+    std = variance.sqrt()
+    return torch.where(std > 1e-9 * mean.abs(), std, 1.0)
+
+
+def standardize(y: Tensor, mean: Tensor, scale: Tensor) -> Tensor:
+    """`(y - mean) / scale`, computed in float64, in y's own type and place."""
+    for rows in blocks(*y.shape):
+        y[rows] = ((y[rows].double() - mean) / scale).to(y.dtype)
+    return y
+
+
+def squared_distances(u: Tensor, v: Tensor) -> Tensor:
+    """Between all pairs of rows, in v's type: `(n, d), (k, d) -> (n, k)`.
+
+    >>> squared_distances(torch.tensor([[0.0, 0.0]]), torch.tensor([[3.0, 4.0], [0.0, 0.0]]))
+    tensor([[25.,  0.]])
+    """
+    parts = []
+    for rows in blocks(len(u), u.shape[1] + len(v)):
+        w = u[rows].to(v)
+        parts.append(w.square().sum(1)[:, None] + v.square().sum(1) - 2 * w @ v.T)
+    return torch.cat(parts).clamp(min=0)

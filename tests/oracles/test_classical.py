@@ -1,0 +1,424 @@
+"""The yardsticks against closed forms and scikit-learn, in float64."""
+
+import itertools
+import math
+
+import numpy as np
+import pytest
+import torch
+from sklearn.datasets import load_digits
+from sklearn.decomposition import PCA
+from sklearn.mixture import GaussianMixture
+from sklearn.neighbors import KernelDensity
+from torch.distributions import MultivariateNormal
+
+from pofx import catalogue
+from pofx.capabilities import Bound, Density, Latent
+from pofx.classical.gmm import GMM, DequantizedGMM
+from pofx.classical.kde import KDE, DequantizedKDE, Neighbours
+from pofx.classical.ppca import PPCA, DequantizedPPCA, _leading
+from pofx.evaluation.check import check_model
+from pofx.functional.dequantize import log_cell, noise_variance, values
+from pofx.functional.draw import draw
+from pofx.functional.random import noise
+from pofx.recipe import RecipeError
+from pofx.spec import Binary, Bytes, Categorical, DataSpec, Interval, Mixed, Real
+
+NAMES = ("ppca", "gmm", "kde")
+SPECS = {
+    "vector": DataSpec((2,), Real()),
+    "interval": DataSpec((2,), Interval()),
+    "picture": DataSpec((1, 4, 4), Bytes(17), classes=3),
+    "smooth": DataSpec((1, 4, 4), Interval()),
+    "table": DataSpec((5,), Mixed((Real(), Categorical(3), Binary(), Interval(), Bytes(7)))),
+}
+DIGITS = torch.from_numpy(load_digits().data / 16)
+
+
+def examples(spec, n=200, seed=0):
+    g = torch.Generator().manual_seed(seed)
+    columns = []
+    for support in spec.columns:
+        if support.discrete:
+            pair = torch.randint(0, support.levels, (2, n), generator=g)
+            columns.append(values(pair.amin(0), support))
+        elif isinstance(support, Interval):
+            columns.append(torch.rand(n, generator=g) * 1.6 - 0.8)
+        else:
+            columns.append(torch.randn(n, generator=g) * 3 - 1)
+    cond = torch.arange(n) % spec.classes if spec.classes else None
+    return torch.stack(columns, 1).reshape(n, *spec.shape).float(), cond
+
+
+def fitted(name, spec, x=None, cond=None, **arguments):
+    model = catalogue.build(name, spec, **arguments).model
+    if x is None:
+        x, cond = examples(spec)
+    model.fit(x, cond)
+    return model
+
+
+def eight(n=4000, sd=0.1):
+    """Eight Gaussians on a circle of radius 2, and where they are."""
+    angles = torch.arange(8, dtype=torch.float64) * (math.pi / 4)
+    means = 2 * torch.stack([angles.cos(), angles.sin()], 1)
+    which = torch.arange(n) % 8
+    return means[which] + sd * torch.randn(n, 2, dtype=torch.float64), means, which
+
+
+# every yardstick
+
+
+@pytest.mark.parametrize("kind", SPECS)
+@pytest.mark.parametrize("name", NAMES)
+def test_it_is_what_it_says_on_every_kind_of_data(name, kind):
+    spec = SPECS[kind]
+    model = fitted(name, spec)
+    discrete = any(c.discrete for c in spec.columns)
+    assert isinstance(model, Bound if discrete else Density)
+    assert not isinstance(model, Density if discrete else Bound)
+    assert isinstance(model, Latent) == (name == "ppca")
+    ran = check_model(model, spec)
+    assert ("integral" in ran) == (kind in ("vector", "interval"))
+
+
+@pytest.mark.parametrize("kind", ["vector", "table"])
+@pytest.mark.parametrize("name", NAMES)
+def test_weights_are_all_that_a_model_is(name, kind):
+    spec = SPECS[kind]
+    model = fitted(name, spec)
+    other = catalogue.build(name, spec).model
+    other.load_state_dict(model.state_dict())
+    assert all(bool(t.isfinite().all()) for t in model.state_dict().values())
+    x, _ = examples(spec, 9, seed=5)
+    ask = "log_prob" if isinstance(model, Density) else "elbo"
+    with noise(0, 9):
+        expected = getattr(model, ask)(x)
+    with noise(0, 9):
+        assert torch.equal(getattr(other, ask)(x), expected)
+    assert torch.equal(draw(model, 5, seed=3, batch=2), draw(other, 5, seed=3))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_bound_stays_below_the_mass(name):
+    """Of a table small enough for every mass to be had by sampling, and they sum to one."""
+    spec = DataSpec((3,), Mixed((Binary(), Categorical(3), Bytes(4))))
+    model = fitted(name, spec, *examples(spec, 300))
+    states = torch.tensor(
+        list(itertools.product(*(values(torch.arange(s.levels), s).tolist() for s in spec.columns)))
+    )
+    drawn = draw(model, 200_000, batch=50_000)
+    seen = (drawn[:, None] - states).abs().amax(2) < 1e-4
+    mass = seen.double().mean(0)
+    assert mass.sum().item() == pytest.approx(1)
+    bound = torch.stack([model.elbo(states) for _ in range(400)]).double().mean(0)
+    error = (mass / 200_000).sqrt() + 1e-5
+    assert bool((bound.exp() <= mass + 4 * error).all())
+    assert bound.exp().sum() > 0.3  # it says something
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_column_that_never_varies_and_a_repeated_row_stay_finite(name):
+    x = torch.cat([torch.randn(50, 2), torch.full((50, 1), 3.0)], 1)
+    x = torch.cat([x, x])
+    model = fitted(name, DataSpec((3,), Real()), x)
+    assert model.log_prob(x).isfinite().all()
+    assert torch.allclose(model.sample(100)[:, 2], torch.tensor(3.0), atol=4.0)
+    same = fitted(name, DataSpec((3,), Real()), torch.full((40, 3), 0.1))
+    assert same.log_prob(torch.zeros(2, 3)).isfinite().all()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_units_do_not_matter(name):
+    """Data in other units, far from zero, has the density that the Jacobian says."""
+    x, spec = (
+        torch.randn(300, 2, dtype=torch.float64) @ torch.tensor([[1.0, 0.5], [0.0, 0.3]]).double(),
+        DataSpec((2,)),
+    )
+    scale = 100.0 if name == "ppca" else torch.tensor([1e-3, 1e4], dtype=torch.float64)
+    with noise(0, 300):
+        one = fitted(name, spec, x)
+    with noise(0, 300):
+        other = fitted(name, spec, x * scale + 1e5)
+    moved = other.log_prob(x * scale + 1e5) + torch.ones(2).double().mul(scale).log().sum()
+    assert torch.allclose(one.log_prob(x), moved, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", ["gmm", "kde"])
+def test_a_class_has_a_density_of_its_own(name):
+    x, means, which = eight(800)
+    spec = DataSpec((2,), Real(), classes=8)
+    arguments = {"components": 2} if name == "gmm" else {"points": 400}
+    model = fitted(name, spec, x, which, conditional=True, **arguments)
+    drawn = draw(model, 80, cond=torch.arange(80) % 8)
+    assert torch.equal(torch.cdist(drawn.double(), means).argmin(1), torch.arange(80) % 8)
+    alone = fitted(name, DataSpec((2,)), x[which == 3], **arguments)
+    given = model.log_prob(x[which == 3], which[which == 3])
+    assert abs(given.mean() - alone.log_prob(x[which == 3]).mean()) < 0.15
+    every = torch.stack([model.log_prob(x, torch.full_like(which, c)) for c in range(8)])
+    assert torch.allclose(model.log_prob(x), every.logsumexp(0) - math.log(8))
+    assert check_model(model, spec)
+
+
+@pytest.mark.parametrize(
+    ("name", "spec", "arguments", "sentence"),
+    [
+        ("ppca", DataSpec((4,)), {"latent": 4}, "below the 4 elements"),
+        ("ppca", DataSpec((4,)), {"latent": 0}, "at least 1"),
+        ("ppca", DataSpec((1,)), {}, "use gmm"),
+        ("gmm", DataSpec((4,)), {"components": 0}, "--components is at least 1"),
+        ("gmm", DataSpec((4,)), {"iterations": 0}, "--iterations is at least 1"),
+        ("gmm", DataSpec((4,)), {"conditional": True}, "needs data with classes"),
+        ("kde", DataSpec((4,)), {"conditional": True}, "needs data with classes"),
+        ("kde", DataSpec((4,)), {"points": 0}, "--points is at least 1"),
+        ("kde", DataSpec((4,), classes=3), {"conditional": True, "points": 2}, "at least 3"),
+    ],
+)  # fmt: skip
+def test_an_argument_that_cannot_be_is_told(name, spec, arguments, sentence):
+    with pytest.raises(RecipeError, match=sentence):
+        catalogue.build(name, spec, **arguments)
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "n", "sentence"),
+    [
+        ("ppca", {"latent": 3}, 3, "--latent 3 needs at least 4 examples, and 3 came"),
+        ("gmm", {"components": 5}, 4, "--components 5 needs at least 5 examples, and 4 came"),
+        ("gmm", {"components": 3, "conditional": True}, 7, "3 examples of class 'b', and 2 came"),
+        ("kde", {"conditional": True}, 2, "1 examples of class '2', and 0 came"),
+    ],
+)  # fmt: skip
+def test_too_few_examples_are_told(name, arguments, n, sentence):
+    spec = DataSpec((5,), Real(), classes=3, class_names=("a", "b", "c") if n == 7 else ())
+    cond = torch.tensor([0, 1, 2, 0, 1, 2, 0])[:n]
+    with pytest.raises(RecipeError, match=sentence):
+        fitted(name, spec, torch.randn(n, 5), cond, **arguments)
+    if "conditional" in arguments:
+        with pytest.raises(RecipeError, match="labels"):
+            fitted(name, spec, torch.randn(n, 5), None, **arguments)
+
+
+# ppca
+
+
+@pytest.mark.parametrize(("k", "nats", "sigma2"), [(2, 0.0057, 0.054117), (8, 14.2098, 0.027329)])
+def test_ppca_on_digits(k, nats, sigma2):
+    model = fitted("ppca", DataSpec((64,)), DIGITS, latent=k)
+    log_prob = model.log_prob(DIGITS)
+    assert log_prob.mean() == pytest.approx(nats, abs=1e-3)
+    assert model.sigma2 == pytest.approx(sigma2, abs=1e-6)
+    covariance = model.loadings @ model.loadings.T + model.sigma2 * torch.eye(
+        64, dtype=torch.float64
+    )
+    normal = MultivariateNormal(DIGITS.mean(0), covariance)
+    assert torch.allclose(log_prob, normal.log_prob(DIGITS), atol=1e-8)
+    # scikit-learn divides by n - 1; on each row twice over 2n - 1, that is nearer to n
+    near = PCA(k).fit(np.tile(DIGITS.numpy(), (50, 1))).score(DIGITS.numpy())
+    assert log_prob.mean() == pytest.approx(near, abs=1e-3)
+
+
+def test_ppca_encodes_to_the_posterior_mean():
+    model = fitted("ppca", DataSpec((64,)), DIGITS, latent=5)
+    w, r = model.loadings, DIGITS - DIGITS.mean(0)
+    m = w.T @ w + model.sigma2 * torch.eye(5, dtype=torch.float64)
+    z = model.encode(DIGITS)
+    assert torch.allclose(z, torch.linalg.solve(m, w.T @ r.T).T, atol=1e-10)
+    expected = DIGITS.mean(0) + z @ w.T
+    assert torch.allclose(model.decode(z).double(), expected, atol=1e-6)
+
+
+def test_ppca_samples_have_its_covariance():
+    model = fitted("ppca", DataSpec((64,)), DIGITS, latent=8)
+    x = draw(model, 40_000, batch=10_000).double()
+    covariance = model.loadings @ model.loadings.T + model.sigma2 * torch.eye(
+        64, dtype=torch.float64
+    )
+    assert (x.T.cov() - covariance).abs().max() < 0.02
+    assert (x.mean(0) - DIGITS.mean(0)).abs().max() < 0.02
+
+
+def test_ppca_of_dequantised_data_is_fitted_to_the_mean_over_the_noise():
+    spec = DataSpec((1, 8, 8), Bytes(17))
+    x = (DIGITS * 2 - 1).float().reshape(-1, 1, 8, 8)
+    model = fitted("ppca", spec, x, latent=8)
+    centres = (DIGITS * 16 + 0.5) * (2 / 17) - 1
+    covariance = centres.T.cov(correction=0) + noise_variance(spec).diag()
+    eigenvalues = torch.linalg.eigvalsh(covariance)
+    assert model.sigma2 == pytest.approx(eigenvalues[:56].mean().item(), rel=1e-6)
+    assert torch.allclose(model.variances, eigenvalues[56:].flip(0), rtol=1e-6)
+    before = model.elbo(x).mean()
+    model.sigma2 *= 1.1
+    assert model.elbo(x).mean() < before
+
+
+def test_a_subspace_finds_the_leading_eigenvectors():
+    q, _ = torch.linalg.qr(torch.randn(60, 60, dtype=torch.float64))
+    eigenvalues = torch.arange(60, 0, -1, dtype=torch.float64) ** 2 / 60
+    covariance = (q * eigenvalues) @ q.T
+    mean = torch.zeros(60, dtype=torch.float64)
+    values, axes = _leading(lambda v: covariance @ v, mean, 4, direct=10)
+    assert torch.allclose(values, eigenvalues[:4], rtol=1e-6)
+    assert torch.allclose((axes.T @ q[:, :4]).abs(), torch.eye(4).double(), atol=1e-3)
+
+
+# gmm
+
+
+@pytest.mark.parametrize("full", [True, False])
+def test_gmm_is_scikit_learns_density(full):
+    x = DIGITS[:600, 18:24].numpy()
+    kind = "full" if full else "diag"
+    peer = GaussianMixture(4, covariance_type=kind, random_state=0).fit(x)
+    model = GMM(DataSpec((6,)), 4, full=full)
+    roots = np.linalg.cholesky(peer.covariances_) if full else np.sqrt(peer.covariances_)
+    state = {"weights": peer.weights_[None], "means": peer.means_, "roots": roots}
+    model.load_state_dict({k: torch.from_numpy(v) for k, v in state.items()})
+    expected = torch.from_numpy(peer.score_samples(x))
+    assert torch.allclose(model.log_prob(torch.from_numpy(x)), expected, atol=1e-9)
+
+
+@pytest.mark.parametrize("full", [True, False])
+@pytest.mark.parametrize("collapsing", [False, True])
+@pytest.mark.parametrize("prior", [0.0, 0.5])
+def test_em_never_loses_likelihood(full, collapsing, prior):
+    x = DIGITS[:400, 10:22].clone()
+    if collapsing:  # rows repeated and columns tied: without a floor, likelihood has no limit
+        x = torch.cat([x[:40].repeat(5, 1), x])
+        x[:, 3] = x[:, 4]
+    model = GMM(DataSpec((12,)), 6, full=full, prior=prior)
+    trace = []
+    for risen in itertools.islice(model.em(x), 25):
+        trace.append(risen)
+        if not prior:
+            assert abs(model.log_prob(x).mean() - risen) < 1e-6
+    assert all(b - a > -1e-9 for a, b in itertools.pairwise(trace))
+    assert trace[-1] - trace[0] > 0.1
+
+
+def test_em_averages_over_the_noise_of_dequantisation():
+    """What rises is a lower bound of the mean bound, and tight where one component answers."""
+    spec = DataSpec((12,), Bytes(17))
+    x = (DIGITS[:400, 10:22] * 2 - 1).float()
+    for components, gap in ((1, 0.0), (6, 1.0)):
+        model = DequantizedGMM(spec, components, prior=0.0)
+        trace = list(itertools.islice(model.em(x), 25))
+        assert all(b - a > -1e-9 for a, b in itertools.pairwise(trace))
+        bound = trace[-1] + log_cell(spec)
+        draws = torch.stack([model.elbo(x).mean() for _ in range(50)])
+        error = draws.std() / 50**0.5
+        assert -5 * error < draws.mean() - bound < gap + 5 * error
+    covariances = model.roots @ model.roots.mT - noise_variance(spec).diag()
+    assert torch.linalg.eigvalsh(covariances).min() > -1e-9
+
+
+def test_a_prior_keeps_a_component_with_few_examples_sound():
+    columns = [18, 19, 20, 21, 26, 27, 28, 33, 34, 35]
+    x, new = DIGITS[:60, columns], DIGITS[60:, columns]
+    none, some = (
+        fitted("gmm", DataSpec((10,)), x, components=10, prior=p).log_prob(new).mean()
+        for p in (0.0, 0.5)
+    )
+    one = MultivariateNormal(x.mean(0), x.T.cov()).log_prob(new).mean()
+    assert none < one - 20
+    assert one - 5 < some
+
+
+def test_em_of_classes_never_loses_likelihood():
+    x, _, which = eight(400, sd=0.6)
+    model = GMM(DataSpec((2,), classes=8), 3, prior=0.0, conditional=True)
+    trace = list(itertools.islice(model.em(x, which), 25))
+    assert all(b - a > -1e-10 for a, b in itertools.pairwise(trace))
+    assert model.log_prob(x, which).mean() == pytest.approx(trace[-1], abs=1e-8)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_gmm_recovers_eight_gaussians(seed):
+    torch.manual_seed(seed)
+    x, means, _ = eight()
+    model = fitted("gmm", DataSpec((2,)), x, components=8)
+    apart, nearest = torch.cdist(means, model.means).min(1)
+    assert apart.max() < 0.02
+    assert torch.allclose(model.weights[0, nearest], torch.tensor(1 / 8).double(), atol=1e-3)
+    deviations = (model.roots @ model.roots.mT).diagonal(dim1=1, dim2=2).sqrt()
+    assert torch.allclose(deviations, torch.tensor(0.1).double(), atol=0.01)
+    square = 0.01 * torch.eye(2, dtype=torch.float64)
+    truth = torch.stack([MultivariateNormal(m, square).log_prob(x) for m in means])
+    assert model.log_prob(x).mean() >= (truth.logsumexp(0) - math.log(8)).mean()
+
+
+def test_gmm_is_as_likely_as_scikit_learns():
+    x = DIGITS[:, 18:24]
+    ours = fitted("gmm", DataSpec((6,)), x, components=5, prior=0.0).log_prob(x).mean()
+    peers = [
+        GaussianMixture(5, random_state=s, tol=1e-5, max_iter=300).fit(x.numpy()).score(x.numpy())
+        for s in range(3)
+    ]
+    assert ours > min(peers) - 0.05
+
+
+def test_one_gaussian_is_the_sample_covariance():
+    model = fitted("gmm", DataSpec((10,)), DIGITS[:, 18:28], components=1, prior=0.0)
+    assert torch.allclose(
+        model.roots[0] @ model.roots[0].T, DIGITS[:, 18:28].T.cov(correction=0), atol=1e-12
+    )
+
+
+# kde
+
+
+def test_kde_is_scikit_learns_density():
+    x = DIGITS[:300, 18:24]
+    model = fitted("kde", DataSpec((6,)), x, points=500)
+    ask = DIGITS[300:400, 18:24]
+    std = x.std(0, correction=0)
+    assert torch.allclose(model.width / std, (model.width / std).mean())
+    peer = KernelDensity(bandwidth=(model.width / std).mean().item()).fit((x / std).numpy())
+    expected = torch.from_numpy(peer.score_samples((ask / std).numpy())) - std.log().sum()
+    assert torch.allclose(model.log_prob(ask), expected, atol=1e-4)  # points are float32
+
+
+@pytest.mark.parametrize("rule", ["scott", "silverman"])
+def test_kde_has_scikit_learns_rules(rule):
+    x = torch.randn(200, 3)
+    model = fitted("kde", DataSpec((3,)), x, bandwidth=rule)
+    peer = KernelDensity(bandwidth=rule).fit(x.numpy())
+    std = x.double().std(0, correction=0)
+    assert torch.allclose(model.width / std, torch.tensor(peer.bandwidth_).double())
+
+
+def test_the_likeliest_width_has_no_better_neighbour():
+    y, label = torch.randn(300, 3, dtype=torch.float64), torch.arange(300) % 2
+    variance, noise = y.var(0), torch.tensor([0.0, 0.1, 0.0], dtype=torch.float64)
+    h = Neighbours(y, variance, noise, label).likeliest(1.0)
+
+    def left_out(h):
+        sigma2 = h**2 * variance + noise
+        total = 0.0
+        for i in range(300):
+            others = (label == label[i]) & (torch.arange(300) != i)
+            squares = ((y[others] - y[i]).square() / sigma2).sum(1)
+            total += float((-0.5 * squares).logsumexp(0))
+        return total / 300 - 0.5 * float((sigma2.log() + noise / sigma2).sum())
+
+    assert all(left_out(h) > left_out(h * c) for c in (0.5, 0.9, 0.98, 1.02, 1.1, 2.0))
+    twice = Neighbours(torch.cat([y, y]), variance, noise, label.repeat(2))
+    assert twice.likeliest(1.0) == pytest.approx(h, rel=2e-3)
+    same = Neighbours(y[:1].expand(9, 3), variance, noise, label[:9])
+    assert same.likeliest(0.7) == 0.7
+
+
+def test_kde_keeps_at_most_so_many_points_and_every_class():
+    x, cond = torch.randn(1000, 2), (torch.arange(1000) < 5).long()
+    model = fitted("kde", DataSpec((2,), classes=2), x, cond, points=50, conditional=True)
+    assert torch.bincount(model.owner).tolist() == [45, 5]
+    assert model.points.shape == (50, 2)
+    few = fitted("kde", DataSpec((2,)), x[:20], points=50)
+    assert (few.owner >= 0).sum() == 20
+    assert draw(few, 500).isfinite().all()
+
+
+def test_discrete_data_has_the_class_that_promises_a_bound():
+    spec = SPECS["picture"]
+    kinds = [DequantizedPPCA, DequantizedGMM, DequantizedKDE]
+    assert [type(fitted(n, spec)) for n in NAMES] == kinds
+    assert [type(fitted(n, SPECS["smooth"])) for n in NAMES] == [PPCA, GMM, KDE]
