@@ -15,11 +15,6 @@ References:
     4.1: log Z by AIS. https://www.cs.toronto.edu/~amnih/papers/dbn_ais.pdf
     A practical guide to training restricted Boltzmann machines (Hinton, 2012), section 8: how
     weights and biases start.
-
-Note:
-    Samples come from a chain that is annealed from independent units to the model, the path of AIS:
-    a chain that runs at the model's own temperature from the start stays in the mode it meets
-    first.
 """
 
 from __future__ import annotations
@@ -34,7 +29,7 @@ from torch.nn import functional as F
 from pofx.ebm.contrastive_divergence import ContrastiveDivergence, PersistentContrastiveDivergence
 from pofx.ebm.energy import enumerate_log_partition
 from pofx.mcmc.ais import AISEstimate, annealed_importance_sampling, temperatures
-from pofx.mcmc.gibbs import bernoulli
+from pofx.mcmc.gibbs import bernoulli, block_gibbs
 from pofx.recipe import SGD, Recipe, RecipeError
 from pofx.spec import Binary, DataSpec
 from pofx.typing import Cond, Data, PerExample
@@ -106,12 +101,10 @@ class RBM(nn.Module):
 
     @torch.no_grad()
     def sample(self, n: int, cond: Cond | None = None, *, sweeps: int | None = None) -> Data:
-        """Draws `n` examples, each the end of a chain of `sweeps` sweeps that is annealed."""
-        path = AnnealedPath(self, self.base_logits())
-        state = path.start(n)
-        for beta in torch.linspace(0, 1, sweeps or self.sweeps).tolist():
-            state = path.transition(state, beta)
-        return state.v.unflatten(1, self.shape)
+        """Draws `n` examples, each the end of a chain of `sweeps` sweeps."""
+        x = bernoulli(self.base_logits().sigmoid().expand(n, -1)).unflatten(1, self.shape)
+        steps = self.sweeps if sweeps is None else sweeps
+        return block_gibbs(x, lambda x: bernoulli(self.encode(x)), self.draw_visible, steps)
 
     @torch.no_grad()
     def observe(self, total: Data, examples: Tensor) -> None:
