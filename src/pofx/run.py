@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import cached_property
@@ -21,17 +22,18 @@ from torch import Tensor, nn
 from pofx import catalogue
 from pofx.capabilities import Samples
 from pofx.data.dataset import Dataset
+from pofx.data.limits import MEMORY_BYTES, size
 from pofx.data.schema import Schema
 from pofx.data.source import load as load_data
 from pofx.data.write import write
-from pofx.errors import did_you_mean
+from pofx.errors import UserError, did_you_mean
 from pofx.evaluation.evaluate import Report, evaluate
 from pofx.functional.draw import draw
 from pofx.spec import DataSpec
 from pofx.training import checkpoint
 from pofx.training import fit as training
 from pofx.training.distributed import local_device
-from pofx.training.folder import RunError, read
+from pofx.training.folder import Job, RunError, read
 from pofx.training.loop import Options
 from pofx.typing import Data
 
@@ -50,10 +52,19 @@ class Run:
 
     def __init__(self, path: str | Path, *, device: str = "auto") -> None:
         self.path = Path(path)
-        self.job = read(self.path)
-        self.device = local_device(device)
-        self.spec = DataSpec.from_json(self.job.spec)
-        self.schema = Schema.from_json(self.job.schema)
+        try:
+            self.job = read(self.path)
+            _check_types(self.job)
+            self.spec = DataSpec.from_json(self.job.spec)
+            self.schema = Schema.from_json(self.job.schema)
+        except UserError:
+            raise
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+            reason = error if isinstance(error, ValueError) else type(error).__name__
+            raise RunError(
+                f"'{self.path / 'run.json'}' is damaged ({reason}); restore it or train again."
+            ) from error
+        self.device = _device(device)
 
     def __repr__(self) -> str:
         return f"Run('{self.path}', recipe '{self.job.recipe}')"
@@ -84,9 +95,19 @@ class Run:
 
     @cached_property
     def dataset(self) -> Dataset:
-        """The data that the run was trained on."""
+        """The data that the run was trained on.
+
+        Raises:
+            RunError: they have changed since.
+        """
         source = dict(self.job.source)
-        return load_data(source.pop("source"), **source)
+        dataset = load_data(source.pop("source"), **source)
+        if dataset.fingerprint != self.job.fingerprint:
+            raise RunError(
+                f"the data of '{self.path}' have changed since it was trained "
+                f"({self.job.source['source']}); restore them, or train a new run."
+            )
+        return dataset
 
     @property
     def model_hash(self) -> str:
@@ -128,19 +149,36 @@ class Run:
             raise RunError(
                 f"the number of samples and the batch are at least 1, and {min(n, batch)} came."
             )
+        needed = 4 * n * self.spec.size
+        if needed > MEMORY_BYTES:
+            raise RunError(
+                f"{n:,} samples need {size(needed)} of memory, more than {size(MEMORY_BYTES)}; "
+                "draw fewer at a time, with another seed each time."
+            )
         self._check(options)
         return draw(
             self.model, n, seed=seed, cond=self.labels(n, cond), batch=batch, stop=stop, **options
         )
 
+    @property
+    def sampling_options(self) -> dict[str, str]:
+        """What the model's own `sample` takes beside `n` and `cond`, and of which type."""
+        sample = getattr(self.model, "sample", None)
+        parameters = inspect.signature(sample).parameters if callable(sample) else {}
+        return {k: _annotation(p) for k, p in parameters.items() if k not in ("n", "cond")}
+
     def _check(self, options: Mapping[str, Any]) -> None:
-        assert isinstance(self.model, Samples)
-        parameters = inspect.signature(self.model.sample).parameters
-        known = [k for k in parameters if k not in ("n", "cond")]
-        for key in options:
+        known = self.sampling_options
+        for key, value in options.items():
             if key not in known:
                 hint = did_you_mean(key, known) if known else "it takes none."
                 raise RunError(f"recipe '{self.job.recipe}' samples with no option '{key}'; {hint}")
+            wanted = _wanted(known[key], value)
+            if wanted:
+                raise RunError(
+                    f"recipe '{self.job.recipe}' samples with --{key.replace('_', '-')} {wanted}, "
+                    f"and {value!r} came."
+                )
 
     def labels(self, n: int, cond: int | str | Tensor | None = None) -> Tensor | None:
         """The label of each of `n` samples; the classes in turn where a conditional model is told
@@ -184,7 +222,7 @@ class Run:
             cond: the samples' labels.
         """
         about = {"recipe": self.job.recipe, "seed": str(seed), "model": self.model_hash}
-        return write(x, self.schema, Path(path), cond=cond, metadata=about if metadata else None)
+        return write(x, self.schema, path, cond=cond, metadata=about if metadata else None)
 
     def evaluate(self, **options: Any) -> Report:
         """Measures the run on its own test data; see `pofx.evaluation.evaluate`. Written to
@@ -197,11 +235,23 @@ class Run:
         )
         return report
 
-    def resume(self, *, steps: int | None = None, minutes: float | None = None) -> Run:
-        """Goes on training; see `pofx.training.fit.resume`."""
-        return Run(
-            training.resume(self.path, steps=steps, minutes=minutes), device=str(self.device)
-        )
+    def resume(
+        self, *, steps: int | None = None, minutes: float | None = None, quiet: bool = False
+    ) -> Run:
+        """Goes on training; see `pofx.training.fit.resume`.
+
+        Raises:
+            RunError: there are weights and no checkpoint to go on from.
+        """
+        weighed = (self.path / "model.safetensors").exists()
+        # what was fitted at once has no checkpoints, and counts one step
+        if weighed and not checkpoint.checkpoints(self.path / "checkpoints") and self.step > 1:
+            raise RunError(
+                f"'{self.path}' has weights of step {self.step} and no checkpoint to go on from; "
+                "restore its checkpoints, or train a new run."
+            )
+        training.resume(self.path, steps=steps, minutes=minutes, quiet=quiet)
+        return Run(self.path, device=str(self.device))
 
 
 def fit(
@@ -233,4 +283,66 @@ def load(path: str | Path, *, device: str = "auto") -> Run:
 
 def resume(path: str | Path, **budget: Any) -> Run:
     """Goes on with a run and opens it."""
-    return Run(training.resume(path, **budget))
+    return Run(path).resume(**budget)
+
+
+def _annotation(parameter: inspect.Parameter) -> str:
+    kind = parameter.annotation
+    return kind if isinstance(kind, str) else inspect.formatannotation(kind)
+
+
+def _device(name: str) -> torch.device:
+    try:
+        device = local_device(name)
+        torch.zeros(1, device=device).item()
+    except (RuntimeError, AssertionError, ZeroDivisionError) as error:
+        raise RunError(f"--device {name} is not there; use auto or cpu.") from error
+    return device
+
+
+_TYPES: dict[str, type] = {
+    "recipe": str,
+    "arguments": dict,
+    "source": dict,
+    "spec": dict,
+    "schema": dict,
+    "fingerprint": str,
+    "options": dict,
+}
+
+
+def _check_types(job: Job) -> None:
+    for name, kind in _TYPES.items():
+        if not isinstance(getattr(job, name), kind):
+            raise ValueError(f"its '{name}' is of type {type(getattr(job, name)).__name__}")
+    if not isinstance(job.source.get("source"), str):
+        raise ValueError("its 'source' names no data")
+    unknown = set(job.source) - set(inspect.signature(load_data).parameters)
+    if unknown:
+        raise ValueError(f"its 'source' has an unknown entry '{min(unknown)}'")
+
+
+_PLAIN: dict[str, tuple[type, ...]] = {
+    "int": (int,), "float": (int, float), "bool": (bool,), "str": (str,),
+}  # fmt: skip
+_NAMES = {
+    "int": "a whole number from 0", "float": "a number", "bool": "true or false", "str": "a word",
+}  # fmt: skip
+
+
+def _wanted(annotation: str, value: Any) -> str:
+    """What an option of this type takes, if this plain value is none of it."""
+    kinds = [k.strip() for k in annotation.split("|")]
+    plain = [k for k in kinds if k in _PLAIN]
+    if not plain or not isinstance(value, bool | int | float | str):
+        return ""
+    sound = any(_is(k, value) for k in plain)
+    return "" if sound else f"as {' or '.join(_NAMES[k] for k in plain)}"
+
+
+def _is(kind: str, value: bool | int | float | str) -> bool:
+    if isinstance(value, bool) != (kind == "bool") or not isinstance(value, _PLAIN[kind]):
+        return False
+    if kind == "int":
+        return value >= 0  # type: ignore[operator]
+    return not isinstance(value, float) or math.isfinite(value)

@@ -72,18 +72,33 @@ def main(arguments: list[str] | None = None) -> None:
     except click.exceptions.NoArgsIsHelpError as error:
         click.echo(error.format_message())
         sys.exit(0)
-    except click.exceptions.Abort:
+    except (click.exceptions.Abort, KeyboardInterrupt):
         sys.exit(130)
     except click.ClickException as error:
         ctx = getattr(error, "ctx", None)
         where = f" (see `{ctx.command_path} --help`)" if ctx else ""
         _complain(f"{error.format_message()}{where}")
         sys.exit(2)
-    except KeyboardInterrupt:
-        sys.exit(130)
     except BrokenPipeError:
         sys.exit(1)
+    except (OSError, MemoryError, RuntimeError) as error:
+        lack = _lack(error)
+        if lack is None:
+            raise
+        _complain(lack)
+        sys.exit(2)
+
+
+def _lack(error: Exception) -> str | None:
+    """What the machine refused, if that and no defect of ours is behind the error."""
+    if isinstance(error, OSError) and error.filename is not None:
+        return f"'{error.filename}' cannot be used ({error.strerror}); choose another path."
+    if isinstance(error, MemoryError) or "allocate" in str(error):
+        return "there is not enough memory; make the model, the batch or the data smaller."
+    return None
 
 
 def _complain(message: str) -> None:
-    click.echo(f"pofx: {' '.join(message.split())}", err=True)
+    line = " ".join(message.split())
+    shown = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in line)
+    click.echo(f"pofx: {shown}", err=True)

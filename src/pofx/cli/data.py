@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from pofx.cli.data_options import data_options, split_data_options
+from pofx.cli.data_options import Seed, data_options, split_data_options
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @click.command("data")
 @click.argument("source")
-@click.option("--seed", type=int, default=0, show_default=True, help="Fixes the split.")
+@click.option("--seed", type=Seed(), default=0, show_default=True, help="Fixes the split.")
 @click.option("--sheet", type=click.Path(), help="Write a contact sheet to this PNG.")
 def data(source: str, seed: int, sheet: str | None, **options: Any) -> None:
     """Say what SOURCE holds: a built-in name, a folder or zip of images, a .npy, .npz, .csv or
@@ -27,21 +27,24 @@ def data(source: str, seed: int, sheet: str | None, **options: Any) -> None:
     from pofx.data import inspect
 
     report = inspect.inspect(source, seed=seed, **split_data_options(options))
+    drawn = None if sheet is None else inspect.sheet(report.dataset, sheet)
     console = Console(highlight=False)
     if not console.is_terminal:
         console = Console(highlight=False, width=120)
     _print(console, report)
-    if sheet is not None:
-        console.print(f"contact sheet: {inspect.sheet(report.dataset, sheet)}", markup=False)
+    if drawn is not None:
+        console.print(f"contact sheet: {drawn}", markup=False)
 
 
 def _print(console: Console, report: Report) -> None:
     from rich.table import Table
     from rich.text import Text
 
+    from pofx.data.limits import printable
+
     facts = Table(show_header=False, box=None, pad_edge=False)
     for name, value in _facts(report):
-        facts.add_row(Text(name, "bold"), Text(value))
+        facts.add_row(Text(name, "bold"), Text(printable(value)))
     console.print(facts)
     if report.columns:
         console.print(_column_table(report))
@@ -59,7 +62,7 @@ def _facts(report: Report) -> list[tuple[str, str]]:
         ("name", dataset.name),
         ("what", report.what),
         ("examples", f"{total:,} ({split})"),
-        ("values", f"{report.low:.6g} to {report.high:.6g}"),
+        ("values", _range(report)),
         ("spec", f"shape {spec.shape}, {support(spec)}, log scale {spec.log_scale:.4f}"),
     ]
     if report.classes:
@@ -69,6 +72,12 @@ def _facts(report: Report) -> list[tuple[str, str]]:
     facts.append(("duplicates", _duplicates(report)))
     facts.append(("fingerprint", dataset.fingerprint[:16]))
     return facts
+
+
+def _range(report: Report) -> str:
+    if report.low != report.low:
+        return "categories only"
+    return f"{report.low:.6g} to {report.high:.6g}"
 
 
 def _class_counts(classes: dict[str, int]) -> str:
@@ -87,9 +96,12 @@ def _column_table(report: Report) -> Any:
     from rich.table import Table
     from rich.text import Text
 
+    from pofx.data.limits import printable
+
     table = Table("column", "type", "missing", "values", box=None, pad_edge=False)
     for c in report.columns:
-        table.add_row(Text(c.name), c.kind, f"{c.missing:,}", Text(c.values))
+        name, values = Text(printable(c.name)), Text(printable(c.values))
+        table.add_row(name, c.kind, f"{c.missing:,}", values)
     return table
 
 

@@ -22,6 +22,21 @@ class _Size(click.ParamType):
         return sides[0] if len(sides) == 1 else tuple(sides)
 
 
+class Seed(click.ParamType):
+    """A whole number of 64 bits, which is what torch takes."""
+
+    name = "integer"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        try:
+            seed = int(value)
+        except ValueError:
+            self.fail(f"{value!r} is not a whole number", param, ctx)
+        if not -(1 << 63) <= seed < 1 << 63:
+            self.fail(f"{value} is not a whole number of 64 bits", param, ctx)
+        return seed
+
+
 def data_options() -> list[click.Option]:
     """The flags, new ones at each call."""
     return [

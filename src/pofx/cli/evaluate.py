@@ -6,6 +6,9 @@ import json
 
 import click
 
+from pofx.cli.data_options import Seed
+from pofx.errors import UserError
+
 
 @click.command("evaluate")
 @click.argument("run")
@@ -24,7 +27,7 @@ import click
     "--split", type=click.Choice(["test", "valid", "train"]), default="test", show_default=True,
     help="The real examples to hold samples against.",
 )  # fmt: skip
-@click.option("--seed", type=int, default=0, show_default=True, help="Fixes the samples.")
+@click.option("--seed", type=Seed(), default=0, show_default=True, help="Fixes the samples.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda.")
 def evaluate(
@@ -38,6 +41,8 @@ def evaluate(
     device: str,
 ) -> None:
     """Measures RUN on its own data, and writes `evaluation.json` into its folder."""
+    if weights is not None and features != "inception":
+        raise UserError("--weights are those of Inception-v3; give --features inception with them.")
     from pofx.run import Run
     from pofx.training.signals import stopping
 
@@ -51,12 +56,15 @@ def evaluate(
         return
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
-    table = Table(box=None, pad_edge=False, title=f"{opened.job.recipe} on {opened.dataset.name}")
+    table = Table(
+        box=None, pad_edge=False, title=Text(f"{opened.job.recipe} on {opened.dataset.name}")
+    )
     for column in ("what", "value", "beside"):
         table.add_column(column)
     for row in report.rows():
-        table.add_row(*row)
+        table.add_row(*map(Text, row))
     Console().print(table)
     for warning in report.warnings:
         click.echo(f"warning: {warning}", err=True)

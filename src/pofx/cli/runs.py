@@ -15,34 +15,52 @@ def runs(folder: str) -> None:
     """Lists the runs under FOLDER."""
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
-    found = sorted(Path(folder).glob("**/run.json"), key=lambda p: p.stat().st_mtime)
+    found = sorted(Path(folder).glob("**/run.json"), key=_age)
     if not found:
         click.echo(f"no runs under '{folder}'; `pofx train vae --data digits` makes one.")
         return
     table = Table(box=None, pad_edge=False)
     for column in ("run", "recipe", "data", "step", "seconds", "last"):
         # a long path is folded, so that it never pushes the rest out of sight
-        table.add_column(column, no_wrap=column != "run", overflow="fold")
+        table.add_column(column, no_wrap=column in _SHORT, overflow="fold")
     for path in found:
-        table.add_row(*_row(path))
-    Console().print(table)
+        table.add_row(*(Text(_printable(cell)) for cell in _row(path)))
+    console = Console()
+    (console if console.is_terminal else Console(width=_WIDTH)).print(table)
+
+
+_SHORT = ("recipe", "step", "seconds")
+_WIDTH = 160
+"""Of what is written to a file or a pipe."""
+
+
+def _age(path: Path) -> float:
+    try:
+        return path.stat().st_mtime
+    except OSError:  # a link to nothing
+        return 0.0
+
+
+def _printable(text: str) -> str:
+    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
 
 
 def _row(path: Path) -> list[str]:
     try:
         job = json.loads(path.read_text(encoding="utf-8"))
-        last = _last_metrics(path.parent / "metrics.jsonl")
-    except (OSError, ValueError):
+        recipe, data = str(job["recipe"]), str(job["source"]["source"])
+    except (OSError, ValueError, TypeError, KeyError, RecursionError):
         return [str(path.parent), "damaged", "", "", "", ""]
+    last = _last_metrics(path.parent / "metrics.jsonl")
     losses = [
         f"{k} {v:.4g}" for k, v in last.items() if k.startswith(("loss", "valid")) and _is_number(v)
     ]
-    data = str(job.get("source", {}).get("source", ""))
     seconds = f"{last['seconds']:.0f}" if _is_number(last.get("seconds")) else ""
     return [
         str(path.parent),
-        str(job.get("recipe")),
+        recipe,
         data,
         str(last.get("step", "")),
         seconds,
@@ -52,22 +70,23 @@ def _row(path: Path) -> list[str]:
 
 def _last_metrics(path: Path) -> dict[str, Any]:
     """What the last lines of a metrics file say, the newest value of each metric."""
-    if not path.exists():
+    try:
+        with path.open("rb") as f:
+            f.seek(max(0, path.stat().st_size - 4096))
+            lines = f.read().decode(errors="replace").splitlines()
+    except OSError:
         return {}
-    with path.open("rb") as f:
-        f.seek(max(0, path.stat().st_size - 4096))
-        lines = f.read().decode(errors="replace").splitlines()
     merged: dict[str, Any] = {}
     for line in lines[-5:]:
         try:
-            merged |= json.loads(line)
-        except ValueError:
+            merged |= dict(json.loads(line))
+        except (ValueError, TypeError, RecursionError):
             continue
     return merged
 
 
 def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+    return isinstance(value, int | float) and not isinstance(value, bool) and value == value
 
 
 COMMANDS = {"runs": runs}

@@ -6,7 +6,8 @@ from typing import Any
 
 import click
 
-from pofx.errors import UserError
+from pofx.cli.data_options import Seed
+from pofx.errors import UserError, did_you_mean
 
 
 @click.command(
@@ -19,7 +20,7 @@ from pofx.errors import UserError
     "-n", "n", type=click.IntRange(min=1), default=64, show_default=True, help="How many."
 )
 @click.option(
-    "--seed", type=int, default=0, show_default=True, help="The same seed, the same samples."
+    "--seed", type=Seed(), default=0, show_default=True, help="The same seed, the same samples."
 )
 @click.option(
     "--out", help="A .png grid, a folder, .npz, .npy or .csv; in the run folder by default."
@@ -53,6 +54,7 @@ def sample(  # noqa: PLR0913
     opened = Run(run, device=device)
     with stopping() as stop:
         own = _own(options)
+        _check(opened, own)
         x = opened.sample(n, seed=seed, cond=cond, batch=batch, stop=stop, **own)
     if stop():
         raise click.Abort
@@ -65,14 +67,30 @@ def _pictured(run: Any) -> bool:
     return run.spec.is_image or run.spec.shape == (2,)
 
 
+def _check(run: Any, own: dict[str, Any]) -> None:
+    """Names the nearest of all flags, the verb's and the model's, where one is neither's."""
+    known = run.sampling_options
+    for name in own:
+        if name not in known:
+            flags = [f"--{k.replace('_', '-')}" for k in (*_FLAGS, *known)]
+            flag = f"--{name.replace('_', '-')}"
+            raise UserError(
+                f"recipe '{run.job.recipe}' samples with no {flag}; {did_you_mean(flag, flags)}"
+            )
+
+
+_FLAGS = ("seed", "out", "class", "batch", "metadata", "no-metadata", "device")
+
+
 def _own(options: tuple[str, ...]) -> dict[str, Any]:
-    """`("--steps", "50")` as `{"steps": 50}`."""
-    if len(options) % 2 or not all(o.startswith("--") for o in options[::2]):
+    """`("--steps", "50")` as `{"steps": 50}`, and `("--steps=50",)` likewise."""
+    words = [w for o in options for w in (o.split("=", 1) if o.startswith("--") else [o])]
+    if len(words) % 2 or not all(o.startswith("--") for o in words[::2]):
         raise UserError(
             f"sampling options come in pairs such as `--steps 50`, and '{' '.join(options)}' came."
         )
-    names = [o[2:].replace("-", "_") for o in options[::2]]
-    return dict(zip(names, map(_value, options[1::2]), strict=True))
+    names = [o[2:].replace("-", "_") for o in words[::2]]
+    return dict(zip(names, map(_value, words[1::2]), strict=True))
 
 
 def _value(text: str) -> Any:

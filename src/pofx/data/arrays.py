@@ -35,7 +35,7 @@ def read_npy(path: Path) -> Raw:
     with path.open("rb") as file:
         shape, _ = array_header(str(path), file, path.stat().st_size)
     if 0 in shape:
-        raise DataError(f"{path} has shape {shape}, which holds no examples.")
+        raise DataError(_no_examples(str(path), shape))
     mapped = path.stat().st_size > limits.MAP_BYTES
     x = np.load(path, mmap_mode="r" if mapped else None, allow_pickle=False)
     raw = from_arrays(str(path), {WHOLE: x}, {})
@@ -43,6 +43,10 @@ def read_npy(path: Path) -> Raw:
     if mapped:
         raw.notes.append(f"{path} is mapped from the disk ({limits.size(path.stat().st_size)})")
     return raw
+
+
+def _no_examples(name: str, shape: tuple[int, ...]) -> str:
+    return f"{name} has shape {shape}, which holds no examples: save one example a row."
 
 
 def read_npz(path: Path) -> Raw:
@@ -82,8 +86,8 @@ def _choose(path: Path, names: list[str]) -> dict[tuple[str, str], str]:
     x = next((n for n in X_NAMES if n in names), rest[0] if len(rest) == 1 else None)
     if x is None:
         raise DataError(
-            f"{path} has the arrays {listing(names)}; one called 'x' (and perhaps 'y'), "
-            "or 'train' and 'test', are expected."
+            f"{path} has {f'the arrays {listing(names)}' if names else 'no arrays'}: "
+            "call the examples 'x' (and their labels 'y'), or 'train' and 'test'."
         )
     return {("x", WHOLE): x, **({("y", WHOLE): y} if y else {})}
 
@@ -94,13 +98,13 @@ def _member(path: Path, archive: zipfile.ZipFile, info: zipfile.ZipInfo, key: st
         with archive.open(info) as file:
             shape, _ = array_header(name, file, info.file_size)  # type: ignore[arg-type]
         if 0 in shape:
-            raise DataError(f"{name} has shape {shape}, which holds no examples.")
+            raise DataError(_no_examples(name, shape))
         with archive.open(info) as file:
             return np.lib.format.read_array(file, allow_pickle=False)
     except (zipfile.BadZipFile, zlib.error, EOFError, ValueError, NotImplementedError) as e:
         if isinstance(e, DataError):
             raise
-        raise DataError(f"{name} is damaged ({str(e)[:80]}).") from e
+        raise DataError(f"{name} is damaged ({str(e)[:80]}): save it again.") from e
 
 
 def from_arrays(name: str, x: Mapping[str, np.ndarray], y: Mapping[str, np.ndarray]) -> Raw:
@@ -110,13 +114,17 @@ def from_arrays(name: str, x: Mapping[str, np.ndarray], y: Mapping[str, np.ndarr
     last when the last axis has at most four entries and the second has more, first otherwise.
     """
     for part, array in x.items():
-        if array.dtype.kind not in "biuf":
-            raise DataError(f"{name}: type {array.dtype}; an array of real numbers is expected.")
+        if array.dtype.kind not in "biuf" or array.dtype.itemsize > 8:
+            raise DataError(
+                f"{name} has type {array.dtype}, where real numbers are expected: "
+                "save it as float32."
+            )
         if array.ndim == 0 or 0 in array.shape:
-            raise DataError(f"{name} has shape {array.shape}, which holds no examples.")
+            raise DataError(_no_examples(name, array.shape))
         if part in y and len(np.atleast_1d(y[part])) != len(array):
             raise DataError(
-                f"{name} has {len(array):,} examples but {len(np.atleast_1d(y[part])):,} labels."
+                f"{name} has {len(array):,} examples but {len(np.atleast_1d(y[part])):,} labels: "
+                "save one label for each example."
             )
     _check_parts(name, x)
     views = {part: _events(array) for part, array in x.items()}
@@ -138,18 +146,22 @@ def from_arrays(name: str, x: Mapping[str, np.ndarray], y: Mapping[str, np.ndarr
 def _check_parts(name: str, x: Mapping[str, np.ndarray]) -> None:
     shapes = {part: array.shape[1:] for part, array in x.items()}
     if len(set(shapes.values())) > 1:
-        raise DataError(f"{name}: examples differ in shape between parts: {shapes}.")
+        differing = " and ".join(f"{shape} in '{part}'" for part, shape in shapes.items())
+        raise DataError(f"{name}: examples have shape {differing}: give all parts one shape.")
     if sum(len(a) for a in x.values()) < limits.EXAMPLES:
         raise DataError(
-            f"{name} has only {sum(len(a) for a in x.values())} examples: at least "
-            f"{limits.EXAMPLES} are needed."
+            f"{name} has only {sum(len(a) for a in x.values())} examples: give at least "
+            f"{limits.EXAMPLES}."
         )
 
 
 def _labels(
     name: str, x: Mapping[str, np.ndarray], y: Mapping[str, np.ndarray], raw: Raw
 ) -> dict[str, np.ndarray]:
-    if not y or set(y) != set(x):
+    if set(y) != set(x):
+        if y:
+            bare = ", ".join(f"'{part}'" for part in x if part not in y)
+            raw.notes.append(f"{name}: the labels are ignored, as {bare} has none")
         return {}
     codes, raw.class_names, note = encode_labels(name, np.concatenate(list(y.values())))
     if codes is None:
@@ -213,18 +225,26 @@ def survey(name: str, x: np.ndarray) -> Survey:
     """Scans an array in blocks.
 
     Raises:
-        DataError: names the row and column of the first number that is not finite.
+        DataError: names the row and column of the first number that is not finite in single
+            precision.
     """
     low, high, bits = np.inf, -np.inf, True
     for first, block in blocks(x):
-        if x.dtype.kind == "f" and not np.isfinite(block).all():
-            row, *rest = (int(i) for i in np.argwhere(~np.isfinite(block))[0])
+        if x.dtype.kind == "f" and not _fits(block).all():
+            row, *rest = (int(i) for i in np.argwhere(~_fits(block))[0])
             place = f"column {rest[0]}" if len(rest) == 1 else f"element {tuple(rest)}"
-            value = block[(row, *rest)]
-            raise DataError(f"{name} holds {value} in row {first + row}, {place} (counted from 0).")
+            raise DataError(
+                f"{name} holds {block[(row, *rest)]} in row {first + row}, {place} (counted from "
+                "0), which is no number of single precision: mend it or leave the row out."
+            )
         low, high = min(low, float(block.min())), max(high, float(block.max()))
         bits = bits and low >= 0 and high <= 1 and bool(((block == 0) | (block == 1)).all())
     return Survey(x.dtype.kind, x.dtype.itemsize, low, high, bits)
+
+
+def _fits(x: np.ndarray) -> np.ndarray:
+    """Where numbers are finite and within single precision's range."""
+    return np.isfinite(x) if x.dtype.itemsize <= 4 else np.abs(x) <= limits.LARGEST
 
 
 def blocks(x: np.ndarray, index: np.ndarray | None = None):  # noqa: ANN201, an iterator of pairs

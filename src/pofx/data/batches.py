@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pofx.data import Verb
+from pofx.data import Verb, limits
 from pofx.data.dataset import Split, keyed_uniform
 from pofx.errors import UserError
 
@@ -64,6 +64,12 @@ def batches(
         raise UserError(
             f"A batch of {size} cannot be shared evenly by {world} processes: "
             f"choose a batch size that is a multiple of {world}."
+        )
+    needed = size // world * int(np.prod(split.x.shape[1:])) * 4
+    if needed > limits.MEMORY_BYTES:
+        raise UserError(
+            f"A batch of {size:,} needs {limits.size(needed)} of memory, more than "
+            f"{limits.size(limits.MEMORY_BYTES)}: choose a smaller batch size."
         )
     if len(split) == 0:
         raise UserError("There are no examples to make batches of: choose another split.")

@@ -12,11 +12,11 @@ import hashlib
 import io
 import os
 import tarfile
-import tempfile
 import urllib.request
 import zlib
 from collections.abc import Callable
 from functools import partial
+from http.client import HTTPException
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +26,7 @@ from pofx.data.arrays import read_npz
 from pofx.data.dataset import Split
 from pofx.data.limits import DataError
 from pofx.data.raw import WHOLE, Raw
+from pofx.data.whole import complete
 
 _MNIST_FILES = (
     "train-images-idx3-ubyte",
@@ -120,7 +121,9 @@ def _checked(sha256: str, packed: bytes, name: str) -> bytes:
         with gzip.open(io.BytesIO(packed)) as f:
             content = f.read(_IDX_BYTES)
     except (OSError, EOFError, zlib.error) as e:
-        raise DataError(f"{name} is damaged ({e}): remove it to have it downloaded again.") from e
+        raise DataError(
+            f"{name} is damaged ({e}): remove it, if it is yours, and it is downloaded again."
+        ) from e
     _check_sha256(name, content, sha256)
     return content
 
@@ -128,8 +131,8 @@ def _checked(sha256: str, packed: bytes, name: str) -> bytes:
 def _check_sha256(name: str, content: bytes, sha256: str) -> None:
     if hashlib.sha256(content).hexdigest() != sha256:
         raise DataError(
-            f"{name} is not the published file (its SHA-256 differs): remove it to have it "
-            "downloaded again."
+            f"{name} is not the published file (its SHA-256 differs): remove it, if it is yours, "
+            "and it is downloaded again."
         )
 
 
@@ -238,7 +241,7 @@ def _download(name: str, file: str, check: Callable[[bytes, str], object]) -> Pa
     try:
         with urllib.request.urlopen(url, timeout=30) as response:
             content = response.read(limits.FILE_BYTES)
-    except OSError as e:
+    except (OSError, HTTPException) as e:
         reason = getattr(e, "reason", None) or e
         raise DataError(
             f"{name} is not in POFX_DATA and {url} cannot be reached ({reason}): "
@@ -246,8 +249,13 @@ def _download(name: str, file: str, check: Callable[[bytes, str], object]) -> Pa
         ) from e
     check(content, url)
     target = _cache() / name / file
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile(dir=target.parent, delete=False) as f:
-        f.write(content)
-    os.replace(f.name, target)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with complete(target) as f:
+            f.write(content)
+    except OSError as e:
+        raise DataError(
+            f"{target} cannot be written ({e.strerror or e}): name a folder for downloads in "
+            "XDG_CACHE_HOME."
+        ) from e
     return target

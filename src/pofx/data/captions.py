@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Protocol
 
+from pofx.data import limits
 from pofx.data.delimited import read_records
 from pofx.data.limits import DataError, listing
 
@@ -57,6 +58,7 @@ def find_captions(files: Files, images: list[str]) -> tuple[Captions | None, lis
     beside = files.path.parent / NAME
     if files.path.is_dir() or not beside.is_file():
         return None, []
+    limits.check_file(beside, limits.IMAGE_BYTES)
     captions, notes = _read(str(beside), beside.read_bytes(), "", images)
     unrelated = not (captions and (captions.classes or captions.described))
     return (None, []) if unrelated else (captions, notes)
@@ -73,7 +75,7 @@ def _read(
         raise DataError(
             f"{name} has no column that names the images: call it 'file' (found {listing(header)})."
         )
-    paths = [((folder + row[file]).removeprefix("./"), row) for _, row in rows]
+    paths = [(PurePosixPath(folder, row[file]).as_posix(), row) for _, row in rows]
     known = set(images)
     table = {path: row for path, row in paths if path in known}
     absent = [path for path, _ in paths if path not in known]

@@ -37,7 +37,14 @@ def read_records(name: str, source: Path | bytes, delimiter: str | None = None) 
     """
     delimiter = delimiter or find_delimiter(name, source)
     with _opened(source) as file:
-        yield from _records(name, file, delimiter)
+        try:
+            yield from _records(name, file, delimiter)
+        except UnicodeDecodeError as e:
+            line, byte = _not_utf8(source)
+            raise DataError(
+                f"{name}: line {line} is not UTF-8 text (byte 0x{byte:02x}): save the file as "
+                "UTF-8."
+            ) from e
 
 
 @contextmanager
@@ -47,6 +54,17 @@ def _opened(source: Path | bytes) -> Iterator[TextIO]:
         return
     with source.open(encoding="utf-8-sig", newline="") as file:
         yield file
+
+
+def _not_utf8(source: Path | bytes) -> tuple[int, int]:
+    """The number of the first line that is not UTF-8, and its first byte that is not."""
+    with source.open("rb") if isinstance(source, Path) else io.BytesIO(source) as file:
+        for number, line in enumerate(file, 1):
+            try:
+                line.decode("utf-8")
+            except UnicodeDecodeError as e:
+                return number, line[e.start]
+    return 1, 0
 
 
 def _records(name: str, file: TextIO, delimiter: str, most: int | None = None) -> Iterator[Record]:
@@ -62,18 +80,15 @@ def _records(name: str, file: TextIO, delimiter: str, most: int | None = None) -
                 _check_width(name, width)
             if len(row) != width and most is None:
                 raise DataError(
-                    f"{name}: line {reader.line_num} has {len(row)} fields "
-                    f"where line {first} has {width}."
+                    f"{name}: line {reader.line_num} has {len(row)} fields where line {first} has "
+                    f"{width}: mend or remove that line."
                 )
             yield reader.line_num, [f.strip() for f in row]
             if most is not None and reader.line_num >= most:
                 return
     except csv.Error as e:
-        raise DataError(f"{name}: line {reader.line_num} cannot be read: {_why(e)}.") from e
-    except UnicodeDecodeError as e:
         raise DataError(
-            f"{name}: about line {reader.line_num + 1} is not UTF-8 text "
-            f"(byte 0x{e.object[e.start]:02x}): save the file as UTF-8."
+            f"{name}: line {reader.line_num} cannot be read, as {_why(e)}: mend or remove it."
         ) from e
     finally:
         csv.field_size_limit(previous)
@@ -84,15 +99,23 @@ def _lines(name: str, file: TextIO) -> Iterator[str]:
     while line := file.readline(_LINE):
         number += 1
         if len(line) == _LINE and not line.endswith(("\n", "\r")):
-            raise DataError(f"{name}: line {number} is longer than {limits.size(_LINE)}.")
+            raise DataError(
+                f"{name}: line {number} is longer than {limits.size(_LINE)}: mend or remove it."
+            )
         if "\0" in line:
-            raise DataError(f"{name}: line {number} holds a NUL character: this is no text table.")
+            raise DataError(
+                f"{name}: line {number} holds a NUL character, so this is no text table: save it "
+                "as UTF-8 text."
+            )
         yield line
 
 
 def _check_width(name: str, width: int) -> None:
     if width > limits.COLUMNS:
-        raise DataError(f"{name} has {width:,} columns, more than {limits.COLUMNS:,}.")
+        raise DataError(
+            f"{name} has {width:,} columns, more than {limits.COLUMNS:,}: leave some out, or save "
+            "it as a .npy file."
+        )
 
 
 def _why(error: csv.Error) -> str:
@@ -110,7 +133,7 @@ def find_delimiter(name: str, source: Path | bytes) -> str:
         with _opened(source) as file:
             try:
                 widths = {len(r) for _, r in _records(name, file, delimiter, most=_SAMPLE)}
-            except DataError:
+            except (DataError, UnicodeDecodeError):
                 continue
         if len(widths) == 1 and (width := widths.pop()) > fields:
             best, fields = delimiter, width

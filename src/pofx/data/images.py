@@ -32,6 +32,8 @@ JUNK = ("__MACOSX", "Thumbs.db", "desktop.ini")
 _GREY = ("1", "L", "LA", "La", "I", "I;16", "I;16L", "I;16B", "I;16N")
 _DEEP = ("I", "I;16", "I;16L", "I;16B", "I;16N")
 _CHANNELS = {"1": 1, "L": 1, "LA": 2, "RGB": 3, "RGBA": 4}
+_ORIENTATION = 0x0112
+_ON_ITS_SIDE = (5, 6, 7, 8)
 
 Size = tuple[int, int]
 
@@ -49,16 +51,14 @@ class Tree:
         else:
             self.archive = limits.open_archive(path)
             names = [i.filename for i in self.archive.infolist() if not i.is_dir()]
-        self.names = sorted(n for n in names if not _is_junk(n))
+        self.names = sorted({n for n in names if not _is_junk(n)})
 
     def read(self, name: str) -> bytes:
         """The content of one file."""
         if self.archive is None:
-            limits.check_file(self.path / name)
+            limits.check_file(self.path / name, limits.IMAGE_BYTES)
             return (self.path / name).read_bytes()
-        if self.archive.getinfo(name).file_size > limits.FILE_BYTES:
-            raise DataError(f"{name} is larger than {limits.size(limits.FILE_BYTES)}.")
-        return self.archive.read(name)
+        return limits.member(self.archive, name)
 
     def close(self) -> None:
         """Closes the archive."""
@@ -69,9 +69,16 @@ class Tree:
 def _walk(folder: Path) -> list[str]:
     return [
         (Path(root) / file).relative_to(folder).as_posix()
-        for root, _, files in os.walk(folder)
+        for root, _, files in os.walk(folder, onerror=_refuse)
         for file in files
     ]
+
+
+def _refuse(error: OSError) -> None:
+    raise DataError(
+        f"{error.filename} cannot be read ({error.strerror}): give yourself the right to, or leave "
+        "it out."
+    )
 
 
 def _is_junk(name: str) -> bool:
@@ -144,8 +151,8 @@ def _inner_archive(tree: Tree, *, resize: Size | None, limit: int | None, seed: 
         raise DataError(f"{tree.path} holds no files: give a folder or zip archive of images.")
     found = sorted({PurePosixPath(n).suffix.lower() or "no suffix" for n in tree.names})
     raise DataError(
-        f"{tree.path} holds no images ({', '.join(s[1:] for s in SUFFIXES)}); "
-        f"found {len(tree.names):,} files with {listing(found)}."
+        f"{tree.path} holds no images, only {len(tree.names):,} files with {listing(found)}: give "
+        f"a folder of {', '.join(s[1:] for s in SUFFIXES)}."
     )
 
 
@@ -162,7 +169,7 @@ def _reason(error: Exception) -> str:
         return f"it is no {', '.join(limits.IMAGE_FORMATS)} image"
     if isinstance(error, Image.DecompressionBombError):
         return f"it has more than {limits.IMAGE_PIXELS // 10**6} megapixels"
-    if isinstance(error, DataError) and "0 bytes" in str(error):
+    if isinstance(error, DataError) and "(0 bytes)" in str(error):
         return "it is empty (0 bytes)"
     return " ".join(str(error).split()).rstrip(".")[:120] or type(error).__name__
 
@@ -187,14 +194,21 @@ def _note_header(survey: _Survey, name: str, image: Image.Image, tree: Tree) -> 
     if problem:
         survey.damaged[name] = problem
         return
-    turned = image.getexif().get(0x0112, 1) in (5, 6, 7, 8)
-    survey.sizes[name] = image.size if turned else image.size[::-1]
-    survey.colour |= image.mode not in _GREY
+    if image.getexif().get(_ORIENTATION, 1) in _ON_ITS_SIDE:
+        survey.sizes[name] = _upright(image).size[::-1]
+    else:
+        survey.sizes[name] = image.size[::-1]
+    survey.colour |= image.mode not in _GREY and not _has_grey_palette(image)
     survey.alpha |= image.mode in ("LA", "La", "PA", "RGBA", "RGBa")
     survey.alpha |= "transparency" in image.info
     survey.bits &= image.mode == "1"
     if image.mode in _DEEP or (image.format == "PNG" and tree.read(name)[24] == 16):
         survey.deep.append(name)
+
+
+def _has_grey_palette(image: Image.Image) -> bool:
+    palette = image.getpalette() if image.mode == "P" else None
+    return palette is not None and palette[0::3] == palette[1::3] == palette[2::3]
 
 
 def _check_damage(path: Path, survey: _Survey, count: int) -> None:
@@ -203,8 +217,11 @@ def _check_damage(path: Path, survey: _Survey, count: int) -> None:
         return
     named = listing([f"{name} ({reason})" for name, reason in damaged.items()])
     if len(damaged) == count == 1:
-        raise DataError(f"{path}: the only image cannot be read: {named}.")
-    raise DataError(f"{path}: {len(damaged):,} of {count:,} images cannot be read: {named}.")
+        raise DataError(f"{path}: the only image cannot be read, {named}: replace it.")
+    raise DataError(
+        f"{path}: {len(damaged):,} of {count:,} images cannot be read, {named}: replace or remove "
+        "them."
+    )
 
 
 def _common_size(path: Path, survey: _Survey) -> Size:
@@ -241,17 +258,23 @@ def _decode(tree: Tree, survey: _Survey, size: Size) -> np.ndarray:
     return x[:good]
 
 
+def _upright(image: Image.Image) -> Image.Image:
+    """The image as its camera meant it; decoding turns some kinds by itself."""
+    image.load()
+    turned = image.getexif().get(_ORIENTATION, 1) != 1
+    return ImageOps.exif_transpose(image) if turned else image
+
+
 def _pixels(image: Image.Image, mode: str, size: Size) -> np.ndarray:
     """One image as uint8 `(channels, height, width)`."""
+    image = _upright(image)
     if image.mode in _DEEP:
         # 16 bits a pixel: the upper eight are kept
-        image = Image.fromarray(
-            (np.asarray(image).astype(np.int64) >> 8).clip(0, 255).astype("uint8")
-        )
-    image = ImageOps.exif_transpose(image)
+        image = Image.fromarray((np.asarray(image) >> 8).clip(0, 255).astype(np.uint8))
     if mode == "LA" and image.mode == "L" and "transparency" in image.info:
         image = image.convert("RGBA")
-    image = image.convert(mode)
+    if image.mode != mode:
+        image = image.convert(mode)
     if image.size != size[::-1]:
         scaled = image.convert("L") if mode == "1" else image
         image = ImageOps.fit(scaled, size[::-1], Image.Resampling.LANCZOS).convert(mode)
@@ -278,7 +301,7 @@ def _raw(
         notes.append("the alpha channel is opaque everywhere and was left out")
     levels = 2 if mode == "1" else 256
     split = Split(x, y, captions=texts)
-    return Raw(path.stem, {WHOLE: split}, levels, True, classes, mode, notes=notes)
+    return Raw(path.resolve().stem, {WHOLE: split}, levels, True, classes, mode, notes=notes)
 
 
 def _common(parts: list[tuple[str, ...]]) -> list[str]:

@@ -10,8 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from pofx.data.arrays import blocks
+from pofx.data.arrays import BLOCK_BYTES, blocks
 from pofx.data.dataset import Dataset, Split
+from pofx.data.limits import DataError
 from pofx.data.schema import Column
 from pofx.data.source import Source, load
 from pofx.data.write import write
@@ -20,7 +21,6 @@ from pofx.spec import DataSpec, Mixed
 SHEET = 64
 """How many examples a contact sheet shows."""
 SHEET_POINTS = 10_000
-_RANGE = 10_000
 
 
 @dataclass(frozen=True)
@@ -127,13 +127,15 @@ def sheet(dataset: Dataset, path: str | Path) -> Path:
     """Writes a contact sheet: examples of the training set, evenly spaced, as a picture.
 
     Raises:
-        DataError: for a table, which has no picture.
+        DataError: the path does not end in `.png`, or a table has no picture.
     """
+    if Path(path).suffix.lower() != ".png" or Path(path).is_dir():
+        raise DataError(f"A contact sheet is a picture, and '{path}' came: give a path to a .png.")
     most = SHEET_POINTS if dataset.spec.shape == (2,) else SHEET
     n = len(dataset.train)
     index = np.unique(np.linspace(0, n - 1, min(n, most)).astype(np.int64))
     x, _ = dataset.train.values(index)
-    return write(x, dataset.schema, Path(path).with_suffix(".png"))
+    return write(x, dataset.schema, path)
 
 
 def _range(dataset: Dataset) -> tuple[float, float]:
@@ -143,8 +145,9 @@ def _range(dataset: Dataset) -> tuple[float, float]:
         ends = [(c.low, c.high) for c in numbers] or [(np.nan, np.nan)]
         return min(e[0] for e in ends), max(e[1] for e in ends)
     for split in dataset.splits.values():
-        for first in range(0, len(split), _RANGE):
-            x = dataset.schema.native(split.values(slice(first, first + _RANGE))[0])
+        count = max(1, BLOCK_BYTES // (4 * dataset.spec.size))
+        for first in range(0, len(split), count):
+            x = dataset.schema.native(split.values(slice(first, first + count))[0])
             low, high = min(low, float(x.min())), max(high, float(x.max()))
     return low, high
 

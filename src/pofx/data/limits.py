@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import zipfile
+import zlib
 from pathlib import Path
 from typing import BinaryIO
 
@@ -22,6 +23,8 @@ MAP_BYTES = 1 << 30
 """Size from which a `.npy` is mapped instead of read."""
 MEMORY_BYTES = 4 << 30
 """Largest set of examples that is held in memory."""
+IMAGE_BYTES = 512 << 20
+"""Largest packed image, or file beside images."""
 IMAGE_PIXELS = 50_000_000
 IMAGE_SIDE = 16_384
 IMAGE_FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")
@@ -31,12 +34,16 @@ ARCHIVE_RATIO = 100
 ARCHIVE_FREE_BYTES = 16 << 20
 """Unpacked size up to which the ratio does not matter."""
 ARCHIVE_MEMBERS = 2_000_000
+ARCHIVE_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+"""The only ways of packing whose unpacking can be stopped in the middle."""
 FIELD_BYTES = 1 << 20
 """Largest field of a CSV."""
 COLUMNS = 10_000
 CATEGORIES = 1_000
 """Most distinct values of one categorical column."""
 CLASSES = 1_000
+LARGEST = float(np.finfo(np.float32).max)
+"""Largest number, as models compute in single precision."""
 EXAMPLES = 3
 """Fewest examples, so that each of training, validation and test has one."""
 DAMAGED = 0.1
@@ -49,6 +56,15 @@ class DataError(UserError):
     """The data cannot be read as they are: one sentence that names the file, the place and what to
     do.
     """
+
+
+def printable(text: str) -> str:
+    r"""The text without what a terminal would obey and what cannot be encoded.
+
+    >>> printable("a\nb")
+    'a�b'
+    """
+    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
 
 
 def size(count: int) -> str:
@@ -72,7 +88,9 @@ def listing(items: list[str]) -> str:
     'a, b, c and 2 more'
     """
     more = len(items) - NAMED
-    return ", ".join(items[:NAMED]) + (f" and {more} more" if more > 0 else "")
+    return ", ".join(printable(i) for i in items[:NAMED]) + (
+        f" and {more} more" if more > 0 else ""
+    )
 
 
 def check_file(path: Path, cap: int | None = None) -> None:
@@ -83,9 +101,12 @@ def check_file(path: Path, cap: int | None = None) -> None:
     except OSError as e:
         raise DataError(f"{path} cannot be read: {e.strerror or e}.") from e
     if count == 0:
-        raise DataError(f"{path} is empty (0 bytes).")
+        raise DataError(f"{path} is empty (0 bytes): restore it or give another.")
     if count > cap:
-        raise DataError(f"{path} has {size(count)}, more than the {size(cap)} that are read.")
+        raise DataError(
+            f"{path} has {size(count)}, more than the {size(cap)} that are read: "
+            "split it, or save it as a .npy file, which is mapped."
+        )
 
 
 def check_memory(name: str, count: int) -> None:
@@ -112,7 +133,10 @@ def open_archive(path: Path) -> zipfile.ZipFile:
     try:
         archive = zipfile.ZipFile(path)
     except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as e:
-        raise DataError(f"{path} is not a readable zip archive ({e}).") from e
+        reason = str(e).removeprefix("File is ") or type(e).__name__
+        raise DataError(
+            f"{path} is not a readable zip archive ({reason}): pack the files again."
+        ) from e
     try:
         _check_members(path, archive.infolist())
     except DataError:
@@ -123,21 +147,57 @@ def open_archive(path: Path) -> zipfile.ZipFile:
 
 def _check_members(path: Path, members: list[zipfile.ZipInfo]) -> None:
     if len(members) > ARCHIVE_MEMBERS:
-        raise DataError(f"{path} has {len(members):,} members, more than {ARCHIVE_MEMBERS:,}.")
+        raise DataError(
+            f"{path} has {len(members):,} members, more than {ARCHIVE_MEMBERS:,}: "
+            "unpack it and give the folder."
+        )
     for member in members:
         parts = member.filename.replace("\\", "/").split("/")
         if ".." in parts or parts[0] == "" or ":" in parts[0]:
-            raise DataError(f"{path} has a member that points outside it: '{member.filename}'.")
+            raise DataError(
+                f"{path} has a member that points outside it, '{member.filename}': "
+                "pack the files again without it."
+            )
         if member.flag_bits & 1:
-            raise DataError(f"{path}: member '{member.filename}' is encrypted.")
+            raise DataError(
+                f"{path}: member '{member.filename}' is encrypted: pack the files without a "
+                "password."
+            )
+        if member.compress_type not in ARCHIVE_METHODS:
+            raise DataError(
+                f"{path}: member '{member.filename}' is packed by method {member.compress_type}, "
+                "which is not read: pack the files with deflate."
+            )
     unpacked = sum(m.file_size for m in members)
-    packed = max(sum(m.compress_size for m in members), 1)
+    # members may overlap, and then claim more packed bytes than the file has
+    packed = max(min(sum(m.compress_size for m in members), path.stat().st_size), 1)
     if unpacked > ARCHIVE_FREE_BYTES and unpacked > ARCHIVE_RATIO * packed:
         raise DataError(
             f"{path} unpacks from {size(packed)} to {size(unpacked)}, "
-            f"more than {ARCHIVE_RATIO} times its size."
+            f"more than {ARCHIVE_RATIO} times its size: if you trust it, unpack it and give what "
+            "it holds."
         )
     check_memory(str(path), unpacked)
+
+
+def member(archive: zipfile.ZipFile, name: str) -> bytes:
+    """The content of an archive's member, of the size that its entry claims.
+
+    Unpacking stops there: an entry that claims less than the member holds costs no more memory.
+    """
+    info = archive.getinfo(name)
+    if info.file_size > IMAGE_BYTES:
+        raise DataError(
+            f"{archive.filename}: member '{name}' has {size(info.file_size)}, more than "
+            f"{size(IMAGE_BYTES)}: leave it out."
+        )
+    try:
+        with archive.open(info) as file:
+            return file.read(info.file_size)
+    except (zipfile.BadZipFile, zlib.error, EOFError) as e:
+        raise DataError(
+            f"{archive.filename}: member '{name}' is damaged ({e}): pack the files again."
+        ) from e
 
 
 def array_header(name: str, file: BinaryIO, available: int) -> tuple[tuple[int, ...], np.dtype]:
@@ -161,22 +221,27 @@ def array_header(name: str, file: BinaryIO, available: int) -> tuple[tuple[int, 
     except (
         Exception
     ) as e:  # the parser meets hostile bytes: anything may come, all of it means the same
-        raise DataError(f"{name} is not a readable NumPy array.") from e
+        raise DataError(
+            f"{name} is not a readable NumPy array: save it again with numpy.save."
+        ) from e
     if dtype.hasobject:
         raise DataError(
             f"{name} holds Python objects, which are never loaded: save it as a plain numeric "
             "array."
         )
     if dtype.kind not in "biufUS":
-        raise DataError(f"{name} has type {dtype}; real numbers are expected.")
+        raise DataError(
+            f"{name} has type {dtype}, where real numbers are expected: save it as float32."
+        )
     if not shape:
         raise DataError(
-            f"{name} is a single number (0-dimensional); an array of examples is expected."
+            f"{name} is a single number (0-dimensional), where an array of examples is expected: "
+            "save one example a row."
         )
     needed = math.prod(shape) * dtype.itemsize
-    if any(s < 0 for s in shape) or needed > available - file.tell():
+    if any(type(s) is not int or s < 0 for s in shape) or needed > available - file.tell():
         raise DataError(
             f"{name} claims shape {shape} ({size(max(needed, 0))}) but holds only "
-            f"{size(available)}."
+            f"{size(available)}: it is damaged or cut short, so save it again."
         )
     return shape, dtype

@@ -138,12 +138,14 @@ def picture(x: Tensor, schema: Schema) -> Image.Image:
     line of pixels each.
 
     Raises:
-        DataError: for a table, which has no picture.
+        DataError: for a table of more than two columns, which has no picture.
     """
     if len(x) == 0:
         raise DataError("There are no examples to draw: ask for at least one.")
+    if schema.spec.shape == (2,) and schema.columns:
+        return scatter(x)
     if schema.columns:
-        raise DataError("A table has no picture: write it to a .csv.")
+        raise DataError("A table has no picture: write a .csv instead, or leave the picture out.")
     if schema.spec.is_image:
         return grid(displayed(x, schema))
     vectors = x.flatten(1)

@@ -78,7 +78,9 @@ def encode_labels(
     if values.dtype.kind == "f":
         if not np.isfinite(values).all():
             row = int(np.flatnonzero(~np.isfinite(values))[0])
-            raise limits.DataError(f"{name}: the label in row {row} is {values[row]}.")
+            raise limits.DataError(
+                f"{name}: the label in row {row} is {values[row]}: give it a class."
+            )
         if (values != np.rint(values)).any():
             return None, (), f"{name}: labels are ignored, as they are not whole numbers"
         values = values.astype(np.int64)
@@ -86,4 +88,4 @@ def encode_labels(
     if len(names) > limits.CLASSES:
         distinct = f"{len(names):,} distinct ones (at most {limits.CLASSES:,})"
         return None, (), f"{name}: labels are ignored, as there are {distinct}"
-    return codes.astype(np.int64), tuple(str(n) for n in names), ""
+    return codes.astype(np.int64), tuple(limits.printable(str(n)) for n in names), ""

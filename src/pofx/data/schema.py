@@ -26,7 +26,7 @@ class Column:
         mean: subtracted from a number, the mean of those present in the training rows.
         std: divides a number.
         low: smallest number seen.
-        high: largest number seen; whole numbers are clipped to the range.
+        high: largest number seen; numbers that come back are clipped to the range.
         decimals: most digits after the point that were seen, to which numbers are rounded; None for
             as many as single precision carries.
         categories: the distinct values of a category; the empty one stands for a missing cell.
@@ -70,9 +70,8 @@ class Column:
             return float(value)
         if self.kind == "int":
             return int(min(max(round(value), self.low), self.high))
-        if self.decimals is None:
-            return float(f"{value:.7g}")
-        return round(float(value), self.decimals) + 0.0
+        digits = float(f"{value:.7g}") if self.decimals is None else round(value, self.decimals)
+        return float(min(max(digits, self.low), self.high)) + 0.0
 
 
 @dataclass(frozen=True)

@@ -54,11 +54,14 @@ class Options:
             raise DataError("Data are binarised or dequantised, not both: give one of the two.")
         if self.limit is not None and self.limit < limits.EXAMPLES:
             raise DataError(
-                f"limit is {self.limit}; at least {limits.EXAMPLES} examples are needed."
+                f"limit is {self.limit}: give at least {limits.EXAMPLES}, one example each to "
+                "train, validate and test on."
             )
         if self.size is not None and (min(self.size) < 1 or limits.image_problem(*self.size)):
             raise DataError(
-                f"resize to {self.resize} is out of range: give a side, or height and width."
+                f"resize to {self.resize} is out of range: give a side of 1 to "
+                f"{limits.IMAGE_SIDE:,}, or height and width, and at most "
+                f"{limits.IMAGE_PIXELS // 10**6} megapixels."
             )
 
     @property
@@ -130,7 +133,7 @@ def load(
         **splits,
         source=described,
         fingerprint=fingerprint(schema, splits),
-        notes=tuple(raw.notes),
+        notes=tuple(map(limits.printable, raw.notes)),
     )
 
 
@@ -157,7 +160,15 @@ def read(source: Source, options: Options) -> Raw:
         raise DataError(f"Data are a name, a path or an array, not a {type(source).__name__}.")
     if isinstance(source, str) and source in NAMES:
         return builtin(source, options.seed)
-    return _read_path(Path(source), options)
+    if source == "":
+        raise DataError(f"The data have no name: give a path, or one of {', '.join(NAMES)}.")
+    try:
+        return _read_path(Path(source), options)
+    except OSError as e:
+        raise DataError(
+            f"{e.filename or source} cannot be read ({e.strerror or e}): see that it is there and "
+            "that you may read it."
+        ) from e
 
 
 def _read_path(path: Path, options: Options) -> Raw:
@@ -165,7 +176,9 @@ def _read_path(path: Path, options: Options) -> Raw:
         raise DataError(_unknown(str(path)))
     suffix = path.suffix.lower()
     if path.is_dir() or suffix == ".zip":
-        return read_images(path, resize=options.size, limit=options.limit, seed=options.seed)
+        # a limit counts the examples of the classes that are kept, so all must be read to know them
+        limit = options.limit if options.classes is None else None
+        return read_images(path, resize=options.size, limit=limit, seed=options.seed)
     if suffix in (".csv", ".tsv"):
         return table.read_table(path)
     if suffix == ".npy":
@@ -184,7 +197,7 @@ def _unknown(name: str) -> str:
     if name == IN_MEMORY:
         return "These data came from an array in memory: pass the array again."
     if "/" in name or "\\" in name or "." in name:
-        return f"There is no file or folder {name}."
+        return f"There is no file or folder {name}: give one that there is, or a built-in name."
     return f"No data set, file or folder is called '{name}': {did_you_mean(name, NAMES)}"
 
 
@@ -195,7 +208,8 @@ def _keep_classes(raw: Raw, options: Options) -> None:
         raise DataError(f"{raw.name} has no classes to choose from: leave out --classes.")
     chosen = [_class(raw, c) for c in options.classes]
     if not chosen or len(set(chosen)) < len(chosen):
-        raise DataError(f"--classes must name one or more distinct classes, not {options.classes}.")
+        given = ",".join(options.classes)
+        raise DataError(f"--classes is '{given}': name one or more distinct classes.")
     code = np.full(len(raw.class_names), -1, np.int64)
     code[chosen] = np.arange(len(chosen))
     for part, split in raw.parts.items():
@@ -216,13 +230,13 @@ def _class(raw: Raw, name: str) -> int:
 def _keep_some(raw: Raw, options: Options) -> None:
     total = sum(len(s) for s in raw.parts.values())
     if total < limits.EXAMPLES:
-        raise DataError(
-            f"{raw.name} has only {total} examples: at least {limits.EXAMPLES} are needed."
-        )
+        raise DataError(f"{raw.name} has only {total} examples: give at least {limits.EXAMPLES}.")
     if options.limit is None or options.limit >= total:
         return
-    for part, split in raw.parts.items():
-        n = max(1, len(split) * options.limit // total)
+    sizes = {p: max(1, len(s) * options.limit // total) for p, s in raw.parts.items() if len(s)}
+    sizes[max(sizes, key=lambda p: sizes[p])] += options.limit - sum(sizes.values())
+    for part, n in sizes.items():
+        split = raw.parts[part]
         raw.parts[part] = take(split, np.sort(shuffled(options.seed, len(split))[:n]))
 
 
@@ -234,7 +248,7 @@ def _split(raw: Raw, options: Options) -> None:
     test = parts.get("test", parts.get("valid"))
     whole = parts.get("train", parts.get(WHOLE, test))
     if whole is None or (test is not None and len(whole) < 2):
-        raise DataError(f"{raw.name} has too few examples to train and validate on.")
+        raise DataError(f"{raw.name} has only one example to train and validate on: give more.")
     n = len(whole)
     order = shuffled(options.seed, n)
     tenth = max(1, round(n / 10))
@@ -277,8 +291,8 @@ def _table(raw: Raw, options: Options) -> tuple[Schema, dict[str, Split]]:
     train = np.arange(len(raw.parts["train"]))
     columns, values = table.scale(raw.columns, x, train, options.standardize)
     _refuse(raw, options)
-    _check_finite(raw.name, values)
     supports, log_scale = table_spec(columns)
+    _check_finite(raw.name, values, [c.name for c in columns for _ in c.supports])
     real = all(s == Real() for s in supports)
     support: Support = Real() if real else Mixed(supports)
     spec = DataSpec((len(supports),), support, log_scale=log_scale)
@@ -294,11 +308,13 @@ def _refuse(raw: Raw, options: Options) -> None:
         raise DataError(f"{raw.name} holds no bytes that could be {word}: leave out the option.")
 
 
-def _check_finite(name: str, x: np.ndarray) -> None:
+def _check_finite(name: str, x: np.ndarray, columns: Sequence[str] | None = None) -> None:
     if not np.isfinite(x).all():
-        row, column = (int(i) for i in np.argwhere(~np.isfinite(x.reshape(len(x), -1)))[0])
+        element = int(np.argwhere(~np.isfinite(x.reshape(len(x), -1)))[0, 1])
+        place = f"column '{columns[element]}'" if columns else f"element {element} of an example"
         raise DataError(
-            f"{name}: a number is too large for single precision (example {row}, element {column})."
+            f"{name}: a number in {place} is too large for single precision beside the others: "
+            "leave it out, or give its logarithm."
         )
 
 

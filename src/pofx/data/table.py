@@ -22,12 +22,16 @@ from pofx.data.limits import DataError, listing
 from pofx.data.raw import WHOLE, Raw
 from pofx.data.schema import Column
 
-MISSING = frozenset(("", "?", "NA", "N/A", "n/a", "na", "nan", "NaN", "NAN"))
+MISSING = frozenset(
+    ("", "?", "NA", "N/A", "n/a", "na", "nan", "NaN", "NAN", "null", "NULL", "<NA>", "#N/A")
+)
 """Cells that stand for nothing."""
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 _INFINITE = re.compile(r"[+-]?inf(inity)?", re.IGNORECASE)
 _WHOLE = re.compile(r"[+-]?\d{1,15}")
 _DECIMALS = 6
+_EXACT = 1 << 23
+"""Widest span of whole numbers that single precision tells apart, wherever their mean is."""
 
 
 @dataclass
@@ -36,6 +40,8 @@ class _Scan:
 
     number: bool = True
     whole: bool = True
+    cells: int = 0
+    numbers: int = 0
     missing: int = 0
     low: float = math.inf
     high: float = -math.inf
@@ -43,7 +49,7 @@ class _Scan:
     values: set[str] = field(default_factory=set)
     many: bool = False
     word: tuple[int, str] = (0, "")
-    infinite: tuple[int, str] = (0, "")
+    endless: tuple[int, str] = (0, "")
 
     def see(self, line: int, cell: str) -> None:
         """Takes one more cell into account."""
@@ -53,17 +59,20 @@ class _Scan:
         if not self.many:
             self.values.add(cell)
             self.many = len(self.values) > limits.CATEGORIES
-        if self.number:
-            self._see_number(line, cell)
-
-    def _see_number(self, line: int, cell: str) -> None:
+        self.cells += 1
         match = _NUMBER.fullmatch(cell)
         if match is None and not _INFINITE.fullmatch(cell):
-            self.number, self.word = False, (line, cell)
+            if self.number:
+                self.number, self.word = False, (line, cell)
             return
+        self.numbers += 1
+        if self.number:
+            self._see_number(line, cell, match)
+
+    def _see_number(self, line: int, cell: str, match: re.Match[str] | None) -> None:
         value = float(cell)
-        if not math.isfinite(value):
-            self.infinite = self.infinite if self.infinite[0] else (line, cell)
+        if not abs(value) <= limits.LARGEST:
+            self.endless = self.endless if self.endless[0] else (line, cell)
             return
         self.low, self.high = min(self.low, value), max(self.high, value)
         if self.whole and not _WHOLE.fullmatch(cell):
@@ -84,17 +93,29 @@ class _Scan:
             line, word = self.word
             raise DataError(
                 f"{path}: column {title} has more than {limits.CATEGORIES:,} distinct values that "
-                "are not "
-                f"all numbers (the first is '{word[:40]}' in line {line}): remove the column or "
-                "mend the cell."
+                f"are not all numbers (the first is '{word[:40]}' in line {line}): remove the "
+                "column or mend the cell."
             )
         names = sorted(self.values) + ([""] if self.missing else [])
         return Column(name, "category", categories=tuple(names), missing=self.missing > 0)
 
+    def doubt(self, title: str) -> str:
+        """A note on a category of which most cells are numbers, as one mistyped cell makes it."""
+        if 2 * self.numbers < self.cells:
+            return ""
+        line, word = self.word
+        return (
+            f"column {title} is taken for categories, as '{word[:40]}' in line {line} is no number "
+            f"({self.numbers:,} of {self.cells:,} cells are)"
+        )
+
     def _numbers(self, path: Path, name: str, title: str) -> Column:
-        if self.infinite[0]:
-            line, cell = self.infinite
-            raise DataError(f"{path}: line {line}, column {title}: '{cell[:40]}' is not finite.")
+        if self.endless[0]:
+            line, cell = self.endless
+            raise DataError(
+                f"{path}: line {line}, column {title}: '{cell[:40]}' is no finite number of single "
+                "precision: mend the cell, or leave it empty."
+            )
         missing = self.missing > 0
         if self.whole and not missing and (self.low, self.high) == (0.0, 1.0):
             return Column(name, "binary", low=0.0, high=1.0)
@@ -121,13 +142,14 @@ def read_table(path: Path) -> Raw:
     titles = [f"'{n}'" if header else str(i + 1) for i, n in enumerate(names)]
     columns = tuple(s.column(path, n, t) for s, n, t in zip(scans, names, titles, strict=True))
     x = _fill(path, delimiter, columns, rows + (not header), header)
+    doubtful = [s.doubt(t) for s, t in zip(scans, titles, strict=True) if not s.number]
     return Raw(
         path.stem,
         {WHOLE: Split(x)},
         columns=columns,
         header=header,
         delimiter=delimiter,
-        notes=_notes(columns, x),
+        notes=[*filter(None, doubtful), *_notes(columns, x)],
     )
 
 
@@ -135,7 +157,7 @@ def _scan(path: Path, delimiter: str) -> tuple[tuple[int, list[str]], list[_Scan
     records = read_records(str(path), path, delimiter)
     first = next(records, None)
     if first is None:
-        raise DataError(f"{path} holds no rows.")
+        raise DataError(f"{path} holds no rows: give one row for each example.")
     scans, rows = [_Scan() for _ in first[1]], 0
     for line, row in records:
         rows += 1
@@ -157,12 +179,12 @@ def _is_header(first: tuple[int, list[str]], scans: list[_Scan]) -> bool:
 
 def _check_rows(path: Path, rows: int, header: bool) -> None:
     if rows == 0:
-        raise DataError(f"{path} holds a header and no rows.")
+        raise DataError(f"{path} holds a header and no rows: give one row for each example.")
     if rows < limits.EXAMPLES:
         under = " under its header" if header else ""
         raise DataError(
-            f"{path} has only {rows} row{'s' if rows > 1 else ''}{under}: at least "
-            f"{limits.EXAMPLES} are needed, one each to train, validate and test on."
+            f"{path} has only {rows} row{'s' if rows > 1 else ''}{under}: give at least "
+            f"{limits.EXAMPLES}, one each to train, validate and test on."
         )
 
 
@@ -202,7 +224,14 @@ def _notes(columns: tuple[Column, ...], x: np.ndarray) -> list[str]:
         for c, v in zip(columns, x.T, strict=True)
         if len(c.categories) == 1 or (not c.missing and v.min() == v.max())
     ]
-    return [f"constant columns: {listing(constant)}"] if constant else []
+    notes = [f"constant columns: {listing(constant)}"] if constant else []
+    wide = [c.name for c in columns if c.kind == "int" and c.high - c.low > _EXACT]
+    if wide:
+        notes.append(
+            f"whole numbers of columns {listing(wide)} span more than {_EXACT:,} and come back "
+            "rounded, as models compute in single precision"
+        )
+    return notes
 
 
 def scale(

@@ -5,11 +5,8 @@ from __future__ import annotations
 import csv
 import os
 import sys
-import tempfile
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import IO
 
 import numpy as np
 from PIL import Image
@@ -20,6 +17,7 @@ from pofx.data import Verb
 from pofx.data.limits import DataError
 from pofx.data.pictures import displayed, grid, picture, scatter, to_bytes
 from pofx.data.schema import Schema
+from pofx.data.whole import complete, complete_folder, parents
 
 __all__ = ["grid", "scatter", "write"]
 
@@ -39,7 +37,8 @@ def write(
     `.png` is a picture of all of them; a path without a suffix, or ending in `/`, a folder of
     numbered PNGs; `.npz` has the arrays `x` and, where labels are given, `y`; `.npy` is the one
     array; `.csv` and `.tsv` are rows in the user's own columns, with a header if his table had one.
-    A file appears under its name when it is complete.
+    A file or folder appears under its name when it is complete; a folder that is there already must
+    be empty.
 
     Args:
         x: model values, `(n, *shape)`.
@@ -55,54 +54,38 @@ def write(
         DataError: when a file of that kind cannot hold these data, or cannot be written.
     """
     target = Path(path)
-    folder = str(path).endswith(("/", os.sep)) or target.is_dir() or not target.suffix
-    writer = _folder if folder else _WRITERS.get(target.suffix.lower())
-    if writer is None:
-        raise DataError(
-            f"{target} has a suffix that cannot be written: use .png, .npz, .npy, .csv, .tsv or a "
-            "folder."
-        )
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        writer(target, x, schema, cond, metadata or {})
+        writer = _writer(str(path), target)
+        with parents(target):
+            writer(target, x, schema, cond, metadata or {})
     except OSError as e:
-        raise DataError(f"{target} cannot be written: {e.strerror or e}.") from e
+        raise DataError(
+            f"{target} cannot be written ({e.strerror or e}): choose another path."
+        ) from e
     return target
 
 
 Writer = Callable[[Path, Tensor, Schema, Tensor | None, Mapping[str, str]], None]
 
 
-@contextmanager
-def _complete(path: Path, mode: str = "wb") -> Iterator[IO]:
-    """A file beside the path that takes its name when the block ends well, and vanishes when it
-    does not.
-    """
-    text = {} if "b" in mode else {"encoding": "utf-8", "newline": ""}
-    descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    try:
-        with os.fdopen(descriptor, mode, **text) as file:  # type: ignore[call-overload]
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(name, 0o666 & ~_umask())
-        os.replace(name, path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
+def _writer(path: str, target: Path) -> Writer:
+    if path.endswith(("/", os.sep)) or target.is_dir() or not target.suffix:
+        if target.is_dir() and any(target.iterdir()):
+            raise DataError(f"{target} is a folder that is not empty: choose another.")
+        return _folder
+    if target.suffix.lower() not in _WRITERS:
+        raise DataError(
+            f"{target} has a suffix that cannot be written: use .png, .npz, .npy, .csv, .tsv or a "
+            "folder."
+        )
+    return _WRITERS[target.suffix.lower()]
 
 
 def _save_png(image: Image.Image, path: Path, metadata: Mapping[str, str]) -> None:
     info = PngInfo()
     for key, value in metadata.items():
         info.add_text(key, value)
-    with _complete(path) as file:
+    with complete(path) as file:
         image.save(file, "PNG", pnginfo=info)
 
 
@@ -121,11 +104,11 @@ def _folder(
         raise DataError(
             f"{path} would be a folder of images, which these data are not: write a .npz or .csv."
         )
-    path.mkdir(parents=True, exist_ok=True)
-    for i, pixels in enumerate(to_bytes(displayed(x, schema))):
-        plane = pixels[0] if len(pixels) == 1 else pixels.transpose(1, 2, 0)
-        image = Image.fromarray(np.ascontiguousarray(plane), modes[len(pixels)])
-        _save_png(image, path / f"{i:0{_DIGITS}d}.png", metadata)
+    with complete_folder(path) as folder:
+        for i, pixels in enumerate(to_bytes(displayed(x, schema))):
+            plane = pixels[0] if len(pixels) == 1 else pixels.transpose(1, 2, 0)
+            image = Image.fromarray(np.ascontiguousarray(plane), modes[len(pixels)])
+            _save_png(image, folder / f"{i:0{_DIGITS}d}.png", metadata)
 
 
 def _npz(
@@ -133,7 +116,7 @@ def _npz(
 ) -> None:
     _refuse_categories(path, schema)
     y = {} if cond is None else {"y": cond.detach().cpu().numpy()}
-    with _complete(path) as file:
+    with complete(path) as file:
         np.savez_compressed(file, allow_pickle=False, x=_array(x, schema), **y)
 
 
@@ -141,7 +124,7 @@ def _npy(
     path: Path, x: Tensor, schema: Schema, cond: Tensor | None, metadata: Mapping[str, str]
 ) -> None:
     _refuse_categories(path, schema)
-    with _complete(path) as file:
+    with complete(path) as file:
         np.save(file, _array(x, schema), allow_pickle=False)
 
 
@@ -165,7 +148,7 @@ def _csv(
             f"{path} would be a table, and these data are images: write a .png or .npz."
         )
     delimiter = "\t" if path.suffix.lower() == ".tsv" else schema.delimiter
-    with _complete(path, "w") as file:
+    with complete(path, "w") as file:
         writer = csv.writer(file, delimiter=delimiter, lineterminator="\n")
         if schema.header:
             writer.writerow(schema.names)

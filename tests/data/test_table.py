@@ -1,0 +1,201 @@
+import csv
+import json
+import random
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from pofx.data import DataError, Schema, load
+from pofx.data.raw import WHOLE
+from pofx.data.schema import table_spec
+from pofx.data.table import read_table, scale
+from pofx.spec import Binary, Categorical, DataSpec, Mixed, Real
+
+
+def table(text, name="t.csv"):
+    with open(name, "w", encoding="utf-8", newline="") as file:
+        file.write(text)
+    return load(name)
+
+
+def rows(header, n=30):
+    """Rows of a float, a whole number, a category and a number that may be missing."""
+    lines = [
+        f"{i / 4},{i % 7 - 3},{('red', 'dark blue', '')[i % 3]},{'' if i % 5 == 0 else i}"
+        for i in range(n)
+    ]
+    return "\n".join([header, *lines] if header else lines) + "\n"
+
+
+def test_columns_are_what_their_cells_are():
+    dataset = table(rows("size,step,colour,age"))
+    size, step, colour, age = dataset.schema.columns
+    assert (size.kind, size.low, size.high, size.decimals) == ("float", 0, 7.25, 2)
+    assert (step.kind, step.low, step.high, step.missing) == ("int", -3, 3, False)
+    assert (colour.kind, colour.categories) == ("category", ("dark blue", "red", ""))
+    assert (age.kind, age.missing) == ("int", True)
+    assert dataset.spec.support == Mixed((Real(), Real(), Categorical(3), Real(), Binary()))
+    assert dataset.spec.log_scale == pytest.approx(sum(np.log(c.std) for c in (size, step, age)))
+    x = torch.cat([s.values()[0] for s in dataset.splits.values()])
+    assert x[:, 4].sum() == 6
+    assert set(x[:, 2].tolist()) == {0, 1, 2}
+
+
+def test_only_numbers_are_real_and_zeros_and_ones_are_binary():
+    assert table("1.5,2\n2.5,3\n3.5,5\n").spec.support == Real()
+    assert table("1.5,1\n2.5,0\n3.5,0\n").spec.support == Mixed((Real(), Binary()))
+    assert table("a\n1\n1\n1\n").spec.support == Real()
+
+
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        (rows("a,b,c,d"), ["a", "b", "c", "d"]),
+        (rows(""), ["column 1", "column 2", "column 3", "column 4"]),
+        ("name,pet\nann,cat\nbob,dog\ncid,cat\n", ["name", "pet"]),
+        ("cat,dog\ncat,cat\ndog,dog\ndog,cat\n", ["column 1", "column 2"]),
+        (",a\n1,2\n3,4\n5,7\n", ["", "a"]),
+    ],
+)
+def test_a_header_is_told_from_a_row(text, names):
+    assert table(text).schema.names == names
+
+
+@pytest.mark.parametrize("delimiter", [",", "\t", ";", "|"])
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+def test_delimiters_and_line_ends(delimiter, end):
+    text = "a,b,c\n1,2.5,x\n3,4.5,y\n\n5,6.25,x\n".replace(",", delimiter).replace("\n", end)
+    schema = table("\ufeff" + text).schema
+    assert schema.delimiter == delimiter
+    assert [c.kind for c in schema.columns] == ["int", "float", "category"]
+    assert schema.names == ["a", "b", "c"]
+
+
+def test_quotes_hold_delimiters_quotes_and_line_ends():
+    dataset = table('a,b\n1,"x, ""y"""\n2,"two\nlines"\n3,plain\n')
+    assert dataset.schema.columns[1].categories == ("plain", "two\nlines", 'x, "y"')
+
+
+WORDS = ("red", "dark blue", 'a "b"', "c,d", "日本", "two\nlines", "é", "-", "None")
+
+
+def random_column(r, n):
+    """Cells, and what may differ when they come back: nothing, or a share of the largest."""
+    kind = r.choice(("int", "binary", "word", "decimal", "float"))
+    far = 10 ** r.uniform(-30, 30)
+    draw = {
+        "int": lambda: r.randint(-4_000_000, 4_000_000),
+        "binary": lambda: r.randint(0, 1),
+        "word": lambda: r.choice(WORDS),
+        "decimal": lambda: round(r.uniform(-500, 500), r.randint(0, 3)),
+        "float": lambda: r.gauss(far * r.random(), far),
+    }[kind]
+    gap = r.choice((0, 0, 0.2))
+    cells = ["" if r.random() < gap else draw() for _ in range(n)]
+    return [cells[0] if cells[0] != "" else draw(), *cells[1:]], 1e-6 if kind == "float" else 0
+
+
+def write_csv(path, header, columns):
+    with open(path, "w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(header)
+        writer.writerows(zip(*columns, strict=True))
+
+
+def through(path):
+    """A table's rows, encoded and decoded again, with its schema stored in between."""
+    raw = read_table(path)
+    x = raw.parts[WHOLE].x
+    columns, values = scale(raw.columns, x, np.arange(len(x)), True)
+    supports, _ = table_spec(columns)
+    schema = Schema(DataSpec((len(supports),), Mixed(supports)), columns, raw.header)
+    return Schema.from_json(json.loads(json.dumps(schema.to_json()))).rows(torch.from_numpy(values))
+
+
+def test_random_tables_come_back(tmp_path):
+    for seed in range(300):
+        r = random.Random(seed)
+        n = r.randint(3, 25)
+        columns, slack = zip(*(random_column(r, n) for _ in range(r.randint(2, 6))), strict=True)
+        write_csv(tmp_path / "t.csv", [f"name {i}" for i in range(len(columns))], columns)
+        back = list(zip(*through(tmp_path / "t.csv"), strict=True))
+        for cells, again, share in zip(columns, back, slack, strict=True):
+            largest = max((abs(c) for c in cells if isinstance(c, float)), default=0)
+            for cell, other in zip(cells, again, strict=True):
+                if cell == "" or share == 0:
+                    assert other == cell, (seed, cell, other)
+                else:
+                    assert abs(other - cell) <= share * largest, (seed, cell, other)
+
+
+def test_the_split_leaves_every_row_whole(tmp_path):
+    r = random.Random(0)
+    columns = [list(range(200)), [r.choice(WORDS) for _ in range(200)]]
+    columns += [[round(r.random(), 3) for _ in range(200)], [r.choice((5, "")) for _ in range(200)]]
+    write_csv(tmp_path / "t.csv", "abcd", columns)
+    dataset = load(tmp_path / "t.csv")
+    back = [
+        tuple(row) for s in dataset.splits.values() for row in dataset.schema.rows(s.values()[0])
+    ]
+    assert sorted(back, key=lambda row: row[0]) == list(zip(*columns, strict=True))
+
+
+def test_whatever_a_model_draws_is_a_row_of_the_users_table():
+    schema = table(rows("size,step,colour,age")).schema
+    x = torch.randn(500, 5) * 9
+    for size, step, colour, age in schema.rows(x):
+        assert isinstance(size, float)
+        assert 0 <= size <= 7.25
+        assert round(size, 2) == size
+        assert isinstance(step, int)
+        assert -3 <= step <= 3
+        assert colour in ("red", "dark blue", "")
+        assert age == "" or (isinstance(age, int) and 1 <= age <= 29)
+    assert {row[3] == "" for row in schema.rows(x)} == {True, False}
+
+
+def test_a_category_of_numbers_but_one_is_doubted_by_line():
+    cells = "\n".join(str(i) for i in range(40))
+    notes = table(f"age\n{cells}\n4o\n").notes
+    assert any("'4o' in line 42" in n and "40 of 41" in n for n in notes)
+    assert not table("grade\n" + "A\n1\nB\nC\n" * 9).notes
+
+
+def test_whole_numbers_too_far_apart_are_noted():
+    assert any("rounded" in n for n in table("id\n1\n5\n123456789\n").notes)
+    assert not table("id\n1\n5\n1234567\n").notes
+
+
+def test_constant_columns_are_noted_and_come_back():
+    dataset = table("a,b,c\n7,x,1\n7,x,2\n7,x,3\n")
+    assert any("a, b" in n for n in dataset.notes)
+    assert {tuple(r[:2]) for r in dataset.schema.rows(dataset.train.values()[0])} == {(7, "x")}
+
+
+@pytest.mark.parametrize("cell", ["?", "NA", "nan", "null", "", "#N/A"])
+def test_what_stands_for_nothing(cell):
+    column = table(f"a,b\n1,2\n{cell},3\n3,5\n").schema.columns[0]
+    assert (column.kind, column.missing) == ("int", True)
+
+
+def test_numbers_that_only_just_fit():
+    dataset = table("a\n3e38\n-3e38\n1\n2\n")
+    assert all(np.isfinite(s.x).all() for s in dataset.splits.values())
+    with pytest.raises(DataError, match="line 4, column 'a': '1e39'"):
+        table("a\n1\n2\n1e39\n")
+
+
+def test_a_column_without_a_number_in_training_keeps_its_scale():
+    columns, values = scale(
+        read_table_of("a,b\n1,\n2,\n3,4\n"), np.array([[1, np.nan], [2, np.nan], [3, 4]]),
+        np.array([0, 1]), True,
+    )  # fmt: skip
+    assert (columns[1].mean, columns[1].std) == (0, 1)
+    assert values[:, 1:].tolist() == [[0, 1], [0, 1], [4, 0]]
+
+
+def read_table_of(text):
+    table(text)
+    return read_table(Path("t.csv")).columns
