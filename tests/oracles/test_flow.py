@@ -155,11 +155,11 @@ def test_couplings_start_as_the_identity():
 def test_log_scales_are_bounded_whatever_the_network_says():
     for bound in (0.5, 2.0):
         coupling = AffineCoupling(shaken(VectorConditioner(3, 4, (8,)), 1e4), bound)
-        log_scale, _ = coupling.log_scale_and_shift(100 * torch.randn(1000, 3), None)
-        assert log_scale.abs().max() <= bound
+        log_scale = coupling.octaves_and_shift(100 * torch.randn(1000, 3), None)[0] * math.log(2)
+        assert log_scale.abs().max() <= bound * (1 + 1e-12)
         assert log_scale.abs().max() > 0.99 * bound
     bijection = shaken(vector_couplings(5, 6, (8,), bound=0.5), 1e4)
-    assert bijection(torch.randn(1000, 5))[1].abs().max() <= 0.5 * 3 * (3 + 2)
+    assert bijection(torch.randn(1000, 5))[1].abs().max() <= 0.5 * 3 * (3 + 2) * (1 + 1e-12)
 
 
 def test_a_squeeze_puts_one_colour_of_the_checkerboard_first():
@@ -265,7 +265,7 @@ def plane(reach, points):
     return torch.cartesian_prod(axis, axis), (2 * reach / points) ** 2
 
 
-def planar(spec, classes=0, scale=0.15, seed=3):
+def planar(spec, classes=0, scale=0.15, seed=4):
     """A flow of two elements, away from its start."""
     torch.manual_seed(seed)
     bijection = shaken(vector_couplings(2, 4, (12,), classes=classes), scale)
@@ -373,7 +373,7 @@ def axis_cells(levels, points):
 def test_the_bound_is_below_the_mass_by_what_jensen_takes():
     """Three levels in two elements: the mass of each cell is an integral over it."""
     spec = DataSpec((2,), Bytes(3))
-    model = planar(spec, scale=0.4)
+    model = planar(spec, scale=0.2)
     axis, step = axis_cells(3, 150)
     values = torch.tensor([-1.0, 0.0, 1.0])
     examples, masses, means = [], [], []
@@ -397,7 +397,7 @@ def test_the_bound_is_below_the_mass_by_what_jensen_takes():
 def test_samples_of_bytes_have_at_least_the_mass_of_their_cells():
     """What falls outside of the cells is rounded to the last ones: the mass of those is larger."""
     spec = DataSpec((2,), Bytes(3))
-    model = planar(spec, scale=0.4)
+    model = planar(spec, scale=0.2)
     end = 1 / 0.95
     y, area = plane(end, 900)
     weights = model._log_density(y, None).exp() * area
@@ -414,7 +414,7 @@ def test_samples_of_bytes_have_at_least_the_mass_of_their_cells():
 @torch.no_grad()
 def test_a_table_of_a_number_and_a_bit_is_bounded_too():
     spec = DataSpec((2,), Mixed((Real(), Binary())))
-    model = planar(spec, scale=0.4)
+    model = planar(spec, scale=0.2)
     assert isinstance(model, DequantizedFlow)
     axis, step = axis_cells(2, 2000)
     for number in (-0.7, 0.0, 1.3):
@@ -459,7 +459,7 @@ class Stretch(nn.Module):
 
 
 def test_the_gradient_of_one_coupling_by_hand():
-    """With s = 2 tanh(r / 2) and z = b exp(s) + t, the loss's derivative is z in t and (z b exp(s)
+    """With s = -2 tanh(r / 2) and z = b exp(s) + t, the loss's derivative is z in t and (z b exp(s)
     - 1) ds/dr in r.
     """
     net = Stretch()
@@ -467,10 +467,11 @@ def test_the_gradient_of_one_coupling_by_hand():
     x = torch.randn(50, 2)
     (-model.log_prob(x).mean()).backward()
     r, t = net.r.tolist()
-    s = 2 * math.tanh(r / 2)
+    s = -2 * math.tanh(r / 2)
     moved = x[:, 1] * math.exp(s)
     z = moved + t
-    by_hand = [((z * moved - 1).mean() * (1 - math.tanh(r / 2) ** 2)).item(), z.mean().item()]
+    slope = math.tanh(r / 2) ** 2 - 1
+    by_hand = [((z * moved - 1).mean() * slope).item(), z.mean().item()]
     assert net.r.grad.tolist() == pytest.approx(by_hand, abs=1e-12)
 
 

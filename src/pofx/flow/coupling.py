@@ -11,6 +11,7 @@ References:
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
 
@@ -20,6 +21,8 @@ from torch import Tensor, nn
 from pofx.flow.bijection import Bijection
 from pofx.functional.reductions import sum_event
 from pofx.typing import Cond, PerExample
+
+_LOG_2 = math.log(2)
 
 
 class Coupling(nn.Module, ABC):
@@ -37,8 +40,9 @@ class Coupling(nn.Module, ABC):
 class AffineCoupling(Coupling):
     r"""Scales and shifts `b`; one network puts out both.
 
-    The log-scale is :math:`s = c \tanh(r / c)` of the network's r, so that no layer stretches or
-    shrinks by more than :math:`e^c`: in float32 an unbounded one loses the inverse.
+    The log-scale is :math:`s = c (1 - 2 \sigma(r)) = -c \tanh(r / 2)` of the network's r, so that
+    no layer stretches or shrinks by more than :math:`e^c`: in float32 an unbounded one loses the
+    inverse.
 
     Args:
         conditioner: `(a, cond) -> (n, 2 channels of b, ...)`: r, then the shift.
@@ -49,22 +53,27 @@ class AffineCoupling(Coupling):
         super().__init__()
         self.conditioner, self.bound = conditioner, bound
 
-    def log_scale_and_shift(self, a: Tensor, cond: Cond | None) -> tuple[Tensor, Tensor]:
-        """S and t, each of b's shape."""
-        r, shift = self.conditioner(a, cond).chunk(2, 1)
-        return torch.tanh(r * (1 / self.bound)) * self.bound, shift
+    def octaves_and_shift(self, a: Tensor, cond: Cond | None) -> tuple[Tensor, Tensor]:
+        """`s / log 2`, for exp2 takes a third of exp's time, and t, each of b's shape."""
+        r, shift = _halves(self.conditioner(a, cond))
+        bound = self.bound / _LOG_2
+        return torch.rsub(torch.sigmoid(r), bound, alpha=2 * bound), shift
 
     def forward(self, b: Tensor, a: Tensor, cond: Cond | None = None) -> tuple[Tensor, PerExample]:
-        log_scale, shift = self.log_scale_and_shift(a, cond)
-        return torch.addcmul(shift, b, log_scale.exp()), sum_event(log_scale)
+        octaves, shift = self.octaves_and_shift(a, cond)
+        ladj = _LOG_2 * sum_event(octaves)  # its gradient needs no values: exp2 may overwrite them
+        return torch.addcmul(shift, b, octaves.exp2_()), ladj
 
     def inverse(self, b: Tensor, a: Tensor, cond: Cond | None = None) -> Tensor:
-        log_scale, shift = self.log_scale_and_shift(a, cond)
-        return (b - shift) * (-log_scale).exp()
+        octaves, shift = self.octaves_and_shift(a, cond)
+        return (b - shift) / octaves.exp2_()
 
 
 class Couplings(Bijection):
     """Couplings that move the second half, then the first, then the second, and so on.
+
+    On the way a vector lies in memory feature by feature, whatever its shape says: each half is one
+    block, which elementwise kernels run through several times as fast as through short rows.
 
     Args:
         couplings: in turn.
@@ -77,26 +86,42 @@ class Couplings(Bijection):
         self.first = first
 
     def forward(self, x: Tensor, cond: Cond | None = None) -> tuple[Tensor, PerExample]:
-        a, b = self._halves(x)
+        a, b = self._split(x)
         total = x.new_zeros(x.shape[0])
         for coupling in self.couplings:
             b, ladj = coupling(b, a, cond)
             total = total + ladj
             a, b = b, a
-        return self._join(a, b), total
+        return (_join(b, a) if len(self.couplings) % 2 else _join(a, b)), total
 
     def inverse(self, z: Tensor, cond: Cond | None = None) -> Tensor:
-        a, b = self._halves(z)
+        a, b = self._split(z)
         if len(self.couplings) % 2:
             a, b = b, a
         for coupling in reversed(self.couplings):
             a, b = b, a
             b = coupling.inverse(b, a, cond)  # type: ignore[operator]
-        return torch.cat([a, b], 1)
+        return _join(a, b).contiguous()
 
-    def _halves(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        a, b = x.split([self.first, x.shape[1] - self.first], 1)
+    def _split(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        sizes = [self.first, x.shape[1] - self.first]
+        if x.ndim == 2:
+            a, b = x.t().contiguous().split(sizes)
+            return a.t(), b.t()
+        a, b = x.split(sizes, 1)
         return a.contiguous(), b.contiguous()
 
-    def _join(self, a: Tensor, b: Tensor) -> Tensor:
-        return torch.cat([b, a] if len(self.couplings) % 2 else [a, b], 1)
+
+def _join(a: Tensor, b: Tensor) -> Tensor:
+    return torch.cat([a.t(), b.t()]).t() if a.ndim == 2 else torch.cat([a, b], 1)
+
+
+def _halves(h: Tensor) -> tuple[Tensor, Tensor]:
+    """Halves of axis 1. A vector's are cut from its transpose, as its gradient is then joined
+    without moving an element.
+    """
+    if h.ndim == 2:
+        a, b = h.t().chunk(2)
+        return a.t(), b.t()
+    a, b = h.chunk(2, 1)
+    return a, b

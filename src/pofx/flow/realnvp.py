@@ -22,8 +22,9 @@ Note:
 
 from __future__ import annotations
 
-from functools import partial
+from itertools import pairwise
 
+import torch
 from torch import Tensor, nn
 
 from pofx.flow.bijection import Bijection, Chain, Flatten
@@ -32,7 +33,6 @@ from pofx.flow.flow import MaximumLikelihood, flow
 from pofx.flow.squeeze import MultiScale, Squeeze, colours_to_rows
 from pofx.nn.conv import conditioned
 from pofx.nn.embeddings import ClassEmbedding
-from pofx.nn.mlp import MLP
 from pofx.recipe import Adam, Recipe, RecipeError
 from pofx.spec import DataSpec
 from pofx.typing import Cond
@@ -54,15 +54,19 @@ class VectorConditioner(nn.Module):
         super().__init__()
         self.label = ClassEmbedding(classes, _EMBEDDING) if classes else None
         sizes = [inputs + (_EMBEDDING if classes else 0), *hidden, outputs]
-        self.net = MLP(sizes, partial(nn.ReLU, inplace=True))
-        layers = [m for m in self.net if isinstance(m, nn.Linear)]
+        layers = [nn.Linear(a, b) for a, b in pairwise(sizes)]
         for layer in layers:
             nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
         nn.init.uniform_(layers[0].bias, -2, 2)
         _zero(layers[-1])
+        self.hidden, self.last = nn.ModuleList(layers[:-1]), layers[-1]
 
     def forward(self, a: Tensor, cond: Cond | None = None) -> Tensor:
-        return self.net(conditioned(a, self.label(cond) if self.label else None))
+        h = conditioned(a, self.label(cond) if self.label else None)
+        for layer in self.hidden:
+            h = layer(h).relu_()
+        # lies in memory feature by feature, as `Couplings` keeps a vector
+        return torch.addmm(self.last.bias[:, None], self.last.weight, h.t()).t()
 
 
 class ImageConditioner(nn.Module):
