@@ -21,12 +21,12 @@ import math
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import logsigmoid
 
 from pofx.flow.bijection import Bijection, Chain
 from pofx.functional.dequantize import dequantize, log_cell, quantize
 from pofx.functional.labels import any_class, marginal
 from pofx.functional.reductions import sum_event
+from pofx.functional.unbound import bound, unbound
 from pofx.objective import LossObjective, Metrics
 from pofx.spec import DataSpec, Interval, Real
 from pofx.typing import Cond, Data, PerExample
@@ -101,37 +101,29 @@ class DequantizedFlow(_Change):
 
 
 class Unbound(Bijection):
-    r"""The logit of what is bounded: an element x of [-1, 1] goes to :math:`\mathrm{logit}((1 + c
-    x) / 2)`.
+    """The logit of what is bounded (`pofx.functional.unbound`).
 
-    c is just below 1, so that an end of the interval stays finite. It is .95 for dequantised
-    values, as in Real NVP (its alpha is .05), which flattens the steep ends; what the flow then
-    puts outside of [-1, 1] is rounded to the last cells. It is 1 - 1e-5 for Interval data: the mass
-    that a flow could put outside lies beyond 12.2 of the logit.
+    c is .95 for dequantised values, as in Real NVP (its alpha is .05), which flattens the steep
+    ends; what the flow then puts outside of [-1, 1] is rounded to the last cells. It is 1 - 1e-5
+    for Interval data: the mass that a flow could put outside lies beyond 12.2 of the logit.
 
     Args:
         spec: real columns pass unchanged.
     """
 
     c: Tensor
-    real: Tensor
 
     def __init__(self, spec: DataSpec) -> None:
         super().__init__()
         c = torch.tensor([_shrink(s) for s in spec.columns]).reshape(spec.shape)
         self.register_buffer("c", c, persistent=False)
-        self.register_buffer("real", c == 0, persistent=False)
 
     def forward(self, x: Tensor, cond: Cond | None = None) -> tuple[Tensor, PerExample]:
-        y = torch.logit(0.5 + 0.5 * self.c * x)
-        return torch.where(self.real, x, y), sum_event(self._ladj(y))
+        y, ladj = unbound(x, self.c)
+        return y, sum_event(ladj)
 
     def inverse(self, z: Tensor, cond: Cond | None = None) -> Tensor:
-        return torch.where(self.real, z, torch.tanh(0.5 * z) / self.c)
-
-    def _ladj(self, y: Tensor) -> Tensor:
-        ladj = (0.5 * self.c).log() - logsigmoid(y) - logsigmoid(-y)
-        return torch.where(self.real, 0.0, ladj)
+        return bound(z, self.c)
 
 
 def _shrink(support: object) -> float:
