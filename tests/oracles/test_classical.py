@@ -6,6 +6,8 @@ import math
 import numpy as np
 import pytest
 import torch
+from scipy.integrate import quad
+from scipy.special import logit
 from sklearn.datasets import load_digits
 from sklearn.decomposition import PCA
 from sklearn.mixture import GaussianMixture
@@ -15,12 +17,12 @@ from torch.distributions import MultivariateNormal
 from pofx import catalogue
 from pofx.capabilities import Bound, Density, Latent
 from pofx.classical.gmm import GMM, DequantizedGMM
-from pofx.classical.kde import KDE, DequantizedKDE, Neighbours
+from pofx.classical.kde import KDE, DequantizedKDE, Examples
 from pofx.classical.ppca import PPCA, DequantizedPPCA, _leading
 from pofx.evaluation.check import check_model
-from pofx.functional.dequantize import log_cell, noise_variance, values
+from pofx.functional.dequantize import dequantize, values
 from pofx.functional.draw import draw
-from pofx.functional.random import noise
+from pofx.functional.random import noise as noise_of
 from pofx.recipe import RecipeError
 from pofx.spec import Binary, Bytes, Categorical, DataSpec, Interval, Mixed, Real
 
@@ -69,6 +71,21 @@ def eight(n=4000, sd=0.1):
 # every yardstick
 
 
+@pytest.mark.parametrize("support", [Binary(), Bytes(17), Bytes(256), Categorical(3)], ids=str)
+def test_where_a_discrete_value_lies_over_its_cell(support):
+    model = PPCA(DataSpec((support.levels,), support), 1)
+    x = values(torch.arange(support.levels), support)[None]
+    y, noise = model.spread(x.double())
+    for k in {0, 1, support.levels // 2, support.levels - 1}:
+        cell, c = (2 * k / support.levels - 1, 2 * (k + 1) / support.levels - 1), model.c[0].item()
+        first, second = (
+            quad(lambda x, p=p, c=c: logit(0.5 + 0.5 * c * x) ** p, *cell)[0] * support.levels / 2
+            for p in (1, 2)
+        )
+        assert y[0, k].item() == pytest.approx(first, abs=1e-3)
+        assert noise[0, k].item() == pytest.approx(second - first**2, rel=0.02)
+
+
 @pytest.mark.parametrize("kind", SPECS)
 @pytest.mark.parametrize("name", NAMES)
 def test_it_is_what_it_says_on_every_kind_of_data(name, kind):
@@ -92,9 +109,9 @@ def test_weights_are_all_that_a_model_is(name, kind):
     assert all(bool(t.isfinite().all()) for t in model.state_dict().values())
     x, _ = examples(spec, 9, seed=5)
     ask = "log_prob" if isinstance(model, Density) else "elbo"
-    with noise(0, 9):
+    with noise_of(0, 9):
         expected = getattr(model, ask)(x)
-    with noise(0, 9):
+    with noise_of(0, 9):
         assert torch.equal(getattr(other, ask)(x), expected)
     assert torch.equal(draw(model, 5, seed=3, batch=2), draw(other, 5, seed=3))
 
@@ -131,17 +148,16 @@ def test_a_column_that_never_varies_and_a_repeated_row_stay_finite(name):
 @pytest.mark.parametrize("name", NAMES)
 def test_units_do_not_matter(name):
     """Data in other units, far from zero, has the density that the Jacobian says."""
-    x, spec = (
-        torch.randn(300, 2, dtype=torch.float64) @ torch.tensor([[1.0, 0.5], [0.0, 0.3]]).double(),
-        DataSpec((2,)),
-    )
-    scale = 100.0 if name == "ppca" else torch.tensor([1e-3, 1e4], dtype=torch.float64)
-    with noise(0, 300):
-        one = fitted(name, spec, x)
-    with noise(0, 300):
-        other = fitted(name, spec, x * scale + 1e5)
-    moved = other.log_prob(x * scale + 1e5) + torch.ones(2).double().mul(scale).log().sum()
-    assert torch.allclose(one.log_prob(x), moved, atol=1e-4)
+    mix, spec = torch.tensor([[1.0, 0.5], [0.0, 0.3]], dtype=torch.float64), DataSpec((2,))
+    x = torch.randn(300, 2, dtype=torch.float64) @ mix
+    units = torch.tensor([100.0, 100.0] if name == "ppca" else [1e-3, 1e4], dtype=torch.float64)
+    y = x * units + (units if name == "kde" else 1e5)  # kde keeps its points in float32
+    models = []
+    for data in (x, y):
+        torch.manual_seed(0)
+        models.append(fitted(name, spec, data))
+    moved = models[1].log_prob(y) + units.log().sum()
+    assert torch.allclose(models[0].log_prob(x), moved, atol=1e-4)
 
 
 @pytest.mark.parametrize("name", ["gmm", "kde"])
@@ -237,18 +253,24 @@ def test_ppca_samples_have_its_covariance():
     assert (x.mean(0) - DIGITS.mean(0)).abs().max() < 0.02
 
 
-def test_ppca_of_dequantised_data_is_fitted_to_the_mean_over_the_noise():
+def test_ppca_of_discrete_data_is_fitted_to_the_mean_over_the_cells():
     spec = DataSpec((1, 8, 8), Bytes(17))
     x = (DIGITS * 2 - 1).float().reshape(-1, 1, 8, 8)
     model = fitted("ppca", spec, x, latent=8)
-    centres = (DIGITS * 16 + 0.5) * (2 / 17) - 1
-    covariance = centres.T.cov(correction=0) + noise_variance(spec).diag()
-    eigenvalues = torch.linalg.eigvalsh(covariance)
-    assert model.sigma2 == pytest.approx(eigenvalues[:56].mean().item(), rel=1e-6)
+    y, noise = model.spread(x.double())
+    eigenvalues = torch.linalg.eigvalsh(y.T.cov(correction=0) + noise.mean(0).diag())
+    assert abs(model.sigma2 / eigenvalues[:56].mean() - 1) < 1e-6
     assert torch.allclose(model.variances, eigenvalues[56:].flip(0), rtol=1e-6)
-    before = model.elbo(x).mean()
-    model.sigma2 *= 1.1
-    assert model.elbo(x).mean() < before
+
+    def bound():
+        with noise_of(1, len(x)):
+            return model.elbo(x).mean()
+
+    before = bound()
+    for change in (0.9, 1.1):
+        model.sigma2 *= change
+        assert bound() < before
+        model.sigma2 /= change
 
 
 def test_a_subspace_finds_the_leading_eigenvectors():
@@ -303,12 +325,10 @@ def test_em_averages_over_the_noise_of_dequantisation():
         model = DequantizedGMM(spec, components, prior=0.0)
         trace = list(itertools.islice(model.em(x), 25))
         assert all(b - a > -1e-9 for a, b in itertools.pairwise(trace))
-        bound = trace[-1] + log_cell(spec)
-        draws = torch.stack([model.elbo(x).mean() for _ in range(50)])
-        error = draws.std() / 50**0.5
-        assert -5 * error < draws.mean() - bound < gap + 5 * error
-    covariances = model.roots @ model.roots.mT - noise_variance(spec).diag()
-    assert torch.linalg.eigvalsh(covariances).min() > -1e-9
+        places = (model.to_line(dequantize(x, spec))[0] for _ in range(100))
+        draws = torch.stack([model.log_density(y).mean() for y in places])
+        error = draws.std() / 10
+        assert -5 * error < draws.mean() - trace[-1] < gap + 5 * error
 
 
 def test_a_prior_keeps_a_component_with_few_examples_sound():
@@ -371,8 +391,8 @@ def test_kde_is_scikit_learns_density():
     model = fitted("kde", DataSpec((6,)), x, points=500)
     ask = DIGITS[300:400, 18:24]
     std = x.std(0, correction=0)
-    assert torch.allclose(model.width / std, (model.width / std).mean())
-    peer = KernelDensity(bandwidth=(model.width / std).mean().item()).fit((x / std).numpy())
+    assert torch.allclose(model.roots[0] / std, (model.roots[0] / std).mean())
+    peer = KernelDensity(bandwidth=(model.roots[0] / std).mean().item()).fit((x / std).numpy())
     expected = torch.from_numpy(peer.score_samples((ask / std).numpy())) - std.log().sum()
     assert torch.allclose(model.log_prob(ask), expected, atol=1e-4)  # points are float32
 
@@ -383,37 +403,36 @@ def test_kde_has_scikit_learns_rules(rule):
     model = fitted("kde", DataSpec((3,)), x, bandwidth=rule)
     peer = KernelDensity(bandwidth=rule).fit(x.numpy())
     std = x.double().std(0, correction=0)
-    assert torch.allclose(model.width / std, torch.tensor(peer.bandwidth_).double())
+    assert torch.allclose(model.roots[0] / std, torch.tensor(peer.bandwidth_).double(), rtol=1e-6)
 
 
 def test_the_likeliest_width_has_no_better_neighbour():
     y, label = torch.randn(300, 3, dtype=torch.float64), torch.arange(300) % 2
-    variance, noise = y.var(0), torch.tensor([0.0, 0.1, 0.0], dtype=torch.float64)
-    h = Neighbours(y, variance, noise, label).likeliest(1.0)
+    variance, noise = y.var(0), torch.rand(300, 3, dtype=torch.float64)
+    noise[:, 0] = 0.0
+    h = Examples(y, noise, variance, label).likeliest(1.0)
 
     def left_out(h):
         sigma2 = h**2 * variance + noise
-        total = 0.0
-        for i in range(300):
-            others = (label == label[i]) & (torch.arange(300) != i)
-            squares = ((y[others] - y[i]).square() / sigma2).sum(1)
-            total += float((-0.5 * squares).logsumexp(0))
-        return total / 300 - 0.5 * float((sigma2.log() + noise / sigma2).sum())
+        log_normal = -0.5 * (((y[:, None] - y) ** 2 + noise[:, None]) / sigma2 + sigma2.log())
+        others = (label[:, None] == label) & ~torch.eye(300, dtype=torch.bool)
+        return log_normal.sum(2).masked_fill(~others, -math.inf).logsumexp(1).mean()
 
     assert all(left_out(h) > left_out(h * c) for c in (0.5, 0.9, 0.98, 1.02, 1.1, 2.0))
-    twice = Neighbours(torch.cat([y, y]), variance, noise, label.repeat(2))
+    twice = Examples(y.repeat(2, 1), noise.repeat(2, 1), variance, label.repeat(2))
     assert twice.likeliest(1.0) == pytest.approx(h, rel=2e-3)
-    same = Neighbours(y[:1].expand(9, 3), variance, noise, label[:9])
+    same = Examples(y[:1].expand(9, 3), noise[:9], variance, label[:9])
     assert same.likeliest(0.7) == 0.7
 
 
 def test_kde_keeps_at_most_so_many_points_and_every_class():
     x, cond = torch.randn(1000, 2), (torch.arange(1000) < 5).long()
     model = fitted("kde", DataSpec((2,), classes=2), x, cond, points=50, conditional=True)
-    assert torch.bincount(model.owner).tolist() == [45, 5]
-    assert model.points.shape == (50, 2)
+    assert (model.weights > 0).sum(1).tolist() == [45, 5]
+    assert model.means.shape == (50, 2)
     few = fitted("kde", DataSpec((2,)), x[:20], points=50)
-    assert (few.owner >= 0).sum() == 20
+    assert (few.weights > 0).sum() == 20
+    assert torch.allclose(few.weights.sum(1), torch.ones(1).double())
     assert draw(few, 500).isfinite().all()
 
 

@@ -3,17 +3,16 @@ r"""em: a mixture of normal distributions, fitted by expectation and maximisatio
 Every turn finds how much of each example each component is responsible for, r, and then the
 weights, means and covariances that are likeliest under that:
 
-.. math:: r_{ik} \propto w_k \exp \mathbb{E}_\epsilon \log \mathcal{N}(u_i + \epsilon; \mu_k,
-    \Sigma_k), \quad n_k = \sum_i r_{ik}, \quad \mu_k = \frac{1}{n_k} \sum_i r_{ik} u_i
+.. math:: r_{ik} \propto w_k \exp \mathbb{E} \log \mathcal{N}(u_i; \mu_k, \Sigma_k), \quad
+    n_k = \sum_i r_{ik}, \quad \mu_k = \frac{1}{n_k} \sum_i r_{ik} \mathbb{E} u_i
 
 .. math:: \Sigma_k = \frac{n_k S_k + \nu W}{n_k + \nu}, \quad
-    S_k = D + \frac{1}{n_k} \sum_i r_{ik} (u_i - \mu_k) (u_i - \mu_k)^\top
+    S_k = \frac{1}{n_k} \sum_i r_{ik} \mathbb{E} (u_i - \mu_k) (u_i - \mu_k)^\top
 
-epsilon is the noise of dequantisation, of covariance D. It is averaged over and not drawn, so that
-no component learns one draw of it by heart. A prior, worth nu examples, draws each covariance to W,
-the mean covariance within the first clusters; so a component with few examples stays sound. What
-rises is the mean log-likelihood, bounded over the noise where there is any, with the log-density of
-the prior.
+The means E are over the noise of dequantisation, see `pofx.classical.yardstick`. A prior, worth nu
+examples, draws each covariance to W, the mean covariance within the first clusters; so a component
+with few examples stays sound. What rises is the mean log-likelihood, bounded over the noise where
+there is any, with the log-density of the prior.
 
 References:
     Maximum likelihood from incomplete data via the EM algorithm (Dempster et al., 1977), section
@@ -39,8 +38,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import one_hot
 
-from pofx.classical.yardstick import blocks, squared_distances
-from pofx.distributions.mixture import log_dets, log_normals, traces
+from pofx.classical.yardstick import blocks
+from pofx.distributions.mixture import log_dets, log_normals, precisions
 
 FLOOR = 1e-6
 """The least eigenvalue of a covariance of standardised examples."""
@@ -61,7 +60,7 @@ class Sums(NamedTuple):
         log_prob: of all of them, nats.
         counts: responsibilities, `(classes, K)`.
         first: examples, weighed by responsibilities, `(K, d)`.
-        second: their squares likewise, `(K, d, d)` or `(K, d)`.
+        second: their squares and products likewise, `(K, d, d)` or `(K, d)`.
     """
 
     log_prob: Tensor
@@ -70,8 +69,8 @@ class Sums(NamedTuple):
     second: Tensor
 
 
-Respond = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
-"""Log-likelihood `(n,)` and responsibilities `(n, K)` of examples and their classes."""
+Respond = Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
+"""Log-likelihood `(n,)` and responsibilities `(n, K)` of examples, noise on them, and classes."""
 
 
 @dataclass(frozen=True)
@@ -81,16 +80,16 @@ class EM:
 
     Args:
         u: standardised examples, `(n, d)`.
-        cond: the class of each, `(n,)`; every class has components of its own.
-        noise: the variance of the noise on each column, `(d,)`, float64.
+        noise: the variance of the noise on each number, `(n, d)`.
+        cond: the class of each example, `(n,)`; every class has components of its own.
         components: of each class; at most as many as it has examples.
         full: whether covariances are full, or diagonal.
         prior: nu for each element that an element may vary with; 0 for maximum likelihood.
     """
 
     u: Tensor
-    cond: Tensor
     noise: Tensor
+    cond: Tensor
     components: int
     full: bool
     prior: float
@@ -100,22 +99,22 @@ class EM:
         within = mixture.roots[0]
         while True:
             sums = self.expect(self.responsibilities(mixture))
-            prior = -0.5 * (traces(within, mixture.roots) + log_dets(mixture.roots)).sum()
+            prior = -0.5 * (precisions(mixture.roots, within).sum() + log_dets(mixture.roots).sum())
             yield float(sums.log_prob + self.nu * prior) / len(self.u), mixture
             mixture = self.maximize(sums, within)
 
     @property
     def nu(self) -> float:
         """How many examples the prior is worth."""
-        return self.prior * (len(self.noise) if self.full else 1)
+        return self.prior * (self.u.shape[1] if self.full else 1)
 
     def responsibilities(self, mixture: Mixture) -> Respond:
         """How much of each example each component of a mixture is responsible for."""
-        lost = 0.5 * traces(self.noise.sqrt(), mixture.roots)
-        log_weights = mixture.weights.log()
+        cost, log_weights = 0.5 * precisions(mixture.roots).T, mixture.weights.log()
 
-        def respond(u: Tensor, cond: Tensor) -> tuple[Tensor, Tensor]:
-            joint = log_weights[cond] + log_normals(u, mixture.means, mixture.roots) - lost
+        def respond(u: Tensor, noise: Tensor, cond: Tensor) -> tuple[Tensor, Tensor]:
+            log_normal = log_normals(u, mixture.means, mixture.roots) - noise @ cost
+            joint = log_weights[cond] + log_normal
             log_prob = joint.logsumexp(1)
             return log_prob, (joint - log_prob[:, None]).exp()
 
@@ -123,17 +122,20 @@ class EM:
 
     def expect(self, respond: Respond) -> Sums:
         """The sums over all examples, in blocks of bounded memory."""
-        classes, d = int(self.cond.max()) + 1, len(self.noise)
+        classes, d = int(self.cond.max()) + 1, self.u.shape[1]
         k = classes * self.components
         shapes = ((), (classes, k), (k, d), (k, d, d) if self.full else (k, d))
-        sums = Sums(*(self.noise.new_zeros(s) for s in shapes))
-        for rows in blocks(len(self.u), k * d):
-            u, cond = self.u[rows].to(self.noise), self.cond[rows]
-            log_prob, r = respond(u, cond)
+        sums = Sums(*(torch.zeros(s, dtype=torch.float64, device=self.u.device) for s in shapes))
+        for rows in blocks(len(self.u), k * d if self.full else k + d):
+            u, noise, cond = self.u[rows].double(), self.noise[rows].double(), self.cond[rows]
+            log_prob, r = respond(u, noise, cond)
             sums.log_prob.add_(log_prob.sum())
             sums.counts.index_add_(0, cond, r)
             sums.first.addmm_(r.T, u)
-            sums.second.add_((u.T * r.T[:, None]) @ u if self.full else r.T @ u.square())
+            if self.full:
+                sums.second.add_((u.T * r.T[:, None]) @ u + (r.T @ noise).diag_embed())
+            else:
+                sums.second.add_(r.T @ (u.square() + noise))
         return sums
 
     def maximize(self, sums: Sums, within: Tensor) -> Mixture:
@@ -147,9 +149,9 @@ class EM:
     def _covariances(self, sums: Sums) -> Tensor:
         _, n, means = _weights(sums)
         if not self.full:
-            return sums.second / n[:, None] - means.square() + self.noise
+            return sums.second / n[:, None] - means.square()
         outer = means[:, :, None] * means[:, None]
-        return sums.second / n[:, None, None] - outer + self.noise.diag()
+        return sums.second / n[:, None, None] - outer
 
     def _roots(self, covariances: Tensor) -> Tensor:
         """Standard deviations, or lower triangles, with no eigenvalue below the floor."""
@@ -167,10 +169,10 @@ class EM:
         """
         classes = int(self.cond.max()) + 1
         parts = [self.u if classes == 1 else self.u[self.cond == c] for c in range(classes)]
-        centres = torch.cat([_seeds(u, self.components) for u in parts]).to(self.noise)
+        centres = torch.cat([_seeds(u, self.components) for u in parts]).double()
         owner = torch.arange(len(centres), device=self.u.device) // self.components
 
-        def nearest(u: Tensor, cond: Tensor) -> tuple[Tensor, Tensor]:
+        def nearest(u: Tensor, noise: Tensor, cond: Tensor) -> tuple[Tensor, Tensor]:
             others = cond[:, None] != owner
             index = squared_distances(u, centres).masked_fill(others, math.inf).argmin(1)
             return u.new_zeros(len(u)), one_hot(index, len(centres)).to(u)
@@ -211,3 +213,16 @@ def _in_proportion(weights: Tensor, n: int) -> Tensor:
     cdf = weights.cumsum(0)
     draws = torch.rand(n, dtype=cdf.dtype, device=cdf.device) * cdf[-1]
     return torch.searchsorted(cdf, draws).clamp(max=len(cdf) - 1)
+
+
+def squared_distances(u: Tensor, v: Tensor) -> Tensor:
+    """Between all pairs of rows, in v's type: `(n, d), (k, d) -> (n, k)`.
+
+    >>> squared_distances(torch.tensor([[0.0, 0.0]]), torch.tensor([[3.0, 4.0], [0.0, 0.0]]))
+    tensor([[25.,  0.]])
+    """
+    parts = []
+    for rows in blocks(len(u), u.shape[1] + len(v)):
+        w = u[rows].to(v)
+        parts.append(w.square().sum(1)[:, None] + v.square().sum(1) - 2 * w @ v.T)
+    return torch.cat(parts).clamp(min=0)

@@ -27,33 +27,19 @@ from collections.abc import Iterator
 from typing import Literal
 
 import torch
-from torch import Tensor
 
 from pofx.classical.em import EM
-from pofx.classical.yardstick import (
-    Dequantized,
-    Exact,
-    Yardstick,
-    blocks,
-    moments,
-    scales,
-    standardize,
-)
-from pofx.distributions.mixture import class_weights, draw_normals, log_normals, pick
-from pofx.functional.dequantize import centre, noise_variance
+from pofx.classical.normals import Normals
+from pofx.classical.yardstick import Dequantized, Exact, moments, scales
 from pofx.recipe import Recipe, RecipeError
 from pofx.spec import DataSpec
-from pofx.typing import Cond, Data, PerExample
+from pofx.typing import Cond, Data
 
 _TOLERANCE = 1e-5
 """The least gain of a turn, nats per element."""
 
 
-class _Gaussians(Yardstick):
-    weights: Tensor
-    means: Tensor
-    roots: Tensor
-
+class _Gaussians(Normals):
     def __init__(
         self,
         spec: DataSpec,
@@ -64,16 +50,10 @@ class _Gaussians(Yardstick):
         conditional: bool = False,
         iterations: int = 200,
     ) -> None:
-        super().__init__(spec, conditional=conditional)
+        classes = spec.classes if conditional else 1
+        super().__init__(spec, classes * components, full=full, conditional=conditional)
         self.components, self.iterations = components, iterations
         self.full, self.prior = full, prior
-        classes, d = spec.classes if conditional else 1, spec.size
-        k = classes * components
-        own = torch.eye(classes, dtype=torch.float64).repeat_interleave(components, 1)
-        self.register_buffer("weights", own / components)
-        self.register_buffer("means", own.new_zeros(k, d))
-        ones = own.new_ones(k, d)
-        self.register_buffer("roots", ones.diag_embed() if full else ones)
 
     def fit(self, x: Data, cond: Cond | None = None) -> None:
         before = -math.inf
@@ -89,30 +69,17 @@ class _Gaussians(Yardstick):
         """
         k = self.components
         label = self.grouped(x, cond, k, f"gmm: --components {k}", "lower it, or bring more")
-        y = self.vectors(centre(x, self.spec))
-        noise = noise_variance(self.spec).to(self.means)
+        y, noise = self.spread(x)
         mean, variance = moments(y)
-        scale = scales(mean, variance + noise)
-        log_scale = float(scale.log().sum())
-        u = standardize(y, mean, scale)
-        for log_prob, mixture in EM(u, label, noise / scale**2, k, self.full, self.prior):
+        scale = scales(mean, variance + moments(noise)[0])
+        mean, scale = mean.to(y), scale.to(y)  # rounded now, so that they are undone exactly
+        log_scale = float(scale.double().log().sum())
+        turns = EM((y - mean) / scale, noise / scale**2, label, k, self.full, self.prior)
+        for log_prob, mixture in turns:
             self.weights.copy_(mixture.weights)
             self.means.copy_(mean + scale * mixture.means)
             self.roots.copy_(mixture.roots * (scale[:, None] if self.full else scale))
             yield log_prob - log_scale
-
-    def log_density(self, y: Tensor, cond: Cond | None = None) -> PerExample:
-        parts = []
-        for rows in blocks(len(y), self.means.numel()):
-            label = None if cond is None else cond[rows]
-            weights = class_weights(self.weights, label, self.conditional)
-            parts.append(
-                (weights.log() + log_normals(y[rows], self.means, self.roots)).logsumexp(1)
-            )
-        return torch.cat(parts)
-
-    def draw(self, n: int, cond: Cond | None = None) -> Tensor:
-        return draw_normals(pick(self.weights, self.labels(n, cond)), self.means, self.roots)
 
 
 class GMM(_Gaussians, Exact):

@@ -2,12 +2,10 @@ r"""kde: On estimation of a probability density function and mode (Parzen, 1962)
 
 A small normal distribution around each of n training examples:
 
-.. math:: p(x) = \frac{1}{n} \sum_i \prod_j \mathcal{N}(x_j; x_{ij}, \sigma_j^2), \quad
-    \sigma_j^2 = h^2 s_j^2 + D_j
+.. math:: p(x) = \frac{1}{n} \sum_i \prod_j \mathcal{N}(x_j; x_{ij}, h^2 s_j^2)
 
-s_j is the standard deviation of column j, and D_j the variance of the noise that dequantises it: 0
-where it is continuous. The bandwidth h is by default the one under which each example is likeliest
-given all the others.
+s_j is the standard deviation of column j. The bandwidth h is by default the one under which each
+example is likeliest given all the others.
 
 References:
     On estimation of a probability density function and mode (Parzen, 1962), eq. 1.4.
@@ -18,50 +16,35 @@ References:
     Multivariate density estimation (Scott, 1992), eq. 6.42.
 
 Note:
+    A discrete example stands where it lies on average over its cells, and its kernel is as wide as
+    these are besides: the variance of y within them is added to h^2 s_j^2.
     h is at least 1e-3. An example is left out with those that repeat its continuous columns, or
-    tables with repeated rows would call for no width at all. A column that never varies has s_j = 1
-    if it is continuous, so that it counts in its own units.
-    Dequantised examples stand in the middle of their cells; no noise is drawn.
+    tables with repeated rows would call for no width at all. A continuous column that never varies
+    has s_j = 1, so that it counts in its own units.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
 
-from pofx.classical.yardstick import (
-    Dequantized,
-    Exact,
-    Yardstick,
-    blocks,
-    moments,
-    scales,
-    squared_distances,
-    standardize,
-)
-from pofx.distributions.mixture import class_weights, pick
-from pofx.functional.dequantize import centre, noise_variance
+from pofx.classical.normals import Normals
+from pofx.classical.yardstick import Dequantized, Exact, moments, scales
+from pofx.distributions.mixture import log_normals, precisions
 from pofx.recipe import Recipe, RecipeError
 from pofx.spec import DataSpec
-from pofx.typing import Cond, Data, PerExample
+from pofx.typing import Cond, Data
 
 Bandwidth = Literal["likelihood", "scott", "silverman"]
 _LEAST, _MOST = 1e-3, 4.0
 _PAIRS = 1 << 21
-_LOG_2PI = math.log(2 * math.pi)
 
 
-class _Kernels(Yardstick):
-    points: Tensor
-    owner: Tensor
-    mean: Tensor
-    width: Tensor
-
+class _Kernels(Normals):
     def __init__(
         self,
         spec: DataSpec,
@@ -70,54 +53,30 @@ class _Kernels(Yardstick):
         bandwidth: Bandwidth = "likelihood",
         conditional: bool = False,
     ) -> None:
-        super().__init__(spec, conditional=conditional)
-        self.bandwidth, self.classes = bandwidth, spec.classes if conditional else 1
-        self.register_buffer("mean", torch.zeros(spec.size, dtype=torch.float64))
-        self.register_buffer("width", torch.ones(spec.size, dtype=torch.float64))
-        self.register_buffer("points", torch.zeros(points, spec.size))
-        self.register_buffer("owner", torch.arange(points) % self.classes)
-
-    @property
-    def weights(self) -> Tensor:
-        """Of each point in each class, `(classes, points)`; 0 where no point is stored."""
-        own = self.owner == torch.arange(self.classes, device=self.owner.device)[:, None]
-        return own.double() / own.sum(1, keepdim=True)
+        super().__init__(spec, points, full=False, conditional=conditional, dtype=torch.float32)
+        self.bandwidth = bandwidth
 
     @torch.no_grad()
     def fit(self, x: Data, cond: Cond | None = None) -> None:
         label = self.grouped(x, cond, 1, "kde", "leave --conditional out, or bring more")
-        kept = _evenly(label, len(self.points))
-        y = self.vectors(centre(x[kept], self.spec))
-        noise = noise_variance(self.spec).to(self.mean)
+        kept = _fairly(label, len(self.means))
+        y, noise = self.spread(x[kept])
         mean, variance = moments(y)
-        variance = torch.where(noise > 0, variance, scales(mean, variance).square())
+        continuous = noise.amax(0) == 0
+        variance = torch.where(continuous, scales(mean, variance).square(), variance)
+        examples = Examples((y - mean.to(y)).double(), noise.double(), variance, label[kept])
         h = self._rule(len(y))
-        if self.bandwidth == "likelihood":
-            h = Neighbours(y.double() - mean, variance, noise, label[kept]).likeliest(h)
-        self.mean.copy_(mean)
-        self.width.copy_((h**2 * variance + noise).sqrt())
-        self.points.zero_()[: len(y)] = standardize(y, self.mean, self.width)
-        self.owner.fill_(-1)[: len(y)] = label[kept]
+        h = examples.likeliest(h) if self.bandwidth == "likelihood" else h
+        owner = torch.full((len(self.means),), -1, device=label.device)
+        owner[: len(y)] = label[kept]
+        self.weights.copy_(self.evenly(owner))
+        self.means.zero_()[: len(y)] = y
+        self.roots.fill_(1.0)[: len(y)] = examples.widths(h)
 
     def _rule(self, n: int) -> float:
         """The rules of Scott and of Silverman, for as many examples as a class has on average."""
         d, each = self.spec.size, n / self.classes
         return (each * (d + 2) / 4 if self.bandwidth == "silverman" else each) ** (-1 / (d + 4))
-
-    def log_density(self, y: Tensor, cond: Cond | None = None) -> PerExample:
-        stored = self.owner >= 0
-        points, weights = self.points[stored].to(y), self.weights[:, stored]
-        u = (y - self.mean) / self.width
-        parts = []
-        for rows in blocks(len(y), len(points)):
-            label = None if cond is None else cond[rows]
-            log_weights = class_weights(weights, label, self.conditional).log()
-            parts.append((log_weights - 0.5 * squared_distances(u[rows], points)).logsumexp(1))
-        return torch.cat(parts) - self.width.log().sum() - 0.5 * _LOG_2PI * self.spec.size
-
-    def draw(self, n: int, cond: Cond | None = None) -> Tensor:
-        u = self.points[pick(self.weights, self.labels(n, cond))].to(self.width)
-        return self.mean + self.width * (u + torch.randn_like(u))
 
 
 class KDE(_Kernels, Exact):
@@ -140,7 +99,7 @@ class DequantizedKDE(_Kernels, Dequantized):
     """Bound of the mass of discrete examples; arguments as for `KDE`."""
 
 
-def _evenly(label: Tensor, most: int) -> Tensor:
+def _fairly(label: Tensor, most: int) -> Tensor:
     """At most so many examples, at random, from each class as many as it has or its even share."""
     order = torch.randperm(len(label), device=label.device)
     turn = torch.empty_like(order)
@@ -150,56 +109,54 @@ def _evenly(label: Tensor, most: int) -> Tensor:
     return order[turn[order].argsort(stable=True)][:most]
 
 
-@dataclass(frozen=True)
-class Neighbours:
-    """Some examples, each to be asked about given all the others.
+class Examples(NamedTuple):
+    """Examples to blur, some of which are asked about given all the others.
 
     Args:
-        y: examples, `(n, d)`, in random order.
+        y: where they lie, `(n, d)`, in random order.
+        noise: the variance of that, `(n, d)`; 0 in a column that is continuous.
         variance: of each column, `(d,)`.
-        noise: variance of the noise of dequantisation, `(d,)`.
         label: the class of each; the others are those of the same class that are no copies.
     """
 
     y: Tensor
-    variance: Tensor
     noise: Tensor
+    variance: Tensor
     label: Tensor
 
-    @property
-    def asked(self) -> int:
-        """How many of the examples, the first ones, are asked about: as many as is quick."""
-        n, d = self.y.shape
-        return min(n, max(1, _PAIRS // n), max(100, 64 * _PAIRS // (n * d)))
-
-    def others(self) -> Tensor:
-        """Whom of all each of the first examples is asked about given: `(asked, n)`."""
-        n, real = len(self.y), self.noise == 0
-        alike = self.y[:, real] if real.any() else torch.arange(n).to(self.y)[:, None]
-        copies = torch.cdist(alike[: self.asked], alike, p=math.inf) == 0
-        return (self.label[: self.asked, None] == self.label) & ~copies
+    def widths(self, h: float) -> Tensor:
+        """Standard deviations of the kernels, `(n, d)`."""
+        return (h**2 * self.variance + self.noise).sqrt()
 
     def likeliest(self, otherwise: float) -> float:
         """The h under which they are likeliest, or `otherwise` where there is nothing to choose by.
 
-        The noise of an example is averaged over, which bounds its likelihood.
+        As many are asked about, from the first, as is quick.
         """
-        others = self.others()
-        kept = others.any(1)
-        if not kept.any():
+        n, d = self.y.shape
+        asked = min(n, max(1, _PAIRS // n), max(100, 16 * _PAIRS // (n * d)))
+        others = self._others(asked)
+        some = others.any(1)
+        if not some.any():
             return otherwise
-        hidden = torch.zeros_like(others[kept], dtype=self.y.dtype)
-        hidden = hidden.masked_fill(~others[kept], -math.inf)
+        y, noise = self.y[:asked][some], self.noise[:asked][some]
+        hidden = y.new_zeros(len(y), n).masked_fill(~others[some], -math.inf)
 
         def log_prob(log_h: float) -> float:
-            sigma2 = math.exp(2 * log_h) * self.variance + self.noise
-            u = self.y / sigma2.sqrt()
-            near = hidden - 0.5 * squared_distances(u[: self.asked][kept], u)
-            return float(
-                near.logsumexp(1).mean() - 0.5 * (sigma2.log() + self.noise / sigma2).sum()
-            )
+            widths = self.widths(math.exp(log_h))
+            cost = 0.5 * noise @ precisions(widths).T
+            return float((hidden + log_normals(y, self.y, widths) - cost).logsumexp(1).mean())
 
         return math.exp(_highest(log_prob, math.log(_LEAST), math.log(_MOST)))
+
+    def _others(self, asked: int) -> Tensor:
+        """Whom of all each of the first examples is asked about given: `(asked, n)`."""
+        continuous = self.noise.amax(0) == 0
+        alike = self.y[:, continuous]
+        if not continuous.any():
+            alike = torch.arange(len(self.y)).to(self.y)[:, None]
+        copies = torch.cdist(alike[:asked], alike, p=math.inf) == 0
+        return (self.label[:asked, None] == self.label) & ~copies
 
 
 def _highest(f: Callable[[float], float], low: float, high: float, points: int = 18) -> float:

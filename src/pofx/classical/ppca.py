@@ -18,8 +18,8 @@ References:
 Note:
     sigma^2 is at least 1e-6 of the elements' mean variance (of 1 where nothing varies): constant
     pixels, or fewer examples than elements, would else have an unbounded density.
-    Dequantised data is fitted to the mean over its noise, which adds the variance of a cell to the
-    diagonal of the covariance; no noise is drawn.
+    The covariance of discrete data is that of the examples spread over their cells; see
+    `pofx.classical.yardstick`.
 """
 
 from __future__ import annotations
@@ -31,7 +31,6 @@ import torch
 from torch import Tensor
 
 from pofx.classical.yardstick import Dequantized, Exact, Yardstick, blocks, moments
-from pofx.functional.dequantize import centre, noise_variance
 from pofx.recipe import Recipe, RecipeError
 from pofx.spec import DataSpec
 from pofx.typing import Cond, Data, PerExample
@@ -63,9 +62,8 @@ class _Factors(Yardstick):
     def fit(self, x: Data, cond: Cond | None = None) -> None:
         d, k = self.axes.shape
         self.grouped(x, None, k + 1, f"ppca: --latent {k}", "lower it, or bring more")
-        y = self.vectors(centre(x, self.spec))
-        noise = noise_variance(self.spec).to(self.mean)
-        mean, variance = moments(y)
+        y, noise = self.spread(x)
+        (mean, variance), noise = moments(y), moments(noise)[0]
         total = (variance + noise).sum()
         variances, axes = _leading(_covariance(y, mean, noise), mean, k)
         floor = _FLOOR * torch.where(total > 0, total / d, 1.0)
@@ -93,7 +91,7 @@ class _Factors(Yardstick):
 
     def encode(self, x: Data, cond: Cond | None = None) -> Tensor:
         """The mean of z given x, `(n, k)`; given all of the cell that a discrete x stands for."""
-        y, _ = self.to_line(centre(x, self.spec))
+        y = self.spread(x)[0].to(self.mean)
         return ((y - self.mean) @ (self.loadings / self.variances)).to(x.dtype)
 
     def decode(self, z: Tensor, cond: Cond | None = None) -> Data:

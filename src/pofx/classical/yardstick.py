@@ -1,9 +1,18 @@
-"""Yardstick: the contract of a model that is fitted at once, without the training loop.
+r"""Yardstick: the contract of a model that is fitted at once, without the training loop.
 
-A yardstick is a density of vectors y on the real line. Continuous data lies there as it is, or by
-the logit of what is bounded, and the density is exact. Discrete data, or a table with a discrete
-column, is spread evenly over its cells, and the density bounds its mass: two classes, because they
-promise different things. Values are computed in float64 and come out in the type that went in.
+A yardstick is a density of vectors y on the real line. A real number lies there as it is, a bounded
+one by its logit, and the density of continuous data is exact. A discrete value is spread evenly
+over its cell of [-1, 1], so that the density bounds its mass: two classes, because they promise
+different things.
+
+Where a normal distribution meets an example that lies anywhere in its cells, the mean and the
+variance of y there are all that counts,
+
+.. math:: \mathbb{E} \log \mathcal{N}(y; \mu, \sigma^2)
+    = \log \mathcal{N}(\mathbb{E} y; \mu, \sigma^2) - \frac{\mathrm{Var}\, y}{2 \sigma^2}
+
+so a fit averages over the noise and draws none: it cannot learn one draw of it by heart. Values are
+computed in float64 and come out in the type that went in.
 
 References:
     A note on the evaluation of generative models (Theis et al., 2016), section 3.1, for uniform
@@ -18,24 +27,25 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor, nn
 
-from pofx.functional.dequantize import dequantize, log_cell, quantize
+from pofx.functional.dequantize import dequantize, indices, log_cell, quantize
 from pofx.functional.labels import any_class
 from pofx.functional.reductions import sum_event
 from pofx.functional.unbound import bound, unbound
 from pofx.recipe import RecipeError
-from pofx.spec import DataSpec, Interval
+from pofx.spec import DataSpec, Mixed, Real, Support
 from pofx.typing import Cond, Data, PerExample
 
 _BLOCK = 1 << 22
 """Numbers in a block: 32 MB of float64."""
+_C = 1 - 1e-5
+"""Keeps a logit within 12.2."""
 
 
 class Yardstick(nn.Module, ABC):
     """A density of vectors that is fitted to all examples at once.
 
     Args:
-        spec: of the examples. An Interval is sent to the whole line by its logit, up to 12.2 on
-            both sides; a discrete value stays in its cell of [-1, 1].
+        spec: of the examples.
         conditional: whether `cond` is used; where it is and none is given, all classes are equally
             likely.
     """
@@ -45,7 +55,7 @@ class Yardstick(nn.Module, ABC):
     def __init__(self, spec: DataSpec, *, conditional: bool = False) -> None:
         super().__init__()
         self.spec, self.conditional = spec, conditional
-        c = [1 - 1e-5 if isinstance(s, Interval) else 0.0 for s in spec.columns]
+        c = [0.0 if isinstance(s, Real) else _C for s in spec.columns]
         self.register_buffer("c", torch.tensor(c, dtype=torch.float64), persistent=False)
 
     @abstractmethod
@@ -62,6 +72,28 @@ class Yardstick(nn.Module, ABC):
 
     def sample(self, n: int, cond: Cond | None = None) -> Data:
         return self.to_data(self.draw(n, cond))
+
+    def to_line(self, x: Tensor) -> tuple[Tensor, PerExample]:
+        """Where examples, with each discrete value at one place in its cell, lie on the real line,
+        and the log of the Jacobian.
+        """
+        y, ladj = unbound(x.flatten(1).to(self.c), self.c)
+        return y, sum_event(ladj)
+
+    def to_data(self, y: Tensor) -> Data:
+        """The examples in whose cells vectors of the real line lie."""
+        x = bound(y, self.c).reshape(-1, *self.spec.shape)
+        return quantize(x.to(torch.get_default_dtype()), self.spec)
+
+    def spread(self, x: Data) -> tuple[Tensor, Tensor]:
+        """Mean and variance, over the cells of each example, of where it lies on the real line:
+        `(n, size)` each, in the type of `x` to save memory.
+        """
+        if not isinstance(self.spec.support, Mixed):
+            return _spread(x.flatten(1), self.spec.support)
+        columns = zip(x.unbind(1), self.spec.support.columns, strict=True)
+        means, variances = zip(*(_spread(v, s) for v, s in columns), strict=True)
+        return torch.stack(means, 1), torch.stack(variances, 1)
 
     def labels(self, n: int, cond: Cond | None) -> Tensor:
         """The class of each of `n` draws: as told, or drawn, or the only one there is."""
@@ -92,23 +124,6 @@ class Yardstick(nn.Module, ABC):
             )
         return label
 
-    def to_line(self, x: Tensor) -> tuple[Tensor, PerExample]:
-        """Where examples, with each discrete value somewhere in its cell, lie on the real line, and
-        the log of the Jacobian.
-        """
-        y, ladj = unbound(x.flatten(1).to(self.c), self.c)
-        return y, sum_event(ladj)
-
-    def vectors(self, x: Tensor) -> Tensor:
-        """Where examples lie on the real line, `(n, size)`, in their own type to save memory."""
-        parts = [self.to_line(x[rows])[0].to(x.dtype) for rows in blocks(len(x), self.spec.size)]
-        return torch.cat(parts)
-
-    def to_data(self, y: Tensor) -> Data:
-        """The examples nearest to vectors of the real line."""
-        x = bound(y, self.c).reshape(-1, *self.spec.shape)
-        return quantize(x.to(torch.get_default_dtype()), self.spec)
-
 
 class Exact(Yardstick):
     """A yardstick of continuous examples: a density."""
@@ -126,6 +141,17 @@ class Dequantized(Yardstick):
     def elbo(self, x: Data, cond: Cond | None = None) -> PerExample:
         y, ladj = self.to_line(dequantize(x, self.spec))
         return (self.log_density(y, cond) + ladj + log_cell(self.spec)).to(x.dtype)
+
+
+def _spread(x: Tensor, support: Support) -> tuple[Tensor, Tensor]:
+    if not support.discrete:
+        c = x.new_tensor(0.0 if isinstance(support, Real) else _C)
+        return unbound(x, c)[0], torch.zeros_like(x)
+    places = (torch.arange(1024, dtype=torch.float64) + 0.5) / 1024
+    k = torch.arange(support.levels, dtype=torch.float64)[:, None]  # type: ignore[union-attr]
+    y, _ = unbound((k + places) * (2 / len(k)) - 1, places.new_tensor(_C))
+    index = indices(x, support)
+    return y.mean(1).to(x)[index], y.var(1, correction=0).to(x)[index]
 
 
 def blocks(n: int, width: int) -> Iterator[slice]:
@@ -150,23 +176,3 @@ def scales(mean: Tensor, variance: Tensor) -> Tensor:
     """The standard deviation of each column; 1 for one whose values all agree."""
     std = variance.sqrt()
     return torch.where(std > 1e-9 * mean.abs(), std, 1.0)
-
-
-def standardize(y: Tensor, mean: Tensor, scale: Tensor) -> Tensor:
-    """`(y - mean) / scale`, computed in float64, in y's own type and place."""
-    for rows in blocks(*y.shape):
-        y[rows] = ((y[rows].double() - mean) / scale).to(y.dtype)
-    return y
-
-
-def squared_distances(u: Tensor, v: Tensor) -> Tensor:
-    """Between all pairs of rows, in v's type: `(n, d), (k, d) -> (n, k)`.
-
-    >>> squared_distances(torch.tensor([[0.0, 0.0]]), torch.tensor([[3.0, 4.0], [0.0, 0.0]]))
-    tensor([[25.,  0.]])
-    """
-    parts = []
-    for rows in blocks(len(u), u.shape[1] + len(v)):
-        w = u[rows].to(v)
-        parts.append(w.square().sum(1)[:, None] + v.square().sum(1) - 2 * w @ v.T)
-    return torch.cat(parts).clamp(min=0)

@@ -39,18 +39,18 @@ def log_dets(roots: Tensor) -> Tensor:
     return 2 * diagonal.log().sum(1)
 
 
-def traces(root: Tensor, roots: Tensor) -> Tensor:
-    """Trace of another covariance over each: of `C (L L')^-1`, where `root` is that of C, `(d,)` or
-    `(d, d)`. The result is `(K,)`.
+def precisions(roots: Tensor, root: Tensor | None = None) -> Tensor:
+    """Diagonal of the inverse of each covariance, `(K, d)`, or of `root' (L L')^-1 root`.
 
-    Noise of covariance C on y costs `log_normals` half as much on average.
+    Noise of variance v on y costs `log_normals` half of `v @ precisions.T` on average.
 
-    >>> traces(torch.tensor([1.0, 2.0]), torch.ones(3, 2))
-    tensor([5., 5., 5.])
+    >>> precisions(torch.tensor([[1.0, 2.0]]))
+    tensor([[1.0000, 0.2500]])
     """
     if roots.ndim == 2:
-        return (root / roots).square().sum(1)
-    return _solve(roots, root.diag() if root.ndim == 1 else root).square().sum((1, 2))
+        return (1 if root is None else root.square()) / roots.square()
+    root = torch.eye(roots.shape[1]).to(roots) if root is None else root
+    return _solve(roots, root).square().sum(1)
 
 
 def _solve(roots: Tensor, y: Tensor) -> Tensor:

@@ -55,24 +55,6 @@ def dequantize(x: Data, spec: DataSpec) -> Tensor:
     return _dequantize(x, spec.support)
 
 
-def centre(x: Data, spec: DataSpec) -> Tensor:
-    """The middle of each discrete value's cell: the mean of `dequantize` over its noise."""
-    if isinstance(spec.support, Mixed):
-        columns = zip(x.unbind(1), spec.support.columns, strict=True)
-        return torch.stack([_within_cell(c, 0.5, s) for c, s in columns], 1)
-    return _within_cell(x, 0.5, spec.support)
-
-
-def noise_variance(spec: DataSpec) -> Tensor:
-    """The variance of `dequantize` about `centre`, of each element: `(size,)`, float64.
-
-    >>> 12 * noise_variance(DataSpec((2,), Binary()))
-    tensor([1., 1.], dtype=torch.float64)
-    """
-    cells = [2 / c.levels if c.discrete else 0.0 for c in spec.columns]
-    return torch.tensor(cells, dtype=torch.float64) ** 2 / 12
-
-
 def quantize(y: Tensor, spec: DataSpec) -> Data:
     """The example in whose cell `y` lies: the inverse of `dequantize`, for any real `y`."""
     if isinstance(spec.support, Mixed):
@@ -82,15 +64,9 @@ def quantize(y: Tensor, spec: DataSpec) -> Data:
 
 
 def _dequantize(x: Tensor, support: Support) -> Tensor:
-    return _within_cell(x, torch.rand_like(x), support) if support.discrete else x
-
-
-def _within_cell(x: Tensor, u: Tensor | float, support: Support) -> Tensor:
-    """The share `u` of the way through each discrete value's cell."""
     if not support.discrete:
         return x
-    k = indices(x, support).to(x.dtype)
-    return (k + u) * (2 / support.levels) - 1  # type: ignore[union-attr]
+    return (indices(x, support) + torch.rand_like(x)) * (2 / support.levels) - 1  # type: ignore[union-attr]
 
 
 def _quantize(y: Tensor, support: Support) -> Tensor:
