@@ -10,6 +10,7 @@ from pofx import catalogue
 from pofx.autoregressive.conditionals import TruncatedLogistic, conditional
 from pofx.autoregressive.made import OrderAfterOrder, raster
 from pofx.distributions.heads import head
+from pofx.evaluation.check import check_model
 from pofx.functional.dequantize import values
 from pofx.nn.masked import Unrolled
 from pofx.recipe import RecipeError
@@ -272,11 +273,24 @@ def test_pixels_come_row_by_row_with_their_colours_together():
     assert raster((4,)).tolist() == [0, 1, 2, 3]
 
 
+@pytest.mark.parametrize("kind", SPECS)
+def test_a_model_of_several_orders_means_what_it_says(kind):
+    """Among others: an example of a seed is the same in any batch, whichever order it took."""
+    assert "split" in check_model(build(SPECS[kind], orders=3).float(), SPECS[kind])
+
+
 @pytest.mark.parametrize(
     "arguments",
-    [{"orders": 0}, {"components": 0}, {"hidden": (8, 0)}, {"conditional": True}],
+    [
+        {"orders": 0},
+        {"components": 0},
+        {"hidden": (8, 0)},
+        {"conditional": True},
+        {"weight_decay": -1.0},
+    ],
     ids=str,
 )
 def test_arguments_that_make_no_sense_are_refused_by_name(arguments):
-    with pytest.raises(RecipeError, match=f"--{next(iter(arguments))}"):
+    flag = next(iter(arguments)).replace("_", "-")
+    with pytest.raises(RecipeError, match=f"--{flag}"):
         catalogue.build("made", SPECS["bits"], **arguments)

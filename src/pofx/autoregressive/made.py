@@ -1,6 +1,6 @@
 r"""made: MADE: masked autoencoder for distribution estimation (Germain et al., 2015).
 
-An autoencoder whose weights are masked gives every factor of the chain rule in one pass,
+An autoencoder whose weights are masked gives every factor of the chain rule in one pass:
 
 .. math:: \log p(x) = \sum_d \log p(x_d | x_{<d}), \qquad
     h = \mathrm{relu}(b + (W \odot M) x), \quad
@@ -185,6 +185,8 @@ def recipe(  # noqa: PLR0913
     for name, value in least.items():
         if value < 1:
             raise RecipeError(f"made: --{name} is at least 1, and {value} came.")
+    if weight_decay is not None and weight_decay < 0:
+        raise RecipeError(f"made: --weight-decay is 0 or more, and {weight_decay} came.")
     natural = order == "natural" or (order is None and spec.is_image)
     first = raster(spec.shape) if natural else torch.randperm(spec.size)
     rest = [torch.randperm(spec.size) for _ in range(orders - 1)]
