@@ -20,32 +20,25 @@ import math
 import torch
 from torch import Tensor
 
-from pofx.functional.dequantize import relaxed_shape
+from pofx.functional.dequantize import split_as_relaxed, split_relaxed
 from pofx.functional.reductions import sum_event
-from pofx.spec import Binary, Categorical, DataSpec, Mixed, Support
+from pofx.spec import Binary, Categorical, DataSpec, Simple
 from pofx.typing import Data, PerExample
 
 
 def log_likelihood(x: Data, mu: Tensor, std: float, spec: DataSpec) -> PerExample:
     """Log p(x), nats per example, given the relaxed mean `mu` and standard deviation `std`."""
-    if relaxed_shape(spec) == spec.shape and not isinstance(spec.support, Mixed):
-        return sum_event(_log_likelihood(x, mu, std, spec.support))
-    widths = [c.levels if isinstance(c, Categorical) else 1 for c in spec.columns]
-    columns = zip(x.flatten(1).unbind(1), mu.split(widths, 1), spec.columns, strict=True)
-    return torch.stack([_column(v, m, std, c) for v, m, c in columns]).sum(0)
+    parts = zip(split_as_relaxed(x, spec), split_relaxed(mu, spec), strict=True)
+    each = [sum_event(_log_likelihood(v, m, std, support)) for (v, support), (m, _) in parts]
+    return torch.stack(each).sum(0)
 
 
-def _column(x: Tensor, mu: Tensor, std: float, support: Support) -> Tensor:
+def _log_likelihood(x: Tensor, mu: Tensor, std: float, support: Simple) -> Tensor:
     if isinstance(support, Categorical):
-        log_mass = torch.log_softmax(mu * (2 / std**2), 1)
-        return log_mass.gather(1, x.long()[:, None])[:, 0]
-    return _log_likelihood(x, mu[:, 0], std, support)
-
-
-def _log_likelihood(x: Tensor, mu: Tensor, std: float, support: Support) -> Tensor:
+        return torch.log_softmax(mu * (2 / std**2), 1).gather(1, x.long())
     if not support.discrete:
         return -0.5 * ((x - mu) / std) ** 2 - math.log(std * math.sqrt(2 * math.pi))
-    levels = support.levels  # type: ignore[union-attr]
+    levels = support.levels
     x = 2 * x - 1 if isinstance(support, Binary) else x
     half = 1 / (levels - 1)
     upper = torch.where(x + half > 1, math.inf, (x + half - mu) / std)

@@ -19,10 +19,10 @@ from typing import ClassVar, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from pofx.functional.dequantize import harden, relax, relaxed_shape
+from pofx.functional.dequantize import harden, joined, relax, relaxed_shape, split_relaxed
 from pofx.nn.defaults import Decoder, Encoder
 from pofx.objective import Metrics, Objective, Update
-from pofx.spec import Categorical, DataSpec, Mixed, Real, Support
+from pofx.spec import Categorical, DataSpec, Real, Simple
 from pofx.typing import Cond, Data, PerExample
 
 
@@ -190,14 +190,10 @@ def squash(y: Tensor, spec: DataSpec) -> Tensor:
     """Any reals into the relaxed space: bounded values by tanh, a category by softmax, onto [-1,
     1].
     """
-    if relaxed_shape(spec) == spec.shape and not isinstance(spec.support, Mixed):
-        return _squash(y, spec.support)
-    widths = [c.levels if isinstance(c, Categorical) else 1 for c in spec.columns]
-    columns = zip(y.split(widths, 1), spec.columns, strict=True)
-    return torch.cat([_squash(c, s) for c, s in columns], 1)
+    return joined([_squash(part, s) for part, s in split_relaxed(y, spec)])
 
 
-def _squash(y: Tensor, support: Support) -> Tensor:
+def _squash(y: Tensor, support: Simple) -> Tensor:
     if isinstance(support, Categorical):
         return y.softmax(1) * 2 - 1
     return y if isinstance(support, Real) else y.tanh()
