@@ -19,7 +19,7 @@ import math
 import torch
 from torch import Tensor
 
-from pofx.spec import Binary, Bytes, Categorical, DataSpec, Interval, Mixed, Support
+from pofx.spec import Binary, Bytes, Categorical, DataSpec, Interval, Mixed, Simple, Support
 from pofx.typing import Data
 
 
@@ -89,34 +89,47 @@ def relax(x: Data, spec: DataSpec) -> Tensor:
     """Embeds an example in the reals, about [-1, 1] where it is bounded: `(n,
     *relaxed_shape(spec))`.
     """
-    if relaxed_shape(spec) == spec.shape and not isinstance(spec.support, Mixed):
-        return 2 * x - 1 if isinstance(spec.support, Binary) else x
-    columns = zip(x.flatten(1).unbind(1), spec.columns, strict=True)
-    return torch.cat([_relax(c, s) for c, s in columns], 1)
+    return joined([_relax(part, s) for part, s in split_as_relaxed(x, spec)])
 
 
 def harden(y: Tensor, spec: DataSpec) -> Data:
     """The example nearest to a relaxed one: the inverse of `relax`, for any real `y`."""
-    if relaxed_shape(spec) == spec.shape and not isinstance(spec.support, Mixed):
-        return _harden(y, spec.support)
+    return joined([_harden(part, s) for part, s in split_relaxed(y, spec)])
+
+
+def split_as_relaxed(x: Data, spec: DataSpec) -> list[tuple[Tensor, Simple]]:
+    """The parts of an example that are relaxed apart, each with its support.
+
+    The whole, where one embedding serves all of its elements and keeps its shape; else its columns,
+    `(n, 1)` each.
+    """
+    if not isinstance(spec.support, Mixed | Categorical):
+        return [(x, spec.support)]
+    return list(zip(x.flatten(1).split(1, 1), spec.columns, strict=True))
+
+
+def split_relaxed(y: Tensor, spec: DataSpec) -> list[tuple[Tensor, Simple]]:
+    """Those of a relaxed example, as `split_as_relaxed` cuts it; `(n, levels)` of a category."""
+    if not isinstance(spec.support, Mixed | Categorical):
+        return [(y, spec.support)]
     widths = [c.levels if isinstance(c, Categorical) else 1 for c in spec.columns]
-    columns = zip(y.split(widths, 1), spec.columns, strict=True)
-    return torch.stack([_harden_column(c, s) for c, s in columns], 1)
+    return list(zip(y.split(widths, 1), spec.columns, strict=True))
 
 
-def _relax(x: Tensor, support: Support) -> Tensor:
+def joined(parts: list[Tensor]) -> Tensor:
+    """The example whose parts these are."""
+    return parts[0] if len(parts) == 1 else torch.cat(parts, 1)
+
+
+def _relax(x: Tensor, support: Simple) -> Tensor:
     if isinstance(support, Categorical):
-        return torch.nn.functional.one_hot(x.long(), support.levels).to(x.dtype) * 2 - 1
-    return (2 * x - 1 if isinstance(support, Binary) else x)[:, None]
+        return torch.nn.functional.one_hot(x[:, 0].long(), support.levels).to(x.dtype) * 2 - 1
+    return 2 * x - 1 if isinstance(support, Binary) else x
 
 
-def _harden_column(y: Tensor, support: Support) -> Tensor:
+def _harden(y: Tensor, support: Simple) -> Tensor:
     if isinstance(support, Categorical):
-        return y.argmax(1).to(y.dtype)
-    return _harden(y[:, 0], support)
-
-
-def _harden(y: Tensor, support: Support) -> Tensor:
+        return y.argmax(1, keepdim=True).to(y.dtype)
     if isinstance(support, Binary):
         return (y > 0).to(y.dtype)
     if isinstance(support, Bytes):
