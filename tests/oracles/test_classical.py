@@ -2,6 +2,10 @@
 
 import itertools
 import math
+import os
+import signal
+import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -24,7 +28,9 @@ from pofx.functional.dequantize import dequantize, values
 from pofx.functional.draw import draw
 from pofx.functional.random import noise as noise_of
 from pofx.recipe import RecipeError
+from pofx.run import Run
 from pofx.spec import Binary, Bytes, Categorical, DataSpec, Interval, Mixed, Real
+from pofx.training.fit import Interrupted, fit, resume
 
 NAMES = ("ppca", "gmm", "kde")
 SPECS = {
@@ -212,6 +218,25 @@ def test_too_few_examples_are_told(name, arguments, n, sentence):
     if "conditional" in arguments:
         with pytest.raises(RecipeError, match="labels"):
             fitted(name, spec, torch.randn(n, 5), None, **arguments)
+
+
+def test_a_signal_ends_a_long_fit_and_a_resume_starts_it_again(monkeypatch):
+    def endless(self, x, cond=None):
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(5)
+        pytest.fail("the signal was not heeded")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(GMM, "fit", endless)
+        with pytest.raises(Interrupted, match=r"start again with `pofx resume run`") as caught:
+            fit("gmm", torch.randn(100, 2), out="run", quiet=True)
+    assert caught.value.signal == signal.SIGTERM
+    assert not Path("run/model.safetensors").exists()
+    resume("run", quiet=True)
+    weights = Path("run/model.safetensors").read_bytes()
+    resume("run", quiet=True)  # is complete, and says so
+    assert Path("run/model.safetensors").read_bytes() == weights
+    assert Run("run").sample(3).shape == (3, 2)
 
 
 # ppca

@@ -5,6 +5,7 @@ grids.
 from __future__ import annotations
 
 import json
+import signal
 import sys
 import time
 from collections.abc import Iterator, Mapping
@@ -39,11 +40,13 @@ _LOG_SECONDS = 1.0
 
 
 class Interrupted(UserError):
-    """Training was asked to stop; everything is saved."""
+    """Training was asked to stop; everything is saved, or nothing was done yet."""
 
     def __init__(self, folder: Path, step: int, signal: int) -> None:
         self.signal = signal
-        super().__init__(f"stopped at step {step}, and saved; go on with `pofx resume {folder}`.")
+        saved = f"stopped at step {step}, and saved; go on"
+        done = saved if step else "stopped before it was fitted; start again"
+        super().__init__(f"{done} with `pofx resume {folder}`.")
 
 
 def fit(  # noqa: PLR0913, the public face of training
@@ -247,7 +250,15 @@ def _fit_at_once(run: _Run) -> None:
     model = run.recipe.model.to(run.device)
     start = time.monotonic()
     x, cond = run.dataset.train.values()
-    model.fit(x.to(run.device), None if cond is None else cond.to(run.device))
+    run.stop.at_once = True  # a fit does not poll, and has nothing to save before its end
+    try:
+        if run.stop():
+            raise KeyboardInterrupt
+        model.fit(x.to(run.device), None if cond is None else cond.to(run.device))
+    except KeyboardInterrupt:
+        raise Interrupted(run.folder, 0, run.stop.signal or signal.SIGINT) from None
+    finally:
+        run.stop.at_once = False
     if run.world.leads:
         run.log.metrics(1, 1.0, {"seconds": time.monotonic() - start})
         _export(run, model, 1)

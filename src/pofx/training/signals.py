@@ -10,19 +10,24 @@ from types import FrameType
 
 
 class Stop:
-    """Becomes true when SIGTERM or Ctrl-C arrives; a second Ctrl-C interrupts at once."""
+    """Becomes true when SIGTERM or Ctrl-C arrives; a second Ctrl-C interrupts at once.
+
+    `at_once` makes the first signal interrupt too, for work that cannot poll.
+    """
 
     def __init__(self) -> None:
         self.signal: int | None = None
+        self.at_once = False
 
     def __call__(self) -> bool:
         return self.signal is not None
 
     def handle(self, number: int, frame: FrameType | None) -> None:
-        """The signal handler: sets the flag and nothing else."""
-        if self.signal is not None and number == signal.SIGINT:
-            raise KeyboardInterrupt
+        """The signal handler: sets the flag, and interrupts where that is asked for."""
+        again = self.signal is not None and number == signal.SIGINT
         self.signal = number
+        if again or self.at_once:
+            raise KeyboardInterrupt
 
 
 @contextmanager
