@@ -185,7 +185,9 @@ def test_a_mapped_array_is_never_in_memory_as_a_whole(monkeypatch):
     assert peak < size / 4
 
 
-def test_the_first_number_that_is_none_is_named():
+@pytest.mark.parametrize("block", [arrays.BLOCK_BYTES, 5 * 24])
+def test_the_first_number_that_is_none_is_named(block, monkeypatch):
+    monkeypatch.setattr(arrays, "BLOCK_BYTES", block)
     x = np.zeros((50, 3))
     x[:, 0] = np.arange(50)
     for value, said in ((np.nan, "nan"), (-np.inf, "-inf"), (1e300, "1e+300")):

@@ -21,7 +21,7 @@ from pofx.data import DataError, limits
 
 MEGABYTE = 1 << 20
 CHILD = """
-import contextlib, io, json, resource, signal, sys
+import contextlib, io, json, resource, sys
 import torch
 torch.set_num_threads(1)
 from pofx.cli import main
@@ -124,7 +124,6 @@ FILES = {
     "a packed text": ("a.png", png(8, extra=TEXT), "too large"),
     "an archive": ("a.zip", archive("a.png", BOMB, TWO_GIGABYTES), "100 times its size"),
     "a lying archive": ("a.zip", archive("a.png", BOMB, 1_000), "a.png"),
-    "lying captions": ("a.zip", archive("captions.csv", BOMB, 1_000), "no images"),
     "an .npz": ("a.npz", archive("x.npy", BOMB, TWO_GIGABYTES), "100 times its size"),
     "a lying .npz": (
         "a.npz", archive("x.npy", zeros(2048, header((2048, MEGABYTE))), 4_096), "x",
@@ -145,6 +144,8 @@ GOOD = {
 @pytest.fixture(scope="module")
 def costs(tmp_path_factory):
     """What each case said and cost, all in one process."""
+    if not Path("/proc/self/clear_refs").exists():
+        pytest.skip("the peak is read from /proc")
     folder, commands = tmp_path_factory.mktemp("costs"), {}
     for number, (name, (file, content, _)) in enumerate(FILES.items()):
         path = folder / str(number) / file

@@ -74,6 +74,16 @@ def test_drawn_bits_have_the_pixel_as_their_probability(how):
         assert float(z.abs().max()) < 5
 
 
+def test_the_seed_and_the_split_fix_what_is_drawn():
+    grey = np.full((90, 5, 5), 128, np.uint8)
+    splits = [
+        s.values()[0][:9]
+        for d in (0, 1)
+        for s in load(grey, binarize="sample", seed=d).splits.values()
+    ]
+    assert not any(torch.equal(a, b) for a, b in combinations(splits, 2))
+
+
 def test_dynamic_bits_change_in_training_only():
     dataset = load(X, binarize="dynamic")
     generators = [torch.Generator().manual_seed(s) for s in (0, 1)]

@@ -187,6 +187,16 @@ def test_numbers_that_only_just_fit():
         table("a\n1\n2\n1e39\n")
 
 
+def test_numbers_are_standardised_by_the_training_rows_alone():
+    rows = np.random.default_rng(0).lognormal(0, 2, 200)
+    dataset = table("a,b\n" + "".join(f"{v},{'x' if v > 1 else 'y'}\n" for v in rows))
+    train = dataset.train.values()[0].double()[:, 0]
+    assert float(train.mean()) == pytest.approx(0, abs=1e-5)
+    assert float(train.std(correction=0)) == pytest.approx(1, abs=1e-5)
+    whole = torch.cat([s.values()[0] for s in dataset.splits.values()]).double()[:, 0]
+    assert abs(float(whole.mean())) > 1e-3
+
+
 def test_a_column_without_a_number_in_training_keeps_its_scale():
     columns, values = scale(
         read_table_of("a,b\n1,\n2,\n3,4\n"), np.array([[1, np.nan], [2, np.nan], [3, 4]]),
