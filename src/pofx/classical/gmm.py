@@ -74,8 +74,9 @@ class _Gaussians(Normals):
         scale = scales(mean, variance + moments(noise)[0])
         mean, scale = mean.to(y), scale.to(y)  # rounded now, so that they are undone exactly
         log_scale = float(scale.double().log().sum())
-        turns = EM((y - mean) / scale, noise / scale**2, label, k, self.full, self.prior)
-        for log_prob, mixture in turns:
+        y.sub_(mean).div_(scale)  # in place: these are as large as all the data
+        noise.div_(scale**2)
+        for log_prob, mixture in EM(y, noise, label, k, self.full, self.prior):
             self.weights.copy_(mixture.weights)
             self.means.copy_(mean + scale * mixture.means)
             self.roots.copy_(mixture.roots * (scale[:, None] if self.full else scale))

@@ -167,7 +167,7 @@ def _highest(f: Callable[[float], float], low: float, high: float, points: int =
     shrink = (math.sqrt(5) - 1) / 2
     a, b = high - shrink * (high - low), low + shrink * (high - low)
     f_a, f_b = f(a), f(b)
-    while high - low > 1e-3:
+    while high - low > 5e-3:
         if f_a < f_b:
             low, a, f_a = a, b, f_b
             b = low + shrink * (high - low)

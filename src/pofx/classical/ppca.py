@@ -84,18 +84,17 @@ class _Factors(Yardstick):
 
     def draw(self, n: int, cond: Cond | None = None) -> Tensor:
         d, k = self.axes.shape
-        z, eps = torch.randn(n, k + d, dtype=self.mean.dtype, device=self.mean.device).split(
-            [k, d], 1
-        )
+        noise = torch.randn(n, k + d, dtype=self.mean.dtype, device=self.mean.device)
+        z, eps = noise.split([k, d], 1)
         return self.mean + z @ self.loadings.T + self.sigma2.sqrt() * eps
 
     def encode(self, x: Data, cond: Cond | None = None) -> Tensor:
-        """The mean of z given x, `(n, k)`; given all of the cell that a discrete x stands for."""
+        """The mean of z given x, `(n, k)`, and over the cells of what is discrete."""
         y = self.spread(x)[0].to(self.mean)
         return ((y - self.mean) @ (self.loadings / self.variances)).to(x.dtype)
 
     def decode(self, z: Tensor, cond: Cond | None = None) -> Data:
-        """The mean of x given z, in the support."""
+        """The x at the mean, on the real line, given z."""
         return self.to_data(self.mean + z.to(self.mean) @ self.loadings.T)
 
 
