@@ -211,7 +211,7 @@ def resume(run: str, steps: int | None, minutes: float | None, quiet: bool) -> N
     """Goes on with a run from its newest sound checkpoint, exactly where it was."""
     from pofx.run import Run
 
-    click.echo(f"{Run(run).resume(steps=steps, minutes=minutes, quiet=quiet).path}")
+    click.echo(f"{Run(run, device='cpu').resume(steps=steps, minutes=minutes, quiet=quiet).path}")
 
 
 COMMANDS = {"train": train, "resume": resume}

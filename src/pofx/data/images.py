@@ -157,10 +157,10 @@ def _inner_archive(tree: Tree, *, resize: Size | None, limit: int | None, seed: 
 
 
 @contextmanager
-def _opened(tree: Tree, name: str) -> Iterator[Image.Image]:
+def _opened(content: bytes) -> Iterator[Image.Image]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Pillow's own cap on pixels is looser than ours
-        with Image.open(io.BytesIO(tree.read(name)), formats=limits.IMAGE_FORMATS) as image:
+        with Image.open(io.BytesIO(content), formats=limits.IMAGE_FORMATS) as image:
             yield image
 
 
@@ -178,8 +178,9 @@ def _survey(tree: Tree, names: list[str]) -> _Survey:
     survey = _Survey()
     for name in names:
         try:
-            with _opened(tree, name) as image:
-                _note_header(survey, name, image, tree)
+            content = tree.read(name)
+            with _opened(content) as image:
+                _note_header(survey, name, image, content)
         except (
             Exception
         ) as e:  # a decoder meets hostile bytes: anything may come, and the file is named
@@ -187,7 +188,7 @@ def _survey(tree: Tree, names: list[str]) -> _Survey:
     return survey
 
 
-def _note_header(survey: _Survey, name: str, image: Image.Image, tree: Tree) -> None:
+def _note_header(survey: _Survey, name: str, image: Image.Image, content: bytes) -> None:
     problem = limits.image_problem(*image.size)
     if image.mode == "F":
         problem = "its pixels are floating-point numbers; save it with 8 bits a channel"
@@ -202,7 +203,7 @@ def _note_header(survey: _Survey, name: str, image: Image.Image, tree: Tree) -> 
     survey.alpha |= image.mode in ("LA", "La", "PA", "RGBA", "RGBa")
     survey.alpha |= "transparency" in image.info
     survey.bits &= image.mode == "1"
-    if image.mode in _DEEP or (image.format == "PNG" and tree.read(name)[24] == 16):
+    if image.mode in _DEEP or (image.format == "PNG" and content[24] == 16):
         survey.deep.append(name)
 
 
@@ -249,7 +250,7 @@ def _decode(tree: Tree, survey: _Survey, size: Size) -> np.ndarray:
     good = 0
     for name in names:
         try:
-            with _opened(tree, name) as image:
+            with _opened(tree.read(name)) as image:
                 x[good] = _pixels(image, mode, size)
             good += 1
         except Exception as e:  # as above
@@ -301,7 +302,8 @@ def _raw(
         notes.append("the alpha channel is opaque everywhere and was left out")
     levels = 2 if mode == "1" else 256
     split = Split(x, y, captions=texts)
-    return Raw(path.resolve().stem, {WHOLE: split}, levels, True, classes, mode, notes=notes)
+    name = path.resolve().name if path.is_dir() else path.stem
+    return Raw(name, {WHOLE: split}, levels, True, classes, mode, notes=notes)
 
 
 def _common(parts: list[tuple[str, ...]]) -> list[str]:
