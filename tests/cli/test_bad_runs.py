@@ -1,7 +1,10 @@
 """Bad runs and flags through the real command line: one sentence, and nothing left behind."""
 
 import json
+import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -169,6 +172,17 @@ def test_damaged_runs_are_listed_as_such(trained, capsys):
     listed = {f"many/{i}[/b]" for i, case in enumerate(DAMAGED) if case[0] in unread}
     assert {line.split()[0] for line in said.splitlines() if "damaged" in line} == listed
     assert max(map(len, said.splitlines())) <= 160
+
+
+def test_a_name_that_the_terminal_lacks_is_replaced():
+    Path("日本").mkdir()
+    Path("日本/run.json").write_text('{"recipe": "vae", "source": {"source": "é"}}')
+    done = subprocess.run(
+        [sys.executable, "-c", "from pofx.cli import main; main(['runs', '.'])"],
+        env={**os.environ, "PYTHONIOENCODING": "ascii"}, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "?? " in done.stdout
 
 
 TRAINING = [

@@ -163,8 +163,29 @@ def test_a_category_of_numbers_but_one_is_doubted_by_line():
     assert not table("grade\n" + "A\n1\nB\nC\n" * 9).notes
 
 
+def test_a_decimal_comma_is_noted():
+    (note,) = table("a;b\n" + "0,5;1\n2,25;2\n7,5;3\n").notes
+    assert "column 'a'" in note
+    assert "'0,5' in line 2 has a decimal comma" in note
+
+
+def test_words_that_name_rows_are_noted():
+    unique = "".join(f"{i},person {i}\n" for i in range(30))
+    assert any("teach nothing: who" in n for n in table("n,who\n" + unique).notes)
+    shared = "".join(f"{i},person {i % 9}\n" for i in range(30))
+    assert not table("n,who\n" + shared).notes
+
+
+def test_an_unnamed_column_is_named_by_its_place():
+    with pytest.raises(DataError, match="column 3 has no value"):
+        table("a,b,\n1,2,\n3,4,\n5,6,\n")
+
+
 def test_whole_numbers_too_far_apart_are_noted():
-    assert any("rounded" in n for n in table("id\n1\n5\n123456789\n").notes)
+    for text in ("id\n1\n5\n123456789\n", f"id\n{10**17}\n{10**17 + 1}\n{10**17 + 2}\n"):
+        dataset = table(text)
+        assert any("rounded" in n for n in dataset.notes)
+        assert isinstance(dataset.schema.rows(dataset.train.values()[0])[0][0], int)
     assert not table("id\n1\n5\n1234567\n").notes
 
 

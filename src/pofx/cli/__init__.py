@@ -6,6 +6,7 @@ A user's mistake prints one sentence and exits with code 2.
 from __future__ import annotations
 
 import importlib
+import io
 import sys
 from typing import Any
 
@@ -64,6 +65,8 @@ def pofx() -> None:
 
 def main(arguments: list[str] | None = None) -> None:
     """Runs the command line and exits."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # names that the terminal's encoding lacks
     try:
         sys.exit(pofx.main(arguments, prog_name="pofx", standalone_mode=False) or 0)
     except UserError as error:

@@ -28,10 +28,14 @@ MISSING = frozenset(
 """Cells that stand for nothing."""
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 _INFINITE = re.compile(r"[+-]?inf(inity)?", re.IGNORECASE)
-_WHOLE = re.compile(r"[+-]?\d{1,15}")
+_WHOLE = re.compile(r"[+-]?\d+")
+_COMMA = re.compile(r"[+-]?\d+,\d+")
 _DECIMALS = 6
 _EXACT = 1 << 23
 """Widest span of whole numbers that single precision tells apart, wherever their mean is."""
+_LARGEST = 1 << 53
+"""Largest whole number that double precision tells from its neighbours."""
+_MANY_ROWS = 20
 
 
 @dataclass
@@ -100,10 +104,15 @@ class _Scan:
         return Column(name, "category", categories=tuple(names), missing=self.missing > 0)
 
     def doubt(self, title: str) -> str:
-        """A note on a category of which most cells are numbers, as one mistyped cell makes it."""
+        """A note on a category that was meant for numbers, as one mistyped cell makes it."""
+        line, word = self.word
+        if _COMMA.fullmatch(word):
+            return (
+                f"column {title} is taken for categories, as '{word[:40]}' in line {line} has a "
+                "decimal comma: write a point"
+            )
         if 2 * self.numbers < self.cells:
             return ""
-        line, word = self.word
         return (
             f"column {title} is taken for categories, as '{word[:40]}' in line {line} is no number "
             f"({self.numbers:,} of {self.cells:,} cells are)"
@@ -139,7 +148,7 @@ def read_table(path: Path) -> Raw:
             scan.see(first[0], cell)
     _check_rows(path, rows + (not header), header)
     names = _names(path, first[1], header)
-    titles = [f"'{n}'" if header else str(i + 1) for i, n in enumerate(names)]
+    titles = [f"'{n}'" if header and n else str(i + 1) for i, n in enumerate(names)]
     columns = tuple(s.column(path, n, t) for s, n, t in zip(scans, names, titles, strict=True))
     x = _fill(path, delimiter, columns, rows + (not header), header)
     doubtful = [s.doubt(t) for s, t in zip(scans, titles, strict=True) if not s.number]
@@ -225,13 +234,24 @@ def _notes(columns: tuple[Column, ...], x: np.ndarray) -> list[str]:
         if len(c.categories) == 1 or (not c.missing and v.min() == v.max())
     ]
     notes = [f"constant columns: {listing(constant)}"] if constant else []
-    wide = [c.name for c in columns if c.kind == "int" and c.high - c.low > _EXACT]
+    wide = [c.name for c in columns if c.kind == "int" and _is_rounded(c)]
     if wide:
         notes.append(
-            f"whole numbers of columns {listing(wide)} span more than {_EXACT:,} and come back "
-            "rounded, as models compute in single precision"
+            f"whole numbers of columns {listing(wide)} are too large or too far apart for single "
+            "precision, and come back rounded"
+        )
+    names = [c.name for c in columns if 2 * len(c.categories) > len(x) >= _MANY_ROWS]
+    if names:
+        notes.append(
+            f"columns that hold another word in most rows name rows and teach nothing: "
+            f"{listing(names)}"
         )
     return notes
+
+
+def _is_rounded(column: Column) -> bool:
+    far = column.high - column.low > _EXACT
+    return far or max(abs(column.low), abs(column.high)) > _LARGEST
 
 
 def scale(
