@@ -373,3 +373,11 @@ def test_a_finished_run_says_so(tmp_path, capfd):
     out = fit("vae", data, out=tmp_path / "run", quiet=True, **{**small("vae"), "steps": 2})
     resume(out)
     assert "already complete" in capfd.readouterr().err
+
+
+def test_a_fit_that_the_data_refuses_leaves_no_folder(tmp_path):
+    data = tmp_path / "data.npy"
+    np.save(data, array("vector"))
+    with pytest.raises(UserError, match="lower it"):
+        fit("gmm", data, out=tmp_path / "run", quiet=True, components=5000)
+    assert [p.name for p in tmp_path.iterdir()] == ["data.npy"]

@@ -5,6 +5,7 @@ grids.
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 import sys
 import time
@@ -26,7 +27,7 @@ from pofx.data.source import load
 from pofx.data.write import write
 from pofx.errors import UserError
 from pofx.functional.draw import draw
-from pofx.recipe import Recipe
+from pofx.recipe import Recipe, RecipeError
 from pofx.training import checkpoint
 from pofx.training.distributed import World, local_device, world
 from pofx.training.folder import Job, RunError, new_folder, read, versions
@@ -108,7 +109,11 @@ def fit(  # noqa: PLR0913, the public face of training
         dataset.fingerprint, asdict(options), steps, minutes, device, threads, save_every,
         sample_every, keep, command, versions(),
     )  # fmt: skip
-    return _run(folder, job, dataset, quiet=quiet)
+    try:
+        return _run(folder, job, dataset, quiet=quiet)
+    except RecipeError:  # the recipe cannot serve this data after all: --out is free again
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
 
 
 def resume(
