@@ -61,6 +61,14 @@ class Parameter:
     choices: tuple[str, ...] = ()
     optional: bool = False
 
+    @property
+    def least(self) -> int | None:
+        """The smallest whole number that it may be, or have among its numbers; None for any."""
+        if self.type == "ints" or self.name == "batch_size":
+            return 1
+        counts = self.type == "int" and (self.default is None or self.default >= 0)
+        return 0 if counts else None
+
 
 @dataclass(frozen=True)
 class Entry:
@@ -155,6 +163,17 @@ def _check(recipe: str, parameter: Parameter, value: Any) -> None:
         raise CatalogueError(
             f"recipe '{recipe}': --{flag} takes {_NAMES[parameter.type]}, and {value!r} came."
         )
+    _check_range(recipe, flag, parameter, value)
+
+
+def _check_range(recipe: str, flag: str, parameter: Parameter, value: Any) -> None:
+    smallest = min(value, default=1) if parameter.type == "ints" else value
+    if parameter.least is not None and smallest < parameter.least:
+        raise CatalogueError(
+            f"recipe '{recipe}': --{flag} is at least {parameter.least}, and {value!r} came."
+        )
+    if parameter.name == "lr" and value <= 0:
+        raise CatalogueError(f"recipe '{recipe}': --lr is a positive number, and {value!r} came.")
 
 
 _TYPES: dict[str, tuple[type, ...]] = {

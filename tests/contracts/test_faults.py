@@ -381,3 +381,44 @@ def test_a_fit_that_the_data_refuses_leaves_no_folder(tmp_path):
     with pytest.raises(UserError, match="lower it"):
         fit("gmm", data, out=tmp_path / "run", quiet=True, components=5000)
     assert [p.name for p in tmp_path.iterdir()] == ["data.npy"]
+
+
+def test_more_parts_than_examples_are_refused(tmp_path):
+    data = tmp_path / "data.npy"
+    np.save(data, array("vector"))
+    with pytest.raises(UserError, match="--accumulate 5 divides a batch of 4"):
+        fit(
+            "vae", data, out=tmp_path / "run", quiet=True,
+            options=Options(accumulate=5), **{**small("vae"), "batch_size": 4},
+        )  # fmt: skip
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_best_checkpoint_is_kept_and_sampled_from(tmp_path, monkeypatch):
+    """Its loss is read from the checkpoints themselves; a damaged one has none."""
+    losses = iter([3.0, 1.0, 2.0, 2.5, 2.7])
+    monkeypatch.setattr("pofx.training.fit.validation_loss", lambda *_: next(losses))
+    data, out = tmp_path / "data.npy", tmp_path / "run"
+    np.save(data, array("vector"))
+    fit("vae", data, out=out, quiet=True, save_every=1, keep="best", **{**small("vae"), "steps": 5})
+    folder = out / "checkpoints"
+    assert [int(p.name) for p in checkpoint.checkpoints(folder)] == [2, 4, 5]
+    weights, said = checkpoint.load_model(out / "model.safetensors")
+    assert said["step"] == "2"
+    best, _ = checkpoint.load(folder / "00000002")
+    assert torch.equal(
+        weights["encoder.head.0.weight"], best["state"]["objective.model.encoder.head.0.weight"]
+    )
+    (folder / "00000002" / "numbers.json").write_text("{")
+    assert checkpoint.best(folder) == folder / "00000004"
+
+
+def test_a_checkpoint_of_another_architecture_is_refused(tmp_path):
+    data, out = tmp_path / "data.npy", tmp_path / "run"
+    np.save(data, array("vector"))
+    fit("vae", data, out=out, quiet=True, **{**small("vae"), "steps": 2})
+    job = json.loads((out / "run.json").read_text())
+    job["arguments"]["latent"] = 3
+    (out / "run.json").write_text(json.dumps(job))
+    with pytest.raises(UserError, match="does not fit recipe 'vae'"):
+        resume(out, steps=4, quiet=True)

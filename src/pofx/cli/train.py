@@ -177,8 +177,8 @@ def _option(p: Parameter) -> click.Option:
 def _kind(p: Parameter) -> click.ParamType:
     if p.name == "lr":
         return _Positive()
-    if p.type == "int" and (p.default is None or p.default >= 0):
-        return click.IntRange(min=1 if p.name == "batch_size" else 0)
+    if p.type == "int" and p.least is not None:
+        return click.IntRange(min=p.least)
     return _TYPES[p.type]
 
 

@@ -27,6 +27,7 @@ from pofx.errors import UserError
 
 FORMAT = 1
 MANIFEST = "manifest.json"
+NUMBERS = "numbers.json"
 
 
 class CheckpointError(UserError):
@@ -96,7 +97,7 @@ def save(
 
 
 def _finish(temporary: Path, final: Path, step: int, numbers: dict[str, Any]) -> None:
-    _write(temporary / "numbers.json", json.dumps(numbers).encode())
+    _write(temporary / NUMBERS, json.dumps(numbers).encode())
     files = {
         p.name: {"bytes": p.stat().st_size, "sha256": _sha256(p.read_bytes())}
         for p in sorted(temporary.iterdir())
@@ -150,7 +151,7 @@ def verify(checkpoint: Path) -> dict[str, bytes]:
 def load(checkpoint: Path) -> tuple[dict[str, dict[str, Tensor]], dict[str, Any]]:
     """The tensors, by file stem, and the numbers of a checkpoint, verified first."""
     contents = verify(checkpoint)
-    numbers = json.loads(contents.pop("numbers.json"))
+    numbers = json.loads(contents.pop(NUMBERS))
     try:
         return {
             name.split(".")[0]: load_safetensors(data) for name, data in contents.items()
@@ -178,7 +179,22 @@ def checkpoints(folder: Path) -> list[Path]:
     return sorted(p for p in folder.glob("[0-9]*") if p.is_dir()) if folder.is_dir() else []
 
 
-def prune(folder: Path, keep: set[Path], last: int = 2) -> None:
+def best(folder: Path) -> Path | None:
+    """The checkpoint with the lowest validation loss, the newest of equals; None without any."""
+    losses = ((_validation_loss(path), path) for path in reversed(checkpoints(folder)))
+    known = [(loss, path) for loss, path in losses if loss is not None]
+    return min(known, key=lambda pair: pair[0])[1] if known else None
+
+
+def _validation_loss(checkpoint: Path) -> float | None:
+    try:
+        loss = json.loads((checkpoint / NUMBERS).read_bytes())["valid"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None  # damaged, which whoever loads it will be told
+    return loss if isinstance(loss, float) else None
+
+
+def prune(folder: Path, keep: set[Path | None], last: int = 2) -> None:
     """Removes all but the last few checkpoints and those to keep, and whatever an interrupted save
     left.
     """

@@ -4,7 +4,6 @@ grids.
 
 from __future__ import annotations
 
-import json
 import shutil
 import signal
 import sys
@@ -272,6 +271,12 @@ def _fit_at_once(run: _Run) -> None:
 
 def _train(run: _Run) -> None:
     options = Options(**run.job.options)
+    share = run.recipe.batch_size // run.world.size
+    if options.accumulate > share:
+        raise RecipeError(
+            f"--accumulate {options.accumulate} divides a batch of {share} into too many parts; "
+            "lower it, or raise --batch-size."
+        )
     training = Training(run.recipe, device=run.device, options=options, world=run.world)
     _restore(run, training)
     start, started = training.step, run.budget.progress(training.step, training.elapsed)
@@ -389,19 +394,8 @@ def _save(run: _Run, training: Training) -> None:
         run.log.metrics(
             training.step, run.budget.progress(training.step, training.elapsed), {"valid": valid}
         )
-    best = _update_best(run, path, valid)
-    checkpoint.prune(run.checkpoints, {best} if best else set())
+    checkpoint.prune(run.checkpoints, {path, checkpoint.best(run.checkpoints)})
     _export(run, training.sampled, training.step)
-
-
-def _update_best(run: _Run, path: Path, valid: float | None) -> Path | None:
-    """Keeps a note of the checkpoint with the lowest validation loss."""
-    note = run.checkpoints / "best.json"
-    best = json.loads(note.read_text()) if note.exists() else None
-    if valid is not None and (best is None or valid <= best["valid"]):
-        best = {"checkpoint": path.name, "valid": valid}
-        checkpoint.write_atomically(note, json.dumps(best).encode())
-    return run.checkpoints / best["checkpoint"] if best else None
 
 
 def _restore(run: _Run, training: Training) -> None:
@@ -417,16 +411,17 @@ def _restore(run: _Run, training: Training) -> None:
         return
     files, numbers = checkpoint.load(path)
     tensors = files["state"] | files.get(f"rank{run.world.rank}", {})
-    training.load_state({k: v.to(run.device) for k, v in tensors.items()}, numbers)
+    try:
+        training.load_state({k: v.to(run.device) for k, v in tensors.items()}, numbers)
+    except (RuntimeError, KeyError) as error:
+        raise checkpoint.CheckpointError(
+            f"{path} does not fit recipe '{run.job.recipe}' with the arguments in "
+            f"{run.folder / 'run.json'}; restore that file, or train a new run."
+        ) from error
     run.log.truncate(numbers["metrics"])
     if run.world.leads:
-        checkpoint.prune(run.checkpoints, {path, *_best(run)})
+        checkpoint.prune(run.checkpoints, {path, checkpoint.best(run.checkpoints)})
         _export(run, training.sampled, training.step)
-
-
-def _best(run: _Run) -> list[Path]:
-    note = run.checkpoints / "best.json"
-    return [run.checkpoints / json.loads(note.read_text())["checkpoint"]] if note.exists() else []
 
 
 def _export(run: _Run, model: nn.Module, step: int) -> None:
@@ -435,12 +430,14 @@ def _export(run: _Run, model: nn.Module, step: int) -> None:
 
 
 def _export_best(run: _Run, training: Training) -> None:
-    for path in _best(run):
-        files, numbers = checkpoint.load(path)
-        weights = under(files["state"], training.weights)
-        metadata = {"recipe": run.job.recipe, "step": str(numbers["step"])}
-        checkpoint.save_model(run.folder / "model.safetensors", weights, metadata)
-        run.log.say(f"kept the weights of step {numbers['step']}, the best on validation data.")
+    path = checkpoint.best(run.checkpoints)
+    if path is None:
+        return
+    files, numbers = checkpoint.load(path)
+    weights = under(files["state"], training.weights)
+    metadata = {"recipe": run.job.recipe, "step": str(numbers["step"])}
+    checkpoint.save_model(run.folder / "model.safetensors", weights, metadata)
+    run.log.say(f"kept the weights of step {numbers['step']}, the best on validation data.")
 
 
 def _draw(run: _Run, model: nn.Module, step: int) -> None:

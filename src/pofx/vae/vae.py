@@ -186,6 +186,8 @@ def recipe(  # noqa: PLR0913
         )
     if latent < 1:
         raise RecipeError(f"vae: --latent is at least 1, and {latent} came.")
+    if beta < 0:
+        raise RecipeError(f"vae: --beta is a weight of at least 0, and {beta} came.")
     likelihood = head(spec)
     classes = spec.classes if conditional else 0
     encoder = Encoder(
