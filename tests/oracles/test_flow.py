@@ -18,12 +18,7 @@ from pofx.spec import Binary, Bytes, Categorical, DataSpec, Interval, Mixed, Rea
 from pofx.training.loop import Budget, Training, train
 
 
-@pytest.fixture(autouse=True)
-def _double():
-    before = torch.get_default_dtype()
-    torch.set_default_dtype(torch.float64)
-    yield
-    torch.set_default_dtype(before)
+pytestmark = pytest.mark.usefixtures("double")
 
 
 def shaken(module, scale=0.2):

@@ -21,12 +21,7 @@ torch.manual_seed(0)
 LINE = DataSpec((1,), Real())
 
 
-@pytest.fixture(autouse=True)
-def _double():
-    before = torch.get_default_dtype()
-    torch.set_default_dtype(torch.float64)
-    yield
-    torch.set_default_dtype(before)
+pytestmark = pytest.mark.usefixtures("double")
 
 
 class Point(nn.Module):

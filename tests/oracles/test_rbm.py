@@ -19,11 +19,7 @@ from pofx.spec import Binary, Bytes, DataSpec
 from pofx.training.loop import Budget, Training, train
 
 
-@pytest.fixture(autouse=True)
-def _double():
-    torch.set_default_dtype(torch.float64)
-    yield
-    torch.set_default_dtype(torch.float32)
+pytestmark = pytest.mark.usefixtures("double")
 
 
 def random_rbm(visible=6, hidden=4, scale=1.0, kind=SmallRBM) -> RBM:
