@@ -17,7 +17,6 @@ from pofx.recipe import RecipeError
 from pofx.spec import Binary, Bytes, Categorical, DataSpec, Interval, Mixed, Real
 from pofx.training.loop import Budget, Training, train
 
-
 pytestmark = pytest.mark.usefixtures("double")
 
 
