@@ -453,7 +453,7 @@ class Stretch(nn.Module):
 
 
 def test_the_gradient_of_one_coupling_by_hand():
-    """With s = -2 tanh(r / 2) and z = b exp(s) + t, the loss's derivative is z in t and (z b exp(s)
+    """With s = -tanh(r / 2) and z = b exp(s) + t, the loss's derivative is z in t and (z b exp(s)
     - 1) ds/dr in r.
     """
     net = Stretch()
@@ -461,10 +461,10 @@ def test_the_gradient_of_one_coupling_by_hand():
     x = torch.randn(50, 2)
     (-model.log_prob(x).mean()).backward()
     r, t = net.r.tolist()
-    s = -2 * math.tanh(r / 2)
+    s = -math.tanh(r / 2)
     moved = x[:, 1] * math.exp(s)
     z = moved + t
-    slope = math.tanh(r / 2) ** 2 - 1
+    slope = (math.tanh(r / 2) ** 2 - 1) / 2
     by_hand = [((z * moved - 1).mean() * slope).item(), z.mean().item()]
     assert net.r.grad.tolist() == pytest.approx(by_hand, abs=1e-12)
 

@@ -49,7 +49,7 @@ class AffineCoupling(Coupling):
         bound: c, nats.
     """
 
-    def __init__(self, conditioner: nn.Module, bound: float = 2.0) -> None:
+    def __init__(self, conditioner: nn.Module, bound: float = 1.0) -> None:
         super().__init__()
         self.conditioner, self.bound = conditioner, bound
 

@@ -107,7 +107,7 @@ def vector_couplings(
     size: int,
     layers: int = 8,
     hidden: tuple[int, ...] = (128, 128),
-    bound: float = 2.0,
+    bound: float = 1.0,
     classes: int = 0,
 ) -> Couplings:
     """Couplings between the halves of a vector, each with a network of its own."""
@@ -124,7 +124,7 @@ def image_scales(
     scales: int = 3,
     channels: int = 32,
     blocks: int = 2,
-    bound: float = 2.0,
+    bound: float = 1.0,
     classes: int = 0,
 ) -> Bijection:
     """Couplings between the colours of a checkerboard and between rows, half as large a picture at
@@ -156,7 +156,7 @@ def recipe(  # noqa: PLR0913
     channels: int = 32,
     blocks: int = 2,
     scales: int = 3,
-    bound: float = 2.0,
+    bound: float = 1.0,
     conditional: bool = False,
     lr: float | None = None,
     batch_size: int | None = None,
