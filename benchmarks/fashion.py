@@ -1,6 +1,6 @@
-"""DDPM and VAE on Fashion-MNIST, given the same CPU-minutes and the same classes to draw.
+"""DDPM and VAEs on Fashion-MNIST, given the same CPU-minutes and the same classes to draw.
 
-    POFX_DATA=... python benchmarks/fashion.py [--minutes 15] [--out FOLDER] [ddpm] [vae]
+    POFX_DATA=... python benchmarks/fashion.py [--minutes 15] [--out FOLDER] [NAME ...]
 
 One thread; the budget is CPU time of the whole process, training alone. Samples are drawn evenly
 from the classes and judged by the project's classifier: how many it gives the class that was asked
@@ -30,8 +30,12 @@ from pofx.evaluation.frechet import frechet_distance
 from pofx.functional.draw import draw
 from pofx.training.loop import Training
 
-RECIPES = {"ddpm": {}, "vae": {"conditional": True}}
-SAMPLING = {"ddpm": ({"guidance": 0.0}, {"guidance": 0.5}), "vae": ({},)}
+RECIPES = {
+    "ddpm": ("ddpm", {}),
+    "vae-convolutional": ("vae", {"conditional": True, "channels": 8}),
+    "vae-connected": ("vae", {"conditional": True, "channels": 0, "hidden": (512, 512)}),
+}
+SAMPLING = {"ddpm": ({"guidance": 0.0}, {"guidance": 0.5})}
 SAMPLES = 5000
 AGREEMENT = 0.8
 
@@ -39,7 +43,8 @@ AGREEMENT = 0.8
 def train(name: str, data: Dataset, minutes: float) -> Training:
     """Trains until so many CPU-minutes are spent."""
     torch.manual_seed(0)
-    training = Training(catalogue.build(name, data.spec, **RECIPES[name]))
+    recipe, arguments = RECIPES[name]
+    training = Training(catalogue.build(recipe, data.spec, **arguments))
     stream = batches(data.train, training.recipe.batch_size)
     start, shown = time.process_time(), 0
     while (spent := (time.process_time() - start) / (60 * minutes)) < 1:
@@ -75,7 +80,7 @@ def measure(name: str, data: Dataset, judge: Judge, minutes: float, folder: Path
     cond = torch.arange(SAMPLES) % data.spec.classes
     rows = torch.arange(data.spec.classes).repeat_interleave(10)
     results = []
-    for options in SAMPLING[name]:
+    for options in SAMPLING.get(name, ({},)):
         told = " ".join(f"{k} {v:g}" for k, v in options.items())
         x = draw(model, SAMPLES, cond=cond, **options)
         results.append(judge(f"{name} {told}", x, cond))
@@ -107,11 +112,12 @@ def main() -> int:
     }
     if len(found) < len(RECIPES):
         return 0
-    (agreement, ddpm), (_, vae) = found["ddpm"][0], found["vae"][0]
+    agreement, ddpm = found["ddpm"][0]
+    vae = min(distance for name in RECIPES if name != "ddpm" for _, distance in found[name])
     met = agreement >= AGREEMENT and ddpm < vae
     print(
         f"ddpm: {agreement:.1%} of samples of the class asked, bar {AGREEMENT:.0%}; Frechet "
-        f"distance {ddpm:.3f} against the VAE's {vae:.3f}: {'met' if met else 'MISSED'}"
+        f"distance {ddpm:.3f} against {vae:.3f} of the better VAE: {'met' if met else 'MISSED'}"
     )
     return 0 if met else 1
 
