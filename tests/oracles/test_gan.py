@@ -521,7 +521,13 @@ def test_fakes_live_where_relaxed_data_do(kind):
         assert bool((y.abs() <= 1).all())
 
 
-# --- what the recipes refuse
+# --- what the recipes choose and refuse
+
+
+def test_images_take_the_penalty_of_its_paper_and_vectors_less():
+    weights = [catalogue.build("gan", SUPPORTS[k]).objective.r1 for k in ("bitmap", "real")]
+    assert weights == [10.0, 0.1]
+    assert catalogue.build("gan", SUPPORTS["bitmap"], r1=0.0).objective.r1 == 0
 
 
 @pytest.mark.parametrize(
