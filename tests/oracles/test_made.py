@@ -10,10 +10,10 @@ from pofx import catalogue
 from pofx.autoregressive.conditionals import TruncatedLogistic, conditional
 from pofx.autoregressive.made import OrderAfterOrder, raster
 from pofx.distributions.heads import head
+from pofx.errors import UserError
 from pofx.evaluation.check import check_model
 from pofx.functional.dequantize import values
 from pofx.nn.masked import Unrolled
-from pofx.recipe import RecipeError
 from pofx.spec import Binary, Bytes, Categorical, DataSpec, Interval, Mixed, Real
 from pofx.training.loop import Budget, Training, train
 
@@ -292,5 +292,5 @@ def test_a_model_of_several_orders_means_what_it_says(kind):
 )
 def test_arguments_that_make_no_sense_are_refused_by_name(arguments):
     flag = next(iter(arguments)).replace("_", "-")
-    with pytest.raises(RecipeError, match=f"--{flag}"):
+    with pytest.raises(UserError, match=f"--{flag}"):
         catalogue.build("made", SPECS["bits"], **arguments)

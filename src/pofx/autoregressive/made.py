@@ -181,8 +181,7 @@ def recipe(  # noqa: PLR0913
         raise RecipeError(
             "made: --conditional needs data with classes, and this has none; leave it out."
         )
-    least = {"hidden": min(hidden, default=1), "orders": orders, "components": components}
-    for name, value in least.items():
+    for name, value in {"orders": orders, "components": components}.items():
         if value < 1:
             raise RecipeError(f"made: --{name} is at least 1, and {value} came.")
     if weight_decay is not None and weight_decay < 0:

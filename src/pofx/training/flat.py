@@ -9,12 +9,17 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+_ALIGNED = 16
+"""Each parameter starts at a multiple of so many numbers, 64 bytes of float32, as in memory of its
+own: kernels then take the same path, to the last bit, for a copy of the model.
+"""
+
 
 class Flat:
     """Moves the trainable parameters of a module into one buffer, in place.
 
     The module's parameters become views of `parameter`, and their gradients views of
-    `parameter.grad`.
+    `parameter.grad`; what lies between them is zero and stays so.
 
     Args:
         module: already on its device; all of its trainable parameters must share one dtype.
@@ -23,13 +28,15 @@ class Flat:
     def __init__(self, module: nn.Module) -> None:
         self.parameters = [p for p in module.parameters() if p.requires_grad]
         sizes = [p.numel() for p in self.parameters]
-        flat = torch.cat([p.detach().reshape(-1) for p in self.parameters])
-        self.parameter = nn.Parameter(flat)
-        self.parameter.grad = torch.zeros_like(flat)
-        values, grads = flat.split(sizes), self.parameter.grad.split(sizes)
-        for p, value, grad in zip(self.parameters, values, grads, strict=True):
-            p.data = value.view_as(p)
-            p.grad = grad.view_as(p)
+        widths = [-(-n // _ALIGNED) * _ALIGNED for n in sizes]
+        like = self.parameters[0].detach()
+        self.parameter = nn.Parameter(like.new_zeros(sum(widths)))
+        self.parameter.grad = torch.zeros_like(self.parameter)
+        places = zip(self.parameter.detach().split(widths), self.grad.split(widths), strict=True)
+        for p, n, (value, grad) in zip(self.parameters, sizes, places, strict=True):
+            value[:n] = p.detach().reshape(-1)
+            p.data = value[:n].view_as(p)
+            p.grad = grad[:n].view_as(p)
 
     @property
     def grad(self) -> Tensor:
