@@ -3,7 +3,8 @@
     python benchmarks/rbm.py
 
 Each takes one pass over the same 10,000 rows of bits on one thread. scikit-learn trains by
-persistent CD and learnergy by CD-1, so each is held against the same of ours; all in float32.
+persistent CD and learnergy by CD-1, so each is held against the same of ours: in float32, as they
+compute, and with `--precision bfloat16`, which they do not offer.
 """
 
 from __future__ import annotations
@@ -23,16 +24,16 @@ from pofx import catalogue
 from pofx.data.batches import batches
 from pofx.data.source import load
 from pofx.spec import Binary, DataSpec
-from pofx.training.loop import Budget, Training, train
+from pofx.training.loop import Budget, Options, Training, train
 
 ROWS, BATCH, VISIBLE, HIDDEN = 10_000, 100, 784, 500
 
 
-def ours(x: np.ndarray, *, persistent: bool):
+def ours(x: np.ndarray, *, persistent: bool, precision: str):
     """A pass of the training loop itself, with its batches."""
     spec = DataSpec((VISIBLE,), Binary())
     recipe = catalogue.build("rbm", spec, hidden=HIDDEN, persistent=persistent, batch_size=BATCH)
-    training = Training(recipe)
+    training = Training(recipe, options=Options(precision=precision))
     stream = batches(load(x).train, BATCH)
     steps = itertools.count(ROWS // BATCH, ROWS // BATCH)
 
@@ -75,12 +76,13 @@ def main() -> None:
     torch.set_num_threads(1)
     torch.manual_seed(0)
     x = (np.random.default_rng(0).random((ROWS, VISIBLE)) < 0.2).astype(np.uint8)
-    persistent, restarted = (ours(x, persistent=p) for p in (True, False))
-    ratio("RBM 784 x 500, persistent CD, scikit-learn", persistent, sklearn_pass(x), bar=1.2)
-    peer = learnergy_pass(x)
-    if peer is not None:
-        ratio("RBM 784 x 500, CD-1, learnergy", restarted, peer, bar=2.5)
-        ratio("RBM 784 x 500, our default against learnergy's", persistent, peer, bar=2.5)
+    sklearn, learnergy = sklearn_pass(x), learnergy_pass(x)
+    for precision in ("float32", "bfloat16"):
+        mine = ours(x, persistent=True, precision=precision)
+        ratio(f"RBM, persistent CD, {precision}, scikit-learn", mine, sklearn, bar=1.2)
+        if learnergy is not None:
+            mine = ours(x, persistent=False, precision=precision)
+            ratio(f"RBM, CD-1, {precision}, learnergy", mine, learnergy, bar=2.5)
 
 
 if __name__ == "__main__":

@@ -141,6 +141,7 @@ def main() -> None:
     parser.add_argument("--batches", nargs="*", type=int, default=[16, 64])
     arguments = parser.parse_args()
     torch.set_num_threads(1)
+    sys.modules["torchvision"] = None  # that of another peer does not fit a CPU build of torch
     try:
         import diffusers  # noqa: F401
     except ImportError:
