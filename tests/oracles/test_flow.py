@@ -149,7 +149,7 @@ def test_couplings_start_as_the_identity():
 def test_log_scales_are_bounded_whatever_the_network_says():
     for bound in (0.5, 2.0):
         coupling = AffineCoupling(shaken(VectorConditioner(3, 4, (8,)), 1e4), bound)
-        log_scale = coupling.octaves_and_shift(100 * torch.randn(1000, 3), None)[0] * math.log(2)
+        log_scale = coupling.octaves_and_shift(100 * torch.randn(3, 1000), None)[0] * math.log(2)
         assert log_scale.abs().max() <= bound * (1 + 1e-12)
         assert log_scale.abs().max() > 0.99 * bound
     bijection = shaken(vector_couplings(5, 6, (8,), bound=0.5), 1e4)
@@ -449,7 +449,7 @@ class Stretch(nn.Module):
         self.r = nn.Parameter(torch.tensor([0.3, -0.2]))
 
     def forward(self, a, cond=None):
-        return self.r.expand(len(a), 2)
+        return self.r[:, None].expand(2, a.shape[1])
 
 
 def test_the_gradient_of_one_coupling_by_hand():

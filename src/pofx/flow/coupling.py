@@ -26,7 +26,11 @@ _LOG_2 = math.log(2)
 
 
 class Coupling(nn.Module, ABC):
-    """An invertible map of `b` for each value of `a`."""
+    """An invertible map of `b` for each value of `a`.
+
+    Halves of images are images. Halves of vectors are transposed, `(elements, n)`: each is one
+    block of memory, which kernels run through several times as fast as through short rows.
+    """
 
     @abstractmethod
     def forward(self, b: Tensor, a: Tensor, cond: Cond | None = None) -> tuple[Tensor, PerExample]:
@@ -45,7 +49,7 @@ class AffineCoupling(Coupling):
     inverse.
 
     Args:
-        conditioner: `(a, cond) -> (n, 2 channels of b, ...)`: r, then the shift.
+        conditioner: of `(a, cond)`; r, then the shift, along the axis of elements or channels.
         bound: c, nats.
     """
 
@@ -55,14 +59,15 @@ class AffineCoupling(Coupling):
 
     def octaves_and_shift(self, a: Tensor, cond: Cond | None) -> tuple[Tensor, Tensor]:
         """`s / log 2`, for exp2 takes a third of exp's time, and t, each of b's shape."""
-        r, shift = _halves(self.conditioner(a, cond))
+        r, shift = self.conditioner(a, cond).chunk(2, _axis(a))
         bound = self.bound / _LOG_2
         return torch.rsub(torch.sigmoid(r), bound, alpha=2 * bound), shift
 
     def forward(self, b: Tensor, a: Tensor, cond: Cond | None = None) -> tuple[Tensor, PerExample]:
         octaves, shift = self.octaves_and_shift(a, cond)
-        ladj = _LOG_2 * sum_event(octaves)  # its gradient needs no values: exp2 may overwrite them
-        return torch.addcmul(shift, b, octaves.exp2_()), ladj
+        total = octaves.sum(0) if octaves.ndim == 2 else sum_event(octaves)
+        # the sum's gradient needs no values: exp2 may overwrite them
+        return torch.addcmul(shift, b, octaves.exp2_()), _LOG_2 * total
 
     def inverse(self, b: Tensor, a: Tensor, cond: Cond | None = None) -> Tensor:
         octaves, shift = self.octaves_and_shift(a, cond)
@@ -71,9 +76,6 @@ class AffineCoupling(Coupling):
 
 class Couplings(Bijection):
     """Couplings that move the second half, then the first, then the second, and so on.
-
-    On the way a vector lies in memory feature by feature, whatever its shape says: each half is one
-    block, which elementwise kernels run through several times as fast as through short rows.
 
     Args:
         couplings: in turn.
@@ -105,23 +107,15 @@ class Couplings(Bijection):
 
     def _split(self, x: Tensor) -> tuple[Tensor, Tensor]:
         sizes = [self.first, x.shape[1] - self.first]
-        if x.ndim == 2:
-            a, b = x.t().contiguous().split(sizes)
-            return a.t(), b.t()
-        a, b = x.split(sizes, 1)
+        a, b = (x.t().contiguous() if x.ndim == 2 else x).split(sizes, _axis(x))
         return a.contiguous(), b.contiguous()
 
 
 def _join(a: Tensor, b: Tensor) -> Tensor:
-    return torch.cat([a.t(), b.t()]).t() if a.ndim == 2 else torch.cat([a, b], 1)
+    whole = torch.cat([a, b], _axis(a))
+    return whole.t() if whole.ndim == 2 else whole
 
 
-def _halves(h: Tensor) -> tuple[Tensor, Tensor]:
-    """Halves of axis 1. A vector's are cut from its transpose, as its gradient is then joined
-    without moving an element.
-    """
-    if h.ndim == 2:
-        a, b = h.t().chunk(2)
-        return a.t(), b.t()
-    a, b = h.chunk(2, 1)
-    return a, b
+def _axis(half: Tensor) -> int:
+    """Where a half has its elements or channels."""
+    return 0 if half.ndim == 2 else 1

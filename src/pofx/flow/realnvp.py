@@ -31,7 +31,6 @@ from pofx.flow.bijection import Bijection, Chain, Flatten
 from pofx.flow.coupling import AffineCoupling, Couplings
 from pofx.flow.flow import MaximumLikelihood, flow
 from pofx.flow.squeeze import MultiScale, Squeeze, colours_to_rows
-from pofx.nn.conv import conditioned
 from pofx.nn.embeddings import ClassEmbedding
 from pofx.recipe import Adam, Recipe, RecipeError
 from pofx.spec import DataSpec
@@ -41,7 +40,7 @@ _EMBEDDING = 16
 
 
 class VectorConditioner(nn.Module):
-    """A fully connected network whose output starts at zero: `(n, inputs) -> (n, outputs)`.
+    """A fully connected network whose output starts at zero: `(inputs, n) -> (outputs, n)`.
 
     Biases of the first layer are spread wide, so that the kinks of its rectifiers cover the range
     of standardised data: with one or two inputs the usual narrow ones start all of them near the
@@ -54,19 +53,30 @@ class VectorConditioner(nn.Module):
         super().__init__()
         self.label = ClassEmbedding(classes, _EMBEDDING) if classes else None
         sizes = [inputs + (_EMBEDDING if classes else 0), *hidden, outputs]
-        layers = [nn.Linear(a, b) for a, b in pairwise(sizes)]
-        for layer in layers:
-            nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+        layers = [_Columns(a, b) for a, b in pairwise(sizes)]
         nn.init.uniform_(layers[0].bias, -2, 2)
         _zero(layers[-1])
         self.hidden, self.last = nn.ModuleList(layers[:-1]), layers[-1]
 
     def forward(self, a: Tensor, cond: Cond | None = None) -> Tensor:
-        h = conditioned(a, self.label(cond) if self.label else None)
+        h = a if self.label is None else torch.cat([a, self.label(cond).t()])
         for layer in self.hidden:
             h = layer(h).relu_()
-        # lies in memory feature by feature, as `Couplings` keeps a vector
-        return torch.addmm(self.last.bias[:, None], self.last.weight, h.t()).t()
+        return self.last(h)
+
+
+class _Columns(nn.Module):
+    """A linear layer whose examples are columns: `(inputs, n) -> (outputs, n)`."""
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(outputs, inputs))
+        self.bias = nn.Parameter(torch.empty(outputs, 1))
+        nn.init.kaiming_normal_(self.weight, nonlinearity="relu")
+        nn.init.uniform_(self.bias, -(inputs**-0.5), inputs**-0.5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.addmm(self.bias, self.weight, x)
 
 
 class ImageConditioner(nn.Module):
