@@ -3,7 +3,7 @@
     python benchmarks/run.py [ratios | figures | NAME ...]
 
 `ratios` time ours beside the peers'; `figures` train models and hold them against known results,
-which takes an hour and a half of one core.
+which takes more than an hour of one core.
 """
 
 from __future__ import annotations
