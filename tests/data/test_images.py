@@ -280,6 +280,18 @@ def test_resizing_crops_about_the_centre():
     assert (native(load(native(dataset), resize=2)) == 200).all()
 
 
+@pytest.mark.parametrize("mode", [*CHANNELS, "1"])
+@pytest.mark.parametrize("size", [(3, 3), (9, 4), (20, 31)])
+def test_the_same_images_are_resized_alike_as_files_and_as_an_array(mode, size):
+    x = pixels(1)[0] > 99 if mode == "1" else pixels(CHANNELS[mode], 9, 11)
+    dataset = save_all(lambda p: Image.fromarray(x).save(f"{p}.png") if mode == "1"
+                       else image(x, mode).save(f"{p}.png"))  # fmt: skip
+    stored = np.concatenate([s.x for s in dataset.splits.values()])
+    as_array = stored if mode == "1" or len(stored[0]) == 1 else stored.transpose(0, 2, 3, 1)
+    np.savez("a.npz", x=as_array)
+    assert alike(native(load("in", resize=size)), native(load("a.npz", resize=size)))
+
+
 def test_a_limit_counts_the_images_of_the_classes_that_are_kept():
     for name in "abcd":
         folder(f"in/{name}", n=20)

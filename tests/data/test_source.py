@@ -1,4 +1,5 @@
 from itertools import combinations
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -164,6 +165,29 @@ def test_resizing_an_array_keeps_flat_colours_and_the_shape_asked_for():
         assert dataset.spec.shape == shape
         values = np.concatenate([s.x for s in dataset.splits.values()])
         assert set(values[:, 1].flatten().tolist()) == {200, 201}
+
+
+def memory(field):
+    """A figure of this process in bytes; the peak, `VmHWM`, counts from the reading of `VmRSS`."""
+    if field == "VmRSS":
+        Path("/proc/self/clear_refs").write_text("5")
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith(field)) << 10
+
+
+@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="the peak is in /proc")
+def test_enlarging_an_array_takes_no_more_memory_than_the_result():
+    load(X[:9], resize=7)
+    before = memory("VmRSS")
+    dataset = load(X, resize=1_000)
+    assert memory("VmHWM") - before < 2 * sum(s.x.nbytes for s in dataset.splits.values())
+
+
+def test_resizing_stays_among_the_levels():
+    dataset = load((X > 99).astype(np.uint8) * 16, resize=(11, 12))
+    assert dataset.spec.support == Bytes(17)
+    assert max(int(s.x.max()) for s in dataset.splits.values()) == 16
+    assert load(X > 99, resize=(11, 12)).spec.support == Binary()
 
 
 def test_what_is_loaded_can_be_loaded_again():

@@ -17,6 +17,7 @@ import numpy as np
 from pofx.data import limits
 from pofx.data.dataset import Split
 from pofx.data.limits import DataError, array_header, listing
+from pofx.data.pixels import MODES
 from pofx.data.raw import WHOLE, Raw, encode_labels
 from pofx.data.table import moments
 
@@ -26,7 +27,6 @@ PARTS = {"train": ("train",), "valid": ("valid", "val", "validation"), "test": (
 FEW_LEVELS = 32
 """A uint8 array with fewer values than this has exactly `max + 1` levels instead of 256."""
 BLOCK_BYTES = 32 << 20
-_MODES = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}
 
 
 def read_npy(path: Path) -> Raw:
@@ -132,7 +132,7 @@ def from_arrays(name: str, x: Mapping[str, np.ndarray], y: Mapping[str, np.ndarr
     found = _merge(surveys)
     event = next(iter(views.values())).shape[1:]
     image = len(event) == 3
-    raw = Raw(name, {}, found.levels, image, mode=_MODES.get(event[0], "") if image else "")
+    raw = Raw(name, {}, found.levels, image, mode=MODES.get(event[0], "") if image else "")
     raw.integer = found.kind in "iu"
     labels = _labels(name, x, y, raw)
     for part, v in views.items():

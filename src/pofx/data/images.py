@@ -1,8 +1,8 @@
 """Folders and zip archives of images.
 
-Two passes: headers first, which decide size and mode and cost no memory; then every image is
-decoded straight into one uint8 array. An image that cannot be decoded is skipped and named, unless
-so many are that something else is wrong.
+Two passes, with one file in memory at a time: the first reads every file's header, which decides
+size and mode; the second decodes every image straight into one uint8 array. An image that cannot be
+decoded is skipped and named, unless so many are that something else is wrong.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ from pofx.data import limits
 from pofx.data.captions import Captions, find_captions
 from pofx.data.dataset import Split, shuffled
 from pofx.data.limits import DataError, listing
+from pofx.data.pixels import fitted, from_image
 from pofx.data.raw import WHOLE, Raw, encode_labels
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff")
 JUNK = ("__MACOSX", "Thumbs.db", "desktop.ini")
 _GREY = ("1", "L", "LA", "La", "I", "I;16", "I;16L", "I;16B", "I;16N")
 _DEEP = ("I", "I;16", "I;16L", "I;16B", "I;16N")
-_CHANNELS = {"1": 1, "L": 1, "LA": 2, "RGB": 3, "RGBA": 4}
 _ORIENTATION = 0x0112
 _ON_ITS_SIDE = (5, 6, 7, 8)
 
@@ -244,7 +244,7 @@ def _by(size: Size) -> str:
 
 def _decode(tree: Tree, survey: _Survey, size: Size) -> np.ndarray:
     names, mode = list(survey.sizes), survey.mode
-    shape = (len(names), _CHANNELS[mode], *size)
+    shape = (len(names), Image.getmodebands(mode), *size)
     limits.check_memory(str(tree.path), int(np.prod(shape, dtype=np.int64)))
     x = np.empty(shape, np.uint8)
     good = 0
@@ -277,10 +277,9 @@ def _pixels(image: Image.Image, mode: str, size: Size) -> np.ndarray:
     if image.mode != mode:
         image = image.convert(mode)
     if image.size != size[::-1]:
-        scaled = image.convert("L") if mode == "1" else image
-        image = ImageOps.fit(scaled, size[::-1], Image.Resampling.LANCZOS).convert(mode)
-    pixels = np.asarray(image, np.uint8)
-    return pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
+        scaled = fitted(image.convert("L") if mode == "1" else image, size)
+        image = scaled.convert(mode, dither=Image.Dither.NONE)
+    return from_image(image)
 
 
 def _raw(

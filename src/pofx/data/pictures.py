@@ -10,10 +10,10 @@ from PIL import Image
 from torch import Tensor
 
 from pofx.data.limits import DataError
+from pofx.data.pixels import MODES
 from pofx.data.schema import Schema
 from pofx.spec import Binary, Bytes, Interval
 
-_MODES = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}
 _WIDTH = 512
 _LARGEST_FACTOR = 32
 _CHECKER = 8
@@ -42,7 +42,7 @@ def grid(
             f"A grid takes images (n, channels, height, width), not {tuple(images.shape)}."
         )
     n, channels, h, w = images.shape
-    if channels not in _MODES:
+    if channels not in MODES:
         images, channels = images.mean(1, keepdim=True), 1
     columns = min(n, columns or math.ceil(math.sqrt(n)))
     rows = math.ceil(n / columns)
@@ -51,7 +51,7 @@ def grid(
     for i, image in enumerate(pixels):
         top, left = (i // columns) * (h + gap), (i % columns) * (w + gap)
         sheet[top : top + h, left : left + w] = image
-    picture = Image.fromarray(sheet[..., 0] if channels == 1 else sheet, _MODES[channels])
+    picture = Image.fromarray(sheet[..., 0] if channels == 1 else sheet, MODES[channels])
     return _on_checker(_enlarged(picture, width))
 
 

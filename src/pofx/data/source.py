@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -24,6 +25,7 @@ from pofx.data.dataset import (
 )
 from pofx.data.images import is_image, read_images
 from pofx.data.limits import DataError
+from pofx.data.pixels import resized
 from pofx.data.raw import WHOLE, Raw, take
 from pofx.data.schema import table_spec
 from pofx.errors import did_you_mean
@@ -269,20 +271,16 @@ def _resize(raw: Raw, options: Options) -> None:
         raise DataError(f"{raw.name} holds no images of bytes: leave out --resize.")
     for part, split in raw.parts.items():
         if split.x.shape[2:] != size:
-            raw.parts[part] = replace(split, x=_resized(raw.name, split, size), rows=None)
+            raw.parts[part] = replace(split, x=_resized(raw, split, size), rows=None)
 
 
-def _resized(name: str, split: Split, size: tuple[int, int]) -> np.ndarray:
-    _, channels, height, width = split.x.shape
-    limits.check_memory(name, len(split) * channels * size[0] * size[1])
-    crop = min(height / size[0], width / size[1])
-    h, w = max(1, round(crop * size[0])), max(1, round(crop * size[1]))
-    top, left = (height - h) // 2, (width - w) // 2
-    out = np.empty((len(split), channels, *size), np.uint8)
-    for first, block in arrays.blocks(split.x, split.rows):
-        x = torch.from_numpy(np.ascontiguousarray(block[:, :, top : top + h, left : left + w]))
-        y = torch.nn.functional.interpolate(x.float(), size, mode="bilinear", antialias=True)
-        out[first : first + len(block)] = y.round().to(torch.uint8).numpy()
+def _resized(raw: Raw, split: Split, size: tuple[int, int]) -> np.ndarray:
+    shape = (len(split), split.x.shape[1], *size)
+    limits.check_memory(raw.name, math.prod(shape))
+    out = np.empty(shape, np.uint8)
+    for first, block in _blocks(split):
+        for i, pixels in enumerate(block, first):
+            out[i] = resized(pixels.astype(np.uint8, copy=False), size, raw.levels)
     return out
 
 

@@ -16,6 +16,7 @@ from torch import Tensor
 from pofx.data import Verb
 from pofx.data.limits import DataError
 from pofx.data.pictures import displayed, grid, picture, scatter, to_bytes
+from pofx.data.pixels import MODES, to_image
 from pofx.data.schema import Schema
 from pofx.data.whole import complete, complete_folder, parents
 
@@ -99,16 +100,13 @@ def _folder(
     path: Path, x: Tensor, schema: Schema, cond: Tensor | None, metadata: Mapping[str, str]
 ) -> None:
     """One PNG an example, in its own size and mode."""
-    modes = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}
-    if not schema.spec.is_image or schema.spec.shape[0] not in modes:
+    if not schema.spec.is_image or schema.spec.shape[0] not in MODES:
         raise DataError(
             f"{path} would be a folder of images, which these data are not: write a .npz or .csv."
         )
     with complete_folder(path) as folder:
         for i, pixels in enumerate(to_bytes(displayed(x, schema))):
-            plane = pixels[0] if len(pixels) == 1 else pixels.transpose(1, 2, 0)
-            image = Image.fromarray(np.ascontiguousarray(plane), modes[len(pixels)])
-            _save_png(image, folder / f"{i:0{_DIGITS}d}.png", metadata)
+            _save_png(to_image(pixels), folder / f"{i:0{_DIGITS}d}.png", metadata)
 
 
 def _npz(
