@@ -120,6 +120,54 @@ def test_labels_of_some_parts_only_are_ignored_by_name():
     assert any("'test' has none" in note for note in dataset.notes)
 
 
+def test_labels_of_a_part_without_examples_leave_the_others_in_peace():
+    x, y = RNG.normal(0, 1, (40, 3)), np.arange(40) % 2
+    np.savez("a.npz", x_train=x[:30], x_test=x[30:], y_train=y[:30], y_test=y[30:], y_valid=y[:5])
+    dataset = load("a.npz")
+    assert dataset.spec.classes == 2
+    assert dataset.test.y.tolist() == y[30:].tolist()
+    assert any("the labels of 'valid' are ignored" in note for note in dataset.notes)
+
+
+def test_labels_in_a_column_and_labels_in_a_row():
+    x, y = RNG.normal(0, 1, (40, 3)), np.arange(40) % 2
+    np.savez("a.npz", x_train=x[:30], x_test=x[30:], y_train=y[:30, None], y_test=y[30:])
+    assert load("a.npz").test.y.tolist() == y[30:].tolist()
+    np.savez("a.npz", x_train=x[:30], x_test=x[30:], y_train=np.eye(2)[y[:30]], y_test=y[30:])
+    with pytest.raises(DataError, match=r"shape \(30, 2\) in 'train' and \(10,\) in 'test'"):
+        load("a.npz")
+
+
+def test_labels_in_bytes_are_text():
+    np.savez("a.npz", x=np.arange(40.0), y=np.array([b"dog", "ca\u00f1".encode()] * 20))
+    assert load("a.npz").spec.class_names == ("ca\u00f1", "dog")
+
+
+def test_labels_too_large_for_a_class_are_refused():
+    np.savez("a.npz", x=np.arange(40.0), y=np.array([0.0, 1e30] * 20))
+    with pytest.raises(DataError, match="label in row 1 is .*, too large"):
+        load("a.npz")
+
+
+@pytest.mark.parametrize("types", [
+    ("uint8", "float32"), ("uint8", "int64"), ("uint8", "uint16"), ("bool", "uint8"),
+])  # fmt: skip
+def test_parts_of_different_types_are_refused(types):
+    a, b = types
+    x = random_bytes(40, 6)
+    np.savez("a.npz", x_train=x[:30].astype(a), x_test=x[30:].astype(b))
+    with pytest.raises(DataError, match=f"type {a} in 'train' and {b} in 'test': save all parts"):
+        load("a.npz")
+
+
+@pytest.mark.parametrize("types", [("float32", "float64"), ("int64", "int32"), (">f4", "<f4")])
+def test_parts_of_one_kind_go_together(types):
+    x = RNG.integers(-900, 900, (40, 6))
+    np.savez("a.npz", x_train=x[:30].astype(types[0]), x_test=x[30:].astype(types[1]))
+    dataset = load("a.npz")
+    assert np.allclose(dataset.schema.native(dataset.test.values()[0]), x[30:], atol=1e-3)
+
+
 MAPPED = {
     "bytes": (random_bytes(300, 6, 5), {}),
     "bytes, channels last": (random_bytes(300, 6, 5, 3), {}),

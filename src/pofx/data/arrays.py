@@ -18,7 +18,7 @@ from pofx.data import limits
 from pofx.data.dataset import Split
 from pofx.data.limits import DataError, array_header, listing
 from pofx.data.pixels import MODES
-from pofx.data.raw import WHOLE, Raw, encode_labels
+from pofx.data.raw import WHOLE, Raw, encode_labels, label_column
 from pofx.data.table import moments
 
 X_NAMES = ("x", "X", "data", "images", "arr_0")
@@ -110,8 +110,9 @@ def _member(path: Path, archive: zipfile.ZipFile, info: zipfile.ZipInfo, key: st
 def from_arrays(name: str, x: Mapping[str, np.ndarray], y: Mapping[str, np.ndarray]) -> Raw:
     """The set that arrays hold: `(n, *event)` for each part, with labels where there are any.
 
-    Bytes of three axes are grey images `(n, height, width)`; of four axes, images with the channels
-    last when the last axis has at most four entries and the second has more, first otherwise.
+    Three axes of any type are grey images `(n, height, width)`; four axes are images with the
+    channels last when the last axis has at most four entries and the second has more, first
+    otherwise.
     """
     for part, array in x.items():
         if array.dtype.kind not in "biuf" or array.dtype.itemsize > 8:
@@ -148,6 +149,10 @@ def _check_parts(name: str, x: Mapping[str, np.ndarray]) -> None:
     if len(set(shapes.values())) > 1:
         differing = " and ".join(f"{shape} in '{part}'" for part, shape in shapes.items())
         raise DataError(f"{name}: examples have shape {differing}: give all parts one shape.")
+    # bytes mean levels, and any other type numbers, of which single precision is all that is kept
+    if len({(a.dtype.kind, a.dtype == np.uint8) for a in x.values()}) > 1:
+        differing = " and ".join(f"{a.dtype} in '{part}'" for part, a in x.items())
+        raise DataError(f"{name}: examples have type {differing}: save all parts as one type.")
     if sum(len(a) for a in x.values()) < limits.EXAMPLES:
         raise DataError(
             f"{name} has only {sum(len(a) for a in x.values())} examples: give at least "
@@ -158,11 +163,18 @@ def _check_parts(name: str, x: Mapping[str, np.ndarray]) -> None:
 def _labels(
     name: str, x: Mapping[str, np.ndarray], y: Mapping[str, np.ndarray], raw: Raw
 ) -> dict[str, np.ndarray]:
-    if set(y) != set(x):
+    lost = ", ".join(f"'{part}'" for part in y if part not in x)
+    if lost:
+        raw.notes.append(f"{name}: the labels of {lost} are ignored, as it has no examples")
+    y = {part: label_column(y[part]) for part in x if part in y}
+    if len(y) < len(x):
         if y:
             bare = ", ".join(f"'{part}'" for part in x if part not in y)
             raw.notes.append(f"{name}: the labels are ignored, as {bare} has none")
         return {}
+    if len({labels.shape[1:] for labels in y.values()}) > 1:
+        differing = " and ".join(f"{labels.shape} in '{part}'" for part, labels in y.items())
+        raise DataError(f"{name}: labels have shape {differing}: save one label for each example.")
     codes, raw.class_names, note = encode_labels(name, np.concatenate(list(y.values())))
     if codes is None:
         raw.notes.append(note)

@@ -16,6 +16,8 @@ from pofx.data.schema import Column
 
 WHOLE = "all"
 """The name of the only part of a set that has no split of its own."""
+_LARGEST = 1 << 53
+"""Largest whole number that a label in double precision tells from its neighbours."""
 
 
 @dataclass
@@ -66,13 +68,24 @@ def take(split: Split, index: np.ndarray) -> Split:
     return replace(split, x=split.x[index], y=y, captions=captions)
 
 
+def label_column(labels: np.ndarray) -> np.ndarray:
+    """Labels of shape `(n, 1)` as `(n,)`, and byte strings as text.
+
+    >>> label_column(np.array([[b"cat"], [b"dog"]])).tolist()
+    ['cat', 'dog']
+    """
+    if labels.ndim == 2 and labels.shape[1] == 1:
+        labels = labels[:, 0]
+    if labels.dtype.kind == "S":
+        return np.char.decode(labels, "utf-8", "backslashreplace")
+    return labels
+
+
 def encode_labels(
     name: str, labels: Sequence[Any] | np.ndarray
 ) -> tuple[np.ndarray | None, tuple[str, ...], str]:
     """Labels as int64 codes, the classes' names, and a note where they cannot serve as classes."""
-    values = np.asarray(labels)
-    if values.ndim == 2 and values.shape[1] == 1:
-        values = values[:, 0]
+    values = label_column(np.asarray(labels))
     if values.ndim != 1:
         return None, (), f"{name}: labels of shape {values.shape} are ignored; one each is expected"
     if values.dtype.kind == "f":
@@ -83,6 +96,12 @@ def encode_labels(
             )
         if (values != np.rint(values)).any():
             return None, (), f"{name}: labels are ignored, as they are not whole numbers"
+        if (np.abs(values) > _LARGEST).any():
+            row = int(np.flatnonzero(np.abs(values) > _LARGEST)[0])
+            raise limits.DataError(
+                f"{name}: the label in row {row} is {values[row]}, too large for a class: number "
+                "the classes from 0."
+            )
         values = values.astype(np.int64)
     names, codes = np.unique(values, return_inverse=True)
     if len(names) > limits.CLASSES:
