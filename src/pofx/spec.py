@@ -17,10 +17,13 @@ class Real:
 
 @dataclass(frozen=True)
 class Interval:
-    """A real number in [-1, 1]; `log_prob` is a density."""
+    """A real number in [-1, 1]; `log_prob` is a density.
 
+    Where it is one of `levels` values with noise, these are cells of width `2 / levels`.
+    """
+
+    levels: int = 256
     discrete: ClassVar[bool] = False
-    levels: ClassVar[int] = 0
 
 
 @dataclass(frozen=True)

@@ -145,7 +145,7 @@ def test_labels_in_bytes_are_text():
 
 def test_labels_too_large_for_a_class_are_refused():
     np.savez("a.npz", x=np.arange(40.0), y=np.array([0.0, 1e30] * 20))
-    with pytest.raises(DataError, match="label in row 1 is .*, too large"):
+    with pytest.raises(DataError, match=r"label in row 1 is .*, too large"):
         load("a.npz")
 
 

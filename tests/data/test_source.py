@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from pofx.data import DataError, Dataset, load
-from pofx.spec import Binary, Bytes, Interval, Real
+from pofx.spec import Binary, Bytes, DataSpec, Interval, Real
 
 RNG = np.random.default_rng(0)
 X = RNG.integers(0, 256, (50, 6, 5), dtype=np.uint8)
@@ -105,6 +105,12 @@ def test_dequantised_bytes_are_real_and_come_back():
     assert np.array_equal(dataset.schema.native(x), dataset.train.x)
 
 
+def test_dequantised_values_know_their_levels():
+    spec = load("digits", dequantize=True).spec
+    assert spec.support == Interval(17)
+    assert DataSpec.from_json(spec.to_json()) == spec
+
+
 @pytest.mark.parametrize("option", ["binarize", "dequantize"])
 def test_bits_stay_bits(option):
     bits = X > 99
@@ -125,6 +131,14 @@ def test_classes_are_kept_in_the_order_given(classes, names):
     found = sum(np.bincount(s.y, minlength=len(names)) for s in dataset.splits.values())
     assert dataset.spec.class_names == names
     assert found.tolist() == [counts[int(n)] for n in names]
+
+
+def test_classes_that_only_the_test_examples_have_are_refused():
+    np.savez("a.npz", x_train=X[:30], x_test=X[30:], y_train=np.arange(30) % 2,
+             y_test=np.arange(20) % 3)  # fmt: skip
+    assert len(load("a.npz", classes=["1", "2"]).test) == 13
+    with pytest.raises(DataError, match="no training examples of --classes 2"):
+        load("a.npz", classes=["2"])
 
 
 def test_classes_belong_to_their_examples():
@@ -217,6 +231,7 @@ def test_tensors_are_arrays():
 @pytest.mark.parametrize("options", [
     {"binarize": "half"}, {"binarize": "sample", "dequantize": True}, {"limit": 2},
     {"resize": 0}, {"resize": 99_999}, {"resize": (8, -1)}, {"classes": ["1"]},
+    {"resize": (1, 2, 3)}, {"resize": (8,)}, {"resize": "16"}, {"resize": 8.5},
 ])  # fmt: skip
 def test_options_that_cannot_be(options):
     with pytest.raises(DataError):

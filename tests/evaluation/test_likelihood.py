@@ -128,5 +128,8 @@ def test_bits_per_dim():
     # A density of 1 / 2 for each element of [-1, 1] is as good as a uniform choice of 256.
     density = Likelihood(-math.log(2) * 12, "exact", 0.0, "density")
     assert bits_per_dim(density, DataSpec((3, 2, 2), Interval())) == pytest.approx(8)
+    # ... and of 17, where there are no more.
+    coarse = DataSpec((3, 2, 2), Interval(17))
+    assert bits_per_dim(density, coarse) == pytest.approx(math.log2(17))
     assert bits_per_dim(density, DataSpec((12,), Interval())) is None
     assert bits_per_dim(density, DataSpec((12,), Real())) is None

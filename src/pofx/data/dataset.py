@@ -14,8 +14,6 @@ from torch import Tensor
 from pofx.data.schema import Schema
 from pofx.spec import DataSpec
 
-__all__ = ["Dataset", "Schema", "Split", "Transform", "fingerprint", "keyed_uniform", "shuffled"]
-
 Index = slice | np.ndarray | Tensor | None
 _BLOCK_BYTES = 1 << 16
 _BLOCKS = 1024

@@ -105,11 +105,6 @@ class Schema:
     high: float = 1.0
 
     @property
-    def class_names(self) -> tuple[str, ...]:
-        """The classes' names, as the user knows them."""
-        return self.spec.class_names
-
-    @property
     def names(self) -> list[str]:
         """The names of the user's columns."""
         return [c.name for c in self.columns] or [f"x{i}" for i in range(self.spec.size)]

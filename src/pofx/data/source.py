@@ -16,7 +16,6 @@ from pofx.data import arrays, limits, table
 from pofx.data.builtin import NAMES, builtin
 from pofx.data.dataset import (
     Dataset,
-    Schema,
     Split,
     Transform,
     fingerprint,
@@ -27,7 +26,7 @@ from pofx.data.images import is_image, read_images
 from pofx.data.limits import DataError
 from pofx.data.pixels import resized
 from pofx.data.raw import WHOLE, Raw, take
-from pofx.data.schema import table_spec
+from pofx.data.schema import Schema, table_spec
 from pofx.errors import did_you_mean
 from pofx.spec import Binary, Bytes, DataSpec, Interval, Mixed, Real, Support
 
@@ -59,7 +58,7 @@ class Options:
                 f"limit is {self.limit}: give at least {limits.EXAMPLES}, one example each to "
                 "train, validate and test on."
             )
-        if self.size is not None and (min(self.size) < 1 or limits.image_problem(*self.size)):
+        if self.size is not None and not _is_size(self.size):
             raise DataError(
                 f"resize to {self.resize} is out of range: give a side of 1 to "
                 f"{limits.IMAGE_SIDE:,}, or height and width, and at most "
@@ -70,6 +69,11 @@ class Options:
     def size(self) -> tuple[int, int] | None:
         """Height and width to resize to."""
         return (self.resize, self.resize) if isinstance(self.resize, int) else self.resize
+
+
+def _is_size(size: tuple[Any, ...]) -> bool:
+    whole = isinstance(size, tuple) and all(isinstance(s, int) for s in size)
+    return whole and len(size) == 2 and min(size) >= 1 and not limits.image_problem(*size)
 
 
 def load(
@@ -218,6 +222,11 @@ def _keep_classes(raw: Raw, options: Options) -> None:
         labels = code[split.y]
         kept = take(split, np.flatnonzero(labels >= 0))
         raw.parts[part] = replace(kept, y=labels[labels >= 0])
+    if not len(raw.parts.get("train", raw.parts.get(WHOLE, ()))):
+        raise DataError(
+            f"{raw.name} has no training examples of --classes {','.join(options.classes)}, only "
+            "others: choose a class that it can learn from."
+        )
     raw.class_names = tuple(raw.class_names[k] for k in chosen)
 
 
@@ -248,13 +257,13 @@ def _split(raw: Raw, options: Options) -> None:
     if set(parts) == {"train", "valid", "test"}:
         return
     test = parts.get("test", parts.get("valid"))
-    whole = parts.get("train", parts.get(WHOLE, test))
+    whole = parts.get("train", parts.get(WHOLE))
     if whole is None or (test is not None and len(whole) < 2):
         raise DataError(f"{raw.name} has only one example to train and validate on: give more.")
     n = len(whole)
     order = shuffled(options.seed, n)
     tenth = max(1, round(n / 10))
-    held = 0 if test is not None and whole is not test else tenth
+    held = tenth if test is None else 0
     valid = tenth if raw.valid is None else max(1, min(raw.valid, n // 10))
     raw.parts = {
         "train": take(whole, np.sort(order[held + valid :])),
@@ -367,7 +376,7 @@ def _discrete(raw: Raw, options: Options) -> tuple[Schema, dict[str, Split]]:
     if options.binarize:
         support = Binary()
     if options.dequantize:
-        support = Interval()
+        support = Interval(levels)
     spec = DataSpec(shape, support, **_classes(raw))
     top = 1.0 if support == Binary() else float(levels - 1)
     dequantized = levels if options.dequantize else 0

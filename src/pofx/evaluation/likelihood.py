@@ -114,8 +114,8 @@ def bits_per_dim(likelihood: Likelihood, spec: DataSpec) -> float | None:
     """The likelihood in bits for each element, where that has a meaning.
 
     A mass is in bits as it stands. A density of images in [-1, 1] is taken as that of dequantised
-    8-bit values, whose unit is a 128th of the model's: 7 bits more for each element. Other
-    densities have no bits; then None.
+    values, whose unit is the width of a cell, `2 / levels`: with 256 levels that is 7 bits more for
+    each element. Other densities have no bits; then None.
 
     >>> uniform = Likelihood(-2 * math.log(256), "exact", 0.0, "mass")
     >>> round(bits_per_dim(uniform, DataSpec((2,), Interval())), 6)
@@ -124,7 +124,9 @@ def bits_per_dim(likelihood: Likelihood, spec: DataSpec) -> float | None:
     bits = -likelihood.nats / (spec.size * math.log(2))
     if likelihood.unit == "mass":
         return bits
-    return bits + 7 if isinstance(spec.support, Interval) and spec.is_image else None
+    if not (isinstance(spec.support, Interval) and spec.is_image):
+        return None
+    return bits + math.log2(spec.support.levels / 2)
 
 
 def _normalized(
