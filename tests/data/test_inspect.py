@@ -30,6 +30,13 @@ def test_duplicates_and_leaks_are_counted():
     assert report.leaked == sum(r.tobytes() in train for r in report.dataset.test.x) > 0
 
 
+def test_rows_with_gaps_are_duplicates_too():
+    Path("t.csv").write_text("a,b\n" + "".join(f",{i % 10}\n{i % 10},7\n" for i in range(20)))
+    report = inspect.inspect("t.csv")
+    assert report.duplicates == 20
+    assert report.leaked > 0
+
+
 def test_the_range_is_found_in_blocks(monkeypatch):
     x = RNG.normal(0, 1, (60, 4)).astype(np.float32)
     monkeypatch.setattr(inspect, "BLOCK_BYTES", 4 * 4 * 7)

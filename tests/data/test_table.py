@@ -169,6 +169,27 @@ def test_a_decimal_comma_is_noted():
     assert "'0,5' in line 2 has a decimal comma" in note
 
 
+@pytest.mark.parametrize(
+    ("name", "text", "delimiter", "first"),
+    [
+        ("t.csv", "1,5;2,5\n2,5;3,25\n4,5;1,5\n", ";", "1,5"),
+        ("t.csv", "1,5|7|2,5\n2,5|8|3,25\n4,5|9|1,5\n", "|", "1,5"),
+        ("t.csv", "Höhe, m;Breite, m\n1,5;2,5\n2,5;3,25\n4,5;1,5\n", ";", "1,5"),
+        ("t.csv", "1,2;x\n2,3;y\n3,4;z\n", ";", "1,2"),
+        ("t.csv", "1,a;b,2\n2,b;c,3\n3,c;d,4\n", ",", 1),
+        ("t.csv", "name,tags\na b,c;d\ne f,g;h\ni j,k;l\n", ",", "a b"),
+        ("t.tsv", "1,5\t2,5\n2,5\t3,25\n4,5\t1,5\n", "\t", "1,5"),
+        ("t.tsv", "1,2,3\t4\n2,3,4\t5\n3,4,5\t6\n", "\t", "1,2,3"),
+        ("t.TSV", "1,5\n2,5\n3,5\n", "\t", "1,5"),
+    ],
+)
+def test_a_decimal_comma_does_not_cut(name, text, delimiter, first):
+    dataset = table(text, name)
+    assert dataset.schema.delimiter == delimiter
+    rows = [r for s in dataset.splits.values() for r in dataset.schema.rows(s.values()[0])]
+    assert first in [r[0] for r in rows]
+
+
 def test_words_that_name_rows_are_noted():
     unique = "".join(f"{i},person {i}\n" for i in range(30))
     assert any("teach nothing: who" in n for n in table("n,who\n" + unique).notes)
@@ -224,7 +245,23 @@ def test_a_column_without_a_number_in_training_keeps_its_scale():
         np.array([0, 1]), True,
     )  # fmt: skip
     assert (columns[1].mean, columns[1].std) == (0, 1)
-    assert values[:, 1:].tolist() == [[0, 1], [0, 1], [4, 0]]
+    assert values[:, 2].tolist() == [1, 1, 0]
+    assert values[2, 1] == 4
+
+
+def test_what_is_missing_is_a_draw_from_a_normal_that_each_row_keeps():
+    cells = ["" if i % 3 else str(i) for i in range(6_000)]
+    text = "a,b\n" + "".join(f"{a},{b}\n" for a, b in zip(cells, reversed(cells), strict=True))
+    first, again = table(text), table(text)
+    assert first.fingerprint == again.fingerprint
+    x = np.concatenate([s.x for s in first.splits.values()])
+    gaps = [np.sort(x[x[:, i + 1] == 1, i].astype(np.float64)) for i in (0, 2)]
+    for gap in gaps:
+        expected = torch.special.ndtri(torch.arange(0.5, 4_000, dtype=torch.float64) / 4_000)
+        assert np.abs(gap - expected.numpy())[40:-40].max() < 0.15
+    assert not np.array_equal(*gaps)
+    back = [r for s in first.splits.values() for r in first.schema.rows(s.values()[0])]
+    assert sorted(str(r[0]) for r in back) == sorted(cells)
 
 
 def read_table_of(text):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import zipfile
 import zlib
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,7 +19,6 @@ from pofx.data.dataset import Split
 from pofx.data.limits import DataError, array_header, listing
 from pofx.data.pixels import MODES
 from pofx.data.raw import WHOLE, Raw, encode_labels, label_column
-from pofx.data.table import moments
 
 X_NAMES = ("x", "X", "data", "images", "arr_0")
 Y_NAMES = ("y", "Y", "labels", "label", "target")
@@ -279,20 +278,37 @@ def _note_levels(raw: Raw, found: Survey, image: bool) -> None:
 
 
 def statistics(split: Split, image: bool) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and standard deviation of real examples, float64: of each element of a vector, else one
-    for all.
-
-    In two passes over blocks; a constant has standard deviation 1.
-    """
+    """`moments` of real examples: of each element of a vector, else one for all."""
     flat = split.x.ndim == 2 and not image
-    if split.rows is None and flat:
-        pairs = [moments(split.x[:, j].astype(np.float64)) for j in range(split.x.shape[1])]
-        return np.array([m for m, _ in pairs]), np.array([s for _, s in pairs])
-    axis = 0 if flat else None
-    count = len(split) * (1 if flat else split.x[0].size)
-    rows = split.rows
-    mean = sum(b.astype(np.float64).sum(axis) for _, b in blocks(split.x, rows)) / count
-    square = sum(((b - mean) ** 2).sum(axis) for _, b in blocks(split.x, rows)) / count
-    std = np.atleast_1d(np.sqrt(square))
-    mean = np.atleast_1d(mean)
+    width = split.x.shape[1] if flat else 1
+    return moments(lambda: (b.reshape(-1, width) for _, b in blocks(split.x, split.rows)))
+
+
+def moments(pieces: Callable[[], Iterable[np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and standard deviation of each column of a matrix, float64, of the numbers that are
+    present; of none, 0 and 1, and of a constant, its standard deviation is 1.
+
+    Args:
+        pieces: gives the matrix's rows, some at a time; called twice, for two passes.
+
+    >>> moments(lambda: [np.array([[1.0, 0.1], [np.nan, 0.1]]), np.array([[3.0, 0.1]])])
+    (array([2. , 0.1]), array([1., 1.]))
+    """
+
+    def columns() -> Iterator[np.ndarray]:
+        # contiguous, as NumPy then sums in pairs, which keeps a constant's mean exact enough
+        return (np.ascontiguousarray(p.T, np.float64) for p in pieces())
+
+    sums = [(np.nansum(c, 1), (~np.isnan(c)).sum(1)) for c in columns()]
+    total, count = (np.sum(s, 0) for s in zip(*sums, strict=True))
+    mean = total / np.maximum(count, 1)
+    std = np.hypot.reduce([_length(c - mean[:, None]) for c in columns()])
+    std /= np.sqrt(np.maximum(count, 1))
     return mean, np.where(std > 1e-12 * np.abs(mean), std, 1.0)
+
+
+def _length(x: np.ndarray) -> np.ndarray:
+    """Of each row, the root of the sum of squares, which need not be within the numbers' range."""
+    unit = np.fmax.reduce(np.abs(x), 1, keepdims=True, initial=0.0)
+    unit[unit == 0] = 1.0
+    return unit[:, 0] * np.sqrt(np.nansum((x / unit) ** 2, 1))

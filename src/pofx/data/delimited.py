@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,7 +17,9 @@ from typing import TextIO
 from pofx.data import limits
 from pofx.data.limits import DataError
 
-DELIMITERS = (",", "\t", ";", "|")
+DELIMITERS = ("\t", ";", "|", ",")
+NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
+DECIMAL_COMMA = re.compile(r"[+-]?\d+,\d+")
 _SAMPLE = 64
 _LINE = 16 * limits.FIELD_BYTES
 
@@ -125,16 +128,21 @@ def _why(error: csv.Error) -> str:
 
 
 def find_delimiter(name: str, source: Path | bytes) -> str:
-    """The delimiter that cuts the first lines into the most fields, the same number in each; a
-    comma if none does.
+    """The tab of a `.tsv`. Otherwise, of the delimiters that cut the first lines into the same
+    number of fields each, the one with the largest share of numbers, which may have a decimal
+    comma, then the most fields, then the rarer one in texts; a comma if none does.
     """
-    best, fields = ",", 1
+    if isinstance(source, Path) and source.suffix.lower() == ".tsv":
+        return "\t"
+    merit: dict[str, tuple[float, int]] = {}
     for delimiter in DELIMITERS:
         with _opened(source) as file:
             try:
-                widths = {len(r) for _, r in _records(name, file, delimiter, most=_SAMPLE)}
+                rows = [r for _, r in _records(name, file, delimiter, most=_SAMPLE)]
             except (DataError, UnicodeDecodeError):
                 continue
-        if len(widths) == 1 and (width := widths.pop()) > fields:
-            best, fields = delimiter, width
-    return best
+        if len({len(r) for r in rows}) == 1 < len(rows[0]):
+            cells = [c for r in rows for c in r]
+            numbers = sum(bool(NUMBER.fullmatch(c) or DECIMAL_COMMA.fullmatch(c)) for c in cells)
+            merit[delimiter] = (numbers / len(cells), len(rows[0]))
+    return max(merit, key=lambda d: merit[d], default=",")

@@ -30,7 +30,9 @@ class Column:
         decimals: most digits after the point that were seen, to which numbers are rounded; None for
             as many as single precision carries.
         categories: the distinct values of a category; the empty one stands for a missing cell.
-        missing: whether a number is accompanied by a binary column that says "missing".
+        missing: whether some cells are. A category then has the empty one; a number is accompanied
+            by a binary column that says so, and is there a draw from N(0, 1), which costs every
+            density the same.
     """
 
     name: str

@@ -14,10 +14,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from pofx.data import limits
-from pofx.data.dataset import Split
-from pofx.data.delimited import find_delimiter, read_records
+from pofx.data.arrays import blocks, moments
+from pofx.data.dataset import Split, keyed_uniform
+from pofx.data.delimited import DECIMAL_COMMA, NUMBER, find_delimiter, read_records
 from pofx.data.limits import DataError, listing
 from pofx.data.raw import WHOLE, Raw
 from pofx.data.schema import Column
@@ -26,10 +28,8 @@ MISSING = frozenset(
     ("", "?", "NA", "N/A", "n/a", "na", "nan", "NaN", "NAN", "null", "NULL", "<NA>", "#N/A")
 )
 """Cells that stand for nothing."""
-_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 _INFINITE = re.compile(r"[+-]?inf(inity)?", re.IGNORECASE)
 _WHOLE = re.compile(r"[+-]?\d+")
-_COMMA = re.compile(r"[+-]?\d+,\d+")
 _DECIMALS = 6
 _EXACT = 1 << 23
 """Widest span of whole numbers that single precision tells apart, wherever their mean is."""
@@ -64,7 +64,7 @@ class _Scan:
             self.values.add(cell)
             self.many = len(self.values) > limits.CATEGORIES
         self.cells += 1
-        match = _NUMBER.fullmatch(cell)
+        match = NUMBER.fullmatch(cell)
         if match is None and not _INFINITE.fullmatch(cell):
             if self.number:
                 self.number, self.word = False, (line, cell)
@@ -106,7 +106,7 @@ class _Scan:
     def doubt(self, title: str) -> str:
         """A note on a category that was meant for numbers, as one mistyped cell makes it."""
         line, word = self.word
-        if _COMMA.fullmatch(word):
+        if DECIMAL_COMMA.fullmatch(word):
             return (
                 f"column {title} is taken for categories, as '{word[:40]}' in line {line} has a "
                 "decimal comma: write a point"
@@ -179,7 +179,8 @@ def _is_header(first: tuple[int, list[str]], scans: list[_Scan]) -> bool:
     """Whether the first row names the columns: a word over numbers, or words that never occur
     below.
     """
-    words = [not _NUMBER.fullmatch(c) and c not in MISSING for c in first[1]]
+    numbers = [c in MISSING or NUMBER.fullmatch(c) or DECIMAL_COMMA.fullmatch(c) for c in first[1]]
+    words = [not n for n in numbers]
     if any(w and s.number and s.values for w, s in zip(words, scans, strict=True)):
         return True
     new = [not s.many and c not in s.values for c, s in zip(first[1], scans, strict=True)]
@@ -259,6 +260,9 @@ def scale(
 ) -> tuple[tuple[Column, ...], np.ndarray]:
     """The columns with the training rows' means and standard deviations, and the model's values.
 
+    Where a number is missing, there is a draw from N(0, 1) that the row keeps: a constant would be
+    a point mass, on which a density could gain without limit.
+
     Args:
         columns: as `read_table` found them.
         x: their numbers and codes, `(n, len(columns))`, float64.
@@ -270,34 +274,25 @@ def scale(
     """
     done: list[Column] = []
     values: list[np.ndarray] = []
-    for column, v in zip(columns, x.T, strict=True):
+    means, stds = np.zeros(len(columns)), np.ones(len(columns))
+    if standardize:
+        means, stds = moments(lambda: (block for _, block in blocks(x, train)))
+    for i, (column, v) in enumerate(zip(columns, x.T, strict=True)):
         if column.kind in ("category", "binary"):
             done.append(column)
             values.append(v)
             continue
-        mean, std = moments(v[train]) if standardize else (0.0, 1.0)
-        gap = np.isnan(v)
+        mean, std = float(means[i]), float(stds[i])
         done.append(replace(column, mean=mean, std=std))
-        values.append(np.where(gap, 0.0, (v - mean) / std))
+        values.append((v - mean) / std)
         if column.missing:
+            gap = np.isnan(v)
+            values[-1] = np.where(gap, _draws(i, len(v)), values[-1])
             values.append(gap)
     with np.errstate(over="ignore"):
         return tuple(done), np.stack(values, 1).astype(np.float32)
 
 
-def moments(v: np.ndarray) -> tuple[float, float]:
-    """Mean and standard deviation of the numbers that are present; the latter 1 for a constant.
-
-    >>> moments(np.array([1.0, np.nan, 3.0]))
-    (2.0, 1.0)
-    >>> moments(np.array([0.1, 0.1, 0.1]))[1]
-    1.0
-    """
-    v = v[~np.isnan(v)]
-    if not len(v):
-        return 0.0, 1.0
-    unit = (
-        float(np.abs(v).max()) or 1.0
-    )  # keeps the squares of very large and very small numbers finite
-    mean, std = float((v / unit).mean()), float((v / unit).std())
-    return mean * unit, std * unit if std > 1e-12 else 1.0
+def _draws(column: int, n: int) -> np.ndarray:
+    """A draw from N(0, 1) for each row, float64, the same in every process."""
+    return torch.special.ndtri(keyed_uniform(column, np.arange(n), ()).double()).numpy()
