@@ -1,6 +1,6 @@
 """Binarised MNIST, at most ten minutes of one core each: a VAE and an RBM against known rows.
 
-    POFX_DATA=... python benchmarks/mnist.py [vae] [rbm] [--out FOLDER]
+    POFX_DATA=... python benchmarks/mnist.py [vae] [rbm] [--precision bfloat16] [--out FOLDER]
 
 Training images are binarised anew at every presentation, test images once, by a fixed seed. The
 VAE is 784-200-200-50; its test NLL is by 500 importance samples for each of the 10,000 images. The
@@ -21,6 +21,7 @@ import torch
 
 import pofx
 from pofx.evaluation.likelihood import likelihood
+from pofx.training.loop import Options
 
 RUNS = {
     "vae": {
@@ -36,11 +37,11 @@ BARS = {"vae": -92.0, "rbm": -95.0}
 MOST_MINUTES = 10.0
 
 
-def measure(name: str, folder: Path) -> bool:
+def measure(name: str, folder: Path, options: Options) -> bool:
     start = time.process_time()
     run = pofx.fit(
         name, data="mnist", data_options={"binarize": "dynamic"}, out=folder / name, threads=1,
-        sample_every=10**9, **RUNS[name],
+        sample_every=10**9, options=options, **RUNS[name],
     )  # fmt: skip
     minutes = (time.process_time() - start) / 60
     x, cond = run.dataset.test.values()
@@ -61,6 +62,7 @@ def main() -> int:
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
     parser.add_argument("names", nargs="*", choices=[*RUNS, []], default=[])
+    parser.add_argument("--precision", choices=["float32", "bfloat16"], default="float32")
     parser.add_argument("--out", type=Path)
     arguments = parser.parse_args()
     if not os.environ.get("POFX_DATA"):
@@ -68,7 +70,8 @@ def main() -> int:
         return 0
     torch.set_num_threads(1)
     folder = arguments.out or Path(tempfile.mkdtemp(prefix="pofx-mnist-"))
-    met = [measure(name, folder) for name in arguments.names or RUNS]
+    options = Options(precision=arguments.precision)
+    met = [measure(name, folder, options) for name in arguments.names or RUNS]
     return 0 if all(met) else 1
 
 

@@ -14,6 +14,7 @@ from pofx.ebm.rbm import RBM, AnnealedPath, SmallRBM
 from pofx.errors import UserError
 from pofx.functional.random import noise
 from pofx.mcmc.ais import reverse_annealed_importance_sampling, temperatures
+from pofx.mcmc.gibbs import bernoulli
 from pofx.recipe import RecipeError
 from pofx.spec import Binary, Bytes, DataSpec
 from pofx.training.loop import Budget, Training, train
@@ -55,6 +56,21 @@ def test_log_z_by_either_side_is_that_of_the_joint(visible, hidden):
     assert torch.allclose(rbm.exact_log_partition(), log_z, atol=1e-10)
     assert torch.allclose(enumerate_log_partition(rbm.energy, visible, log_z, 7), log_z, atol=1e-10)
     assert math.isclose(rbm.log_prob(states(visible)).exp().sum().item(), 1.0, abs_tol=1e-10)
+
+
+def test_bits_of_eight_bit_logits_are_drawn_with_their_whole_probability():
+    on = bernoulli(torch.full((1 << 20,), -12.0, dtype=torch.bfloat16)).sum()
+    assert on < 60  # 6.4 are expected; a uniform number of eight bits would turn on 4,096
+
+
+def test_energies_under_autocast_are_as_exact_as_the_logits():
+    rbm = random_rbm(60, 40, scale=0.3, kind=RBM).float()
+    x = torch.randint(0, 2, (100, 60)).float()
+    with torch.autocast("cpu", torch.bfloat16):
+        energy, _ = rbm.free_energy(x)
+    assert energy.dtype == torch.float32
+    assert (energy - rbm.energy(x)).abs().max() < 0.2
+    assert (energy - rbm.energy(x)).abs().mean() < 0.04  # bfloat16 itself is good to 0.1 at 30
 
 
 def test_conditionals_are_those_of_the_joint():
