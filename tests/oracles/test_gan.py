@@ -524,9 +524,10 @@ def test_fakes_live_where_relaxed_data_do(kind):
 # --- what the recipes choose and refuse
 
 
-def test_images_take_the_penalty_of_its_paper_and_vectors_less():
-    weights = [catalogue.build("gan", SUPPORTS[k]).objective.r1 for k in ("bitmap", "real")]
-    assert weights == [10.0, 0.1]
+def test_an_images_penalty_grows_with_its_size_and_vectors_take_less():
+    specs = SUPPORTS["bitmap"], DataSpec((3, 32, 32), Bytes()), SUPPORTS["real"]
+    weights = [catalogue.build("gan", spec).objective.r1 for spec in specs]
+    assert weights == [SUPPORTS["bitmap"].size / 8, 384.0, 0.1]
     assert catalogue.build("gan", SUPPORTS["bitmap"], r1=0.0).objective.r1 == 0
 
 

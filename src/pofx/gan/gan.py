@@ -17,9 +17,10 @@ References:
 
 Note:
     The defaults are not the paper's, which had no penalty, no moving average and no Adam: they are
-    the ones that cover every mode of the 25-Gaussian grid; images take the gamma of Mescheder et
-    al., 10, as with a hundredth of it every class shrinks to one picture. `--r1 0 --loss minimax`
-    is the game of eq. 1.
+    the ones that cover every mode of the 25-Gaussian grid. A mean gradient without memory (beta1
+    of 0) is Mescheder et al.'s. An image's gamma grows with its size, as the distances between
+    images do; with a tenth of it every class shrinks to one picture. `--r1 0 --loss minimax` is the
+    game of eq. 1.
 """
 
 from __future__ import annotations
@@ -90,7 +91,7 @@ def recipe(  # noqa: PLR0913
     hidden: tuple[int, ...] = (128, 128, 128),
     channels: int = 32,
     lr: float = 1e-3,
-    beta1: float = 0.5,
+    beta1: float = 0.0,
     beta2: float = 0.99,
     ema: float = 200.0,
     batch_size: int = 256,
@@ -101,8 +102,8 @@ def recipe(  # noqa: PLR0913
     Args:
         spec: what the data is.
         loss: the generator's loss: non-saturating, or minimax as in eq. 1.
-        r1: gamma, weight of the R1 penalty, by default 10 for images and 0.1 for anything else; 0
-            turns it off, and invites mode collapse.
+        r1: gamma, weight of the R1 penalty, by default an eighth for each number of an image, and
+            0.1 for anything else; 0 turns it off, and invites mode collapse.
         latent: length of the code z; by default that of an example, at most 64.
         hidden: widths of the hidden layers of both networks.
         channels: channels of the finest convolution, for images; 0 for fully connected networks.
@@ -113,7 +114,7 @@ def recipe(  # noqa: PLR0913
         batch_size: examples in a step.
         steps: optimizer steps.
     """
-    r1 = r1 if r1 is not None else 10.0 if spec.is_image else 0.1
+    r1 = r1 if r1 is not None else spec.size / 8 if spec.is_image else 0.1
     if r1 < 0:
         raise RecipeError(f"r1 is a weight of at least 0, and {r1} came; 0 turns the penalty off.")
     generator = Generator(
