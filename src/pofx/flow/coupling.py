@@ -71,7 +71,7 @@ class AffineCoupling(Coupling):
 
     def inverse(self, b: Tensor, a: Tensor, cond: Cond | None = None) -> Tensor:
         octaves, shift = self.octaves_and_shift(a, cond)
-        return (b - shift) / octaves.exp2_()
+        return (b - shift).div_(octaves.exp2_())
 
 
 class Couplings(Bijection):

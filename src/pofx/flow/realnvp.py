@@ -61,12 +61,12 @@ class VectorConditioner(nn.Module):
     def forward(self, a: Tensor, cond: Cond | None = None) -> Tensor:
         h = a if self.label is None else torch.cat([a, self.label(cond).t()])
         for layer in self.hidden:
-            h = layer(h).relu_()
-        return self.last(h)
+            h = torch.addmm(layer.bias, layer.weight, h).relu_()
+        return torch.addmm(self.last.bias, self.last.weight, h)
 
 
 class _Columns(nn.Module):
-    """A linear layer whose examples are columns: `(inputs, n) -> (outputs, n)`."""
+    """The weights of a linear layer whose examples are columns: `(inputs, n) -> (outputs, n)`."""
 
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__()
@@ -74,9 +74,6 @@ class _Columns(nn.Module):
         self.bias = nn.Parameter(torch.empty(outputs, 1))
         nn.init.kaiming_normal_(self.weight, nonlinearity="relu")
         nn.init.uniform_(self.bias, -(inputs**-0.5), inputs**-0.5)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return torch.addmm(self.bias, self.weight, x)
 
 
 class ImageConditioner(nn.Module):
