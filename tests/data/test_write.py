@@ -97,6 +97,28 @@ def test_a_scatter_has_its_points_where_they_are():
     assert np.argwhere(picture < 3 * 255).mean(0).tolist() == [24.5, 74.5]
 
 
+@pytest.mark.parametrize("middle", [(0, 0), (1000, 1000), (-3, 1e6)])
+def test_a_scatter_finds_its_points(middle):
+    x = RNG.normal(0, 1, (2_000, 2))
+    inked = [(np.asarray(scatter(torch.from_numpy(p), 100)).sum(2) < 3 * 255).sum()
+             for p in (x, x + middle, x * (1, 100) + middle)]  # fmt: skip
+    assert inked[0] > 2_000
+    assert np.allclose(inked, inked[0], rtol=0.1)
+    assert scatter(torch.ones(5, 2)).size == (512, 512)
+
+
+def test_points_of_a_table_and_of_an_array_are_one_picture():
+    x = RNG.normal((1_000, 5), 1, (400, 2)).astype(np.float32)
+    Path("t.csv").write_text("".join(f"{a!r},{b!r}\n" for a, b in x.tolist()))
+    for options in ({}, {"standardize": False}):
+        for name, source in (("t", "t.csv"), ("a", x)):
+            dataset = load(source, **options)
+            write(dataset.train.values()[0], dataset.schema, f"{name}.png")
+        pictures = [np.asarray(Image.open(f"{name}.png")) for name in "ta"]
+        assert np.array_equal(*pictures)
+        assert (pictures[0].sum(2) < 3 * 255).sum() > 1_000
+
+
 def test_two_columns_of_a_table_are_a_picture():
     Path("p.csv").write_text("a,b\n" + "".join(f"{i},{i * i}\n" for i in range(20)))
     Path("q.csv").write_text("a,b\n" + "".join(f"{i},{'xy'[i % 2]}\n" for i in range(20)))

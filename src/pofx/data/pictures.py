@@ -86,8 +86,8 @@ def scatter(x: Tensor, size: int = _WIDTH, *, extent: float | None = None) -> Im
     Args:
         x: `(n, 2)`; the second coordinate points up.
         size: width and height in pixels.
-        extent: the picture shows `[-extent, extent]` in both directions; found from the points when
-            None.
+        extent: the picture shows `[-extent, extent]` in both directions; a window about the points
+            when None, in one scale unless they are ten times as wide as high, or the reverse.
 
     >>> scatter(torch.randn(100, 2)).size
     (512, 512)
@@ -96,11 +96,9 @@ def scatter(x: Tensor, size: int = _WIDTH, *, extent: float | None = None) -> Im
         raise DataError(f"A scatter picture takes points (n, 2), not {tuple(x.shape)}.")
     points = x.detach().cpu().double().numpy()
     points = points[np.isfinite(points).all(1)]
-    if extent is None:
-        extent = 1.1 * float(np.quantile(np.abs(points), 0.995)) if len(points) else 1.0
-        extent = extent or 1.0
+    centre, half = _window(points) if extent is None else (0.0, extent)
     cells = size // 2
-    place = ((points / extent + 1) * (cells / 2)).clip(-1, cells).astype(np.int64)
+    place = (((points - centre) / half + 1) * (cells / 2)).clip(-1, cells).astype(np.int64)
     place = place[((place >= 0) & (place < cells)).all(1)]
     counts = np.zeros((cells, cells))
     np.add.at(counts, (cells - 1 - place[:, 1], place[:, 0]), 1.0)
@@ -110,6 +108,18 @@ def scatter(x: Tensor, size: int = _WIDTH, *, extent: float | None = None) -> Im
     return Image.fromarray(_inked(strength.clip(0, 1))).resize(
         (size, size), Image.Resampling.NEAREST
     )
+
+
+def _window(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The centre and half the sides of a window about all points but a few outliers."""
+    if not len(points):
+        return np.zeros(2), np.ones(2)
+    low, high = np.quantile(points, (0.0025, 0.9975), axis=0)
+    half = 1.1 * (high - low) / 2
+    if half.max() <= 10 * half.min():
+        half[:] = half.max()
+    half[half <= 1e-12 * np.abs(low)] = 1.0
+    return (low + high) / 2, half
 
 
 def _inked(strength: np.ndarray) -> np.ndarray:
@@ -134,22 +144,19 @@ def displayed(x: Tensor, schema: Schema) -> Tensor:
 
 
 def picture(x: Tensor, schema: Schema) -> Image.Image:
-    """The picture that suits the data: images as a grid, points as a cloud, other vectors as one
-    line of pixels each.
+    """The picture that suits the data: images as a grid, points as a cloud in the model's values,
+    other vectors as one line of pixels each.
 
     Raises:
         DataError: for a table of more than two columns, which has no picture.
     """
     if len(x) == 0:
         raise DataError("There are no examples to draw: ask for at least one.")
-    if schema.spec.shape == (2,) and schema.columns:
-        return scatter(x)
+    if schema.spec.size == 2 and (schema.columns or not schema.spec.support.discrete):
+        return scatter(x.flatten(1))
     if schema.columns:
         raise DataError("A table has no picture: write a .csv instead, or leave the picture out.")
     if schema.spec.is_image:
         return grid(displayed(x, schema))
-    vectors = x.flatten(1)
-    if vectors.shape[1] == 2 and not schema.spec.support.discrete:
-        return scatter(torch.from_numpy(schema.native(x).astype(np.float64)))
     shades = displayed(x, schema).flatten(1)
     return grid(shades[None, None], 1)
