@@ -8,6 +8,7 @@ import os
 import random
 import shutil
 import signal
+import sys
 import time
 from pathlib import Path
 
@@ -238,6 +239,31 @@ def test_a_full_disk_in_the_middle_of_training_is_said_and_training_goes_on(
     out = fit("vae", data, out=tmp_path / "run", save_every=1, **{**small("vae"), "steps": 8})
     assert "No space left on device" in capfd.readouterr().err
     assert state(out)[1]["step"] == 8
+
+
+@pytest.mark.parametrize("where", ["file", "folder"])
+@pytest.mark.parametrize(("name", "kind"), [("vae", "bits"), ("vae", "grey"), ("ppca", "grey")])
+def test_samples_that_find_the_disk_full_are_said_once_and_the_run_goes_on(
+    name, kind, where, tmp_path, monkeypatch, capfd
+):
+    data = tmp_path / "data.npy"
+    np.save(data, array(kind))
+    mkdir = Path.mkdir
+
+    def full(path, *args, **kwargs):
+        if where == "file" or path.name == "samples":
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return mkdir(path, *args, **kwargs)
+
+    owner, method = (sys.modules["pofx.data.write"], "complete") if where == "file" else (
+        Path, "mkdir"
+    )  # fmt: skip
+    monkeypatch.setattr(owner, method, full)
+    steps = {} if name == "ppca" else {"steps": 8, "sample_every": 2}
+    out = fit(name, data, out=tmp_path / "run", **{**small(name), **steps})
+    assert capfd.readouterr().err.count("No space left on device") == 1
+    assert (out / "model.safetensors").exists()
+    assert name == "ppca" or state(out)[1]["step"] == 8
 
 
 def poison(training: Training, where: str) -> None:

@@ -2,12 +2,15 @@ import tracemalloc
 from contextlib import closing
 from dataclasses import replace
 from itertools import islice
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+import pofx
 from pofx.data import DataError, arrays, batches, limits, load
+from pofx.errors import UserError
 from pofx.spec import Binary, Bytes, Real
 
 RNG = np.random.default_rng(0)
@@ -231,6 +234,15 @@ def test_a_mapped_array_is_never_in_memory_as_a_whole(monkeypatch):
         tracemalloc.stop()
     assert drawn == 320
     assert peak < size / 4
+
+
+def test_a_mapped_array_is_not_read_as_a_whole_unchecked(monkeypatch):
+    np.save("a.npy", RNG.normal(0, 1, (300, 4)))
+    monkeypatch.setattr(limits, "MAP_BYTES", 0)
+    monkeypatch.setattr(limits, "MEMORY_BYTES", 1_000)
+    with pytest.raises(UserError, match=r"a needs .* give --limit"):
+        pofx.fit("gmm", "a.npy", quiet=True)
+    assert list(Path("runs").iterdir()) == []
 
 
 @pytest.mark.parametrize("block", [arrays.BLOCK_BYTES, 5 * 24])

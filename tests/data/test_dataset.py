@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from pofx.data import Schema, Split, load
+from pofx.data import DataError, Schema, Split, dataset, load
 from pofx.data.dataset import Transform, fingerprint, keyed_uniform, shuffled
 
 
@@ -32,6 +32,20 @@ def test_what_is_drawn_without_a_generator_never_changes(noise):
     assert torch.equal(x[40:60], split.values(slice(40, 60))[0])
     assert not torch.equal(x, split.values(generator=torch.Generator().manual_seed(1))[0])
     assert float(x.mean()) == pytest.approx(0.5, abs=0.1)
+
+
+@pytest.mark.parametrize("noise", [None, "uniform", "bernoulli"])
+def test_the_whole_is_read_in_blocks_and_checked_first(noise, monkeypatch):
+    x = np.arange(200, dtype=np.uint8).reshape(50, 4)
+    rows = np.arange(49, 0, -2)
+    split = Split(x, np.arange(25), Transform(1 / 256, 0.0, noise), rows=rows)
+    monkeypatch.setattr(dataset, "_READ_BYTES", 4 * 7)
+    values, labels = split.whole("a.npy")
+    assert torch.equal(values, split.values()[0])
+    assert torch.equal(labels, split.values()[1])
+    monkeypatch.setattr(dataset.limits, "MEMORY_BYTES", 4 * 25 * 4 - 1)
+    with pytest.raises(DataError, match=r"a\.npy needs 400 bytes of memory, .* give --limit or a"):
+        split.whole("a.npy")
 
 
 def test_keyed_numbers_are_uniform_and_open_at_both_ends():

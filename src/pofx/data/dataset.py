@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -11,12 +12,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pofx.data import limits
 from pofx.data.schema import Schema
 from pofx.spec import DataSpec
 
 Index = slice | np.ndarray | Tensor | None
 _BLOCK_BYTES = 1 << 16
 _BLOCKS = 1024
+_READ_BYTES = 32 << 20
 
 
 @dataclass(frozen=True)
@@ -114,6 +117,23 @@ class Split:
                 else keyed_uniform(self.seed, index, self.x.shape[1:])
             )
         return self.transform(stored, u), self.labels(index)
+
+    def whole(self, name: str) -> tuple[Tensor, Tensor | None]:
+        """All values and labels, for what learns from all examples at once; a block at a time is
+        read into one float32 array.
+
+        Raises:
+            DataError: when that would not fit the memory that one set may take.
+        """
+        n, event = len(self), self.x.shape[1:]
+        cure = "or a recipe that learns in steps, as this one takes all examples at once"
+        limits.check_memory(name, 4 * n * math.prod(event), cure)
+        x = torch.empty((n, *event))
+        count = max(1, _READ_BYTES // max(1, self.x[:1].nbytes))
+        for first in range(0, n, count):
+            rows = np.arange(first, min(first + count, n))
+            x[first : first + count] = self.values(rows)[0]
+        return x, self.labels(np.arange(n))
 
     def positions(self, index: Index = None) -> np.ndarray:
         """The examples that an index names, as int64 positions in this split."""

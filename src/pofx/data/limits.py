@@ -109,12 +109,14 @@ def check_file(path: Path, cap: int | None = None) -> None:
         )
 
 
-def check_memory(name: str, count: int) -> None:
+def check_memory(
+    name: str, count: int, cure: str = "or --resize, or save it as a .npy file, which is mapped"
+) -> None:
     """Refuses a set that would not fit the memory that one set may take."""
     if count > MEMORY_BYTES:
         raise DataError(
-            f"{name} needs {size(count)} of memory, more than {size(MEMORY_BYTES)}: "
-            "give --limit or --resize, or save it as a .npy file, which is mapped."
+            f"{name} needs {size(count)} of memory, more than {size(MEMORY_BYTES)}: give --limit "
+            f"{cure}."
         )
 
 

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import shutil
 import signal
-import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager, nullcontext
@@ -22,6 +21,7 @@ from pofx import catalogue
 from pofx.capabilities import Fits, Samples
 from pofx.data.batches import batches
 from pofx.data.dataset import Dataset
+from pofx.data.limits import DataError
 from pofx.data.source import load
 from pofx.data.write import write
 from pofx.errors import UserError
@@ -178,6 +178,7 @@ class _Run:
     world: World
     log: Log
     stop: Stop
+    undrawn: bool = False
 
     @property
     def checkpoints(self) -> Path:
@@ -253,7 +254,10 @@ def _fit_at_once(run: _Run) -> None:
     assert isinstance(run.recipe.model, Fits)
     model = run.recipe.model.to(run.device)
     start = time.monotonic()
-    x, cond = run.dataset.train.values()
+    try:
+        x, cond = run.dataset.train.whole(run.dataset.name)
+    except DataError as error:
+        raise RecipeError(str(error)) from error
     run.stop.at_once = True  # a fit does not poll, and has nothing to save before its end
     try:
         if run.stop():
@@ -458,8 +462,11 @@ def _draw(run: _Run, model: nn.Module, step: int) -> None:
     if len(x) < n or not bool(x.isfinite().all()):
         return
     path = run.folder / "samples" / f"{step:06d}.{'png' if picture else 'csv'}"
-    path.parent.mkdir(exist_ok=True)
     try:
         write(x, run.dataset.schema, path)
-    except OSError as error:
-        sys.stderr.write(f"{path} could not be written ({error.strerror}).\n")
+    except DataError as error:
+        if not run.undrawn:
+            cause = error.__cause__
+            reason = cause.strerror if isinstance(cause, OSError) else str(error)
+            run.log.say(f"{path} cannot be written ({reason}): the run goes on without it.")
+        run.undrawn = True
