@@ -109,6 +109,19 @@ def test_the_users_own_folder_goes_first_and_is_checked_too(source, tmp_path, mo
         load("mnist")
 
 
+def test_without_a_home_the_users_own_folder_serves_all_the_same(source, tmp_path, monkeypatch):
+    def homeless():
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(Path, "home", homeless)
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    with pytest.raises(DataError, match=r"no home folder .* XDG_CACHE_HOME"):
+        load("mnist")
+    source.rename(tmp_path / "mnist")
+    monkeypatch.setenv("POFX_DATA", str(tmp_path))
+    assert len(load("mnist").test) == 10
+
+
 def test_digits_need_no_network_and_have_seventeen_levels():
     dataset = load("digits")
     assert (dataset.spec.shape, dataset.spec.support) == ((1, 8, 8), Bytes(17))

@@ -228,6 +228,20 @@ def test_subfolders_are_classes(names, classes, packed):
     assert load("in.zip" if packed else "in").spec.class_names == classes
 
 
+def test_linked_folders_are_classes_and_circles_end():
+    for i, name in enumerate(["in/cat", "elsewhere/dogs", "in/deep"]):
+        folder(name, n=4 + i)
+    Path("in/dog").symlink_to(Path("elsewhere/dogs").resolve())
+    Path("in/again").symlink_to("cat")
+    Path("in/cat/up").symlink_to("..")
+    Path("elsewhere/dogs/self").symlink_to(".")
+    Path("in/cat/9.png").symlink_to("0.png")
+    dataset = load("in")
+    assert dataset.spec.class_names == ("cat", "deep", "dog")
+    counts = sum(np.bincount(s.y, minlength=3) for s in dataset.splits.values())
+    assert counts.tolist() == [5, 6, 5]
+
+
 CAPTIONS = "file,class,caption\n" + "".join(
     f'./{i}.png,{"odd" if i % 2 else "even"},"number {i}, small"\n' for i in range(6)
 )
@@ -250,6 +264,21 @@ def test_captions_belong_to_their_images(place):
         numbers = dataset.schema.native(split.values()[0])[:, 0, 0, 0]
         assert list(split.captions) == [f"number {i}, small" for i in numbers]
         assert split.y.tolist() == (numbers % 2).tolist()
+
+
+def test_a_table_beside_an_archive_may_be_of_something_else():
+    x = folder("in")
+    with zipfile.ZipFile("in.zip", "w") as archive:
+        for i in range(6):
+            archive.write(f"in/{i}.png", f"{i}.png")
+    for text in ("name,price\nbread,3\n", "file,class\nother.png,a\n"):
+        Path("captions.csv").write_text(text)
+        dataset = load("in.zip")
+        assert alike(native(dataset), x)
+        assert (dataset.spec.classes, dataset.notes) == (0, ())
+    Path("in/captions.csv").write_text("name,price\nbread,3\n")
+    with pytest.raises(DataError, match="no column that names the images"):
+        load("in")
 
 
 def test_captions_that_match_no_image_and_images_without_one_are_named():

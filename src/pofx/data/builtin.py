@@ -1,8 +1,9 @@
 """Data sets that are known by name: from the folder in `POFX_DATA`, else downloaded once and
 checked.
 
-What is checked is the SHA-256 of the *unpacked* content, so that a file that was packed again
-passes and one whose pixels were changed does not.
+What is checked is the SHA-256: for the formats of one file each, of the *unpacked* content, so that
+a file that was packed again passes and one whose pixels were changed does not; for CIFAR-10, of the
+archive. CIFAR-10's files that the user has unpacked are checked by their length and labels only.
 """
 
 from __future__ import annotations
@@ -224,13 +225,21 @@ def locate(folder: str, file: str) -> Path | None:
     neither.
     """
     own = os.environ.get("POFX_DATA")
-    roots = [Path(own)] if own else []
-    paths = [root / folder / file for root in (*roots, _cache())]
-    return next((p for p in paths if p.is_file()), None)
+    if own and (path := Path(own) / folder / file).is_file():
+        return path
+    path = _cache() / folder / file
+    return path if path.is_file() else None
 
 
 def _cache() -> Path:
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "pofx" / "data"
+    try:
+        root = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    except RuntimeError as e:
+        raise DataError(
+            "There is no home folder to keep downloads in: name a folder for them in "
+            "XDG_CACHE_HOME."
+        ) from e
+    return root / "pofx" / "data"
 
 
 def _download(name: str, file: str, check: Callable[[bytes, str], object]) -> Path:

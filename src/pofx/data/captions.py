@@ -59,18 +59,20 @@ def find_captions(files: Files, images: list[str]) -> tuple[Captions | None, lis
     if files.path.is_dir() or not beside.is_file():
         return None, []
     limits.check_file(beside, limits.IMAGE_BYTES)
-    captions, notes = _read(str(beside), beside.read_bytes(), "", images)
+    captions, notes = _read(str(beside), beside.read_bytes(), "", images, beside=True)
     unrelated = not (captions and (captions.classes or captions.described))
     return (None, []) if unrelated else (captions, notes)
 
 
 def _read(
-    name: str, content: bytes, folder: str, images: list[str]
+    name: str, content: bytes, folder: str, images: list[str], *, beside: bool = False
 ) -> tuple[Captions | None, list[str]]:
     records = read_records(name, content)
     (_, header), rows = next(records, (0, [])), records
     columns = {title.strip().lower(): i for i, title in enumerate(header)}
     file = _first(columns, FILE_COLUMNS)
+    if file is None and beside:  # a table of something else
+        return None, []
     if file is None:
         raise DataError(
             f"{name} has no column that names the images: call it 'file' (found {listing(header)})."

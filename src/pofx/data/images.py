@@ -67,11 +67,23 @@ class Tree:
 
 
 def _walk(folder: Path) -> list[str]:
-    return [
-        (Path(root) / file).relative_to(folder).as_posix()
-        for root, _, files in os.walk(folder, onerror=_refuse)
-        for file in files
-    ]
+    """The files in a folder and in those that links lead to; each folder counts once, under its own
+    name if that is inside, as links may lead in a circle.
+    """
+    names: list[str] = []
+    left, seen = [str(folder)], set()
+    while left:
+        for root, folders, files in os.walk(left.pop(0), onerror=_refuse):
+            real = os.path.realpath(root)
+            if real in seen:
+                folders.clear()
+                continue
+            seen.add(real)
+            folders.sort()
+            paths = [os.path.join(root, f) for f in folders]
+            left += [p for p in paths if os.path.islink(p)]
+            names += [(Path(root) / f).relative_to(folder).as_posix() for f in files]
+    return names
 
 
 def _refuse(error: OSError) -> None:
