@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import torch
 
-import pofx
 from pofx.data import DataError, arrays, batches, limits, load
 from pofx.errors import UserError
 from pofx.spec import Binary, Bytes, Real
+from pofx.training.fit import fit
 
 RNG = np.random.default_rng(0)
 
@@ -241,7 +241,7 @@ def test_a_mapped_array_is_not_read_as_a_whole_unchecked(monkeypatch):
     monkeypatch.setattr(limits, "MAP_BYTES", 0)
     monkeypatch.setattr(limits, "MEMORY_BYTES", 1_000)
     with pytest.raises(UserError, match=r"a needs .* give --limit"):
-        pofx.fit("gmm", "a.npy", quiet=True)
+        fit("gmm", "a.npy", quiet=True)
     assert list(Path("runs").iterdir()) == []
 
 

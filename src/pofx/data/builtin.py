@@ -1,9 +1,9 @@
 """Data sets that are known by name: from the folder in `POFX_DATA`, else downloaded once and
 checked.
 
-What is checked is the SHA-256: for the formats of one file each, of the *unpacked* content, so that
-a file that was packed again passes and one whose pixels were changed does not; for CIFAR-10, of the
-archive. CIFAR-10's files that the user has unpacked are checked by their length and labels only.
+What is checked is the SHA-256 of the *unpacked* content, so that a file that was packed again
+passes and one whose pixels were changed does not. CIFAR-10 is the exception: its archive is checked
+as it is packed, and files that the user has unpacked by their length and labels only.
 """
 
 from __future__ import annotations

@@ -30,9 +30,10 @@ class Column:
         decimals: most digits after the point that were seen, to which numbers are rounded; None for
             as many as single precision carries.
         categories: the distinct values of a category; the empty one stands for a missing cell.
-        missing: whether some cells are. A category then has the empty one; a number is accompanied
-            by a binary column that says so, and is there a draw from N(0, 1), which costs every
-            density the same.
+        missing: whether cells are missing. A category has the empty one for them. A number is
+            accompanied by a binary column that says so, and where it is missing, its value is a
+            draw from N(0, 1), independent of all else: the best density of it costs 1.42 nats on
+            average, where a constant would have none that is best.
     """
 
     name: str
