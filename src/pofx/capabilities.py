@@ -11,6 +11,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, Protocol, runtime_checkable
 
+from torch import Tensor
+
 from pofx.typing import Cond, Data, PerExample
 
 Kind = Literal["exact", "bound", "estimate"]
@@ -100,6 +102,24 @@ class Latent(Protocol):
 
     def decode(self, z: Data, cond: Cond | None = None) -> Data:
         """The example of each code, of shape `(n, *event)`."""
+        ...
+
+
+@runtime_checkable
+class Completes(Protocol):
+    """Draws the rest of examples of which a part is known."""
+
+    def complete(self, x: Data, known: Tensor, cond: Cond | None = None) -> Data:
+        """Examples from `p(x | what is known of x)`; what is known comes back unchanged.
+
+        Args:
+            x: `(n, *event)`; what is not known in it is ignored.
+            known: which elements are, a bool mask of the event's shape.
+            cond: a class for each example.
+
+        Raises:
+            UserError: the model cannot go on from these elements; it says from which it can.
+        """
         ...
 
 

@@ -13,6 +13,7 @@ from pofx.distributions.heads import head
 from pofx.errors import UserError
 from pofx.evaluation.check import check_model
 from pofx.functional.dequantize import values
+from pofx.functional.random import noise
 from pofx.nn.masked import Unrolled
 from pofx.spec import Binary, Bytes, Categorical, DataSpec, Interval, Mixed, Real
 from pofx.training.loop import Budget, Training, train
@@ -264,6 +265,54 @@ def test_correlated_gaussians_are_learned_to_their_entropy():
     with torch.no_grad():
         gap = (truth.log_prob(x) - model.log_prob(x)).mean().item()
     assert abs(gap) < 0.02
+
+
+@pytest.mark.parametrize(("kind", "cond"), [("bits", None), ("classes", None), ("classes", 1)])
+def test_completions_follow_the_probabilities_given_what_is_known(kind, cond):
+    """Pearson's chi-square, over a class and an order that nobody named as well."""
+    spec, n = SPECS[kind], 20_000
+    model, every_x = build(spec, orders=2), every(spec)
+    natural = torch.arange(spec.size)
+    model.orders.copy_(
+        torch.stack([natural, torch.cat([natural[:2].flip(0), natural[2:].flip(0)])])
+    )
+    known = torch.arange(spec.size) < 2
+    x = torch.full((n, spec.size), float("nan"), dtype=torch.float64)
+    x[:, :2] = every_x[-1, :2]
+    label = None if cond is None else torch.full((n,), cond)
+    drawn = model.complete(x, known, label)
+    fits = (every_x[:, :2] == every_x[-1, :2]).all(1)
+    label = None if cond is None else label[: int(fits.sum())]
+    p = model.log_prob(every_x[fits], label).softmax(0)
+    found = (drawn[:, None] == every_x[fits]).all(2)
+    assert bool((found.sum(1) == 1).all())
+    chi = ((found.sum(0) - n * p) ** 2 / (n * p)).sum().item()
+    assert abs(chi - len(p)) < 5 * (2 * len(p)) ** 0.5
+
+
+@pytest.mark.parametrize("kind", SPECS)
+def test_a_sample_completed_by_its_own_noise_is_itself(kind):
+    spec, model = SPECS[kind], build(SPECS[kind])
+    cond = torch.zeros(6, dtype=torch.int64) if spec.classes else None
+    with noise(3, 6):
+        x = model.sample(6, cond)
+    known = torch.zeros(spec.size, dtype=torch.bool)
+    known[model.orders[0][: spec.size // 2]] = True
+    with noise(3, 6):
+        done = model.complete(x, known.view(spec.shape), cond)
+    assert torch.equal(done, x)
+
+
+def test_what_is_no_prefix_of_the_order_is_refused():
+    model, x = build(SPECS["colour"]), torch.zeros(2, 3, 2, 2)
+    known = torch.zeros(3, 2, 2, dtype=torch.bool)
+    known[:, 1] = True
+    with pytest.raises(UserError, match=r"element \(0, 0, 0\) is not among them; .* from the top"):
+        model.complete(x, known)
+    with pytest.raises(UserError, match="mask of shape"):
+        model.complete(x, known[0])
+    with pytest.raises(UserError, match="in each of its orders"):
+        build(SPECS["bits"], orders=2).complete(torch.zeros(2, 5), torch.arange(5) == 3)
 
 
 def test_pixels_come_row_by_row_with_their_colours_together():

@@ -176,15 +176,21 @@ class Conditionals(nn.Module):
         """Examples as numbers that a network sees: `(n, sum(inputs))`."""
         return relax(x, self.spec).flatten(1)
 
-    def log_prob(self, parameters: Tensor, x: Data) -> PerExample:
-        """Log p of examples from the parameters of all elements, nats."""
-        return torch.stack([a(parameters, x.flatten(1)) for a in self.alike]).sum(0)
+    def log_prob(self, parameters: Tensor, x: Data, known: Tensor | None = None) -> PerExample:
+        """Log p of the elements that are known, or else of all, from the parameters of all
+        elements; nats.
+        """
+        weights = None if known is None else known.flatten()
+        return torch.stack([a(parameters, x.flatten(1), weights) for a in self.alike]).sum(0)
 
-    def sample(self, element: int, parameters: Tensor) -> tuple[Tensor, Tensor]:
-        """Draws one element, `(n, 1)`, from its own parameters; and what is seen of it."""
+    def sample(self, element: int, parameters: Tensor) -> Tensor:
+        """Draws one element, `(n, 1)`, from its own parameters."""
         own: _Alike = self.alike[self.group[element]]  # type: ignore[assignment]
-        x = own.head.sample(parameters)
-        return x, relax(x, DataSpec((1,), self.spec.columns[element]))
+        return own.head.sample(parameters)
+
+    def seen_alone(self, element: int, x: Tensor) -> Tensor:
+        """One element, `(n, 1)`, as numbers that a network sees."""
+        return relax(x, DataSpec((1,), self.spec.columns[element]))
 
 
 class _Alike(nn.Module):
@@ -205,7 +211,8 @@ class _Alike(nn.Module):
         self.register_buffer("elements", elements.nonzero()[:, 0], persistent=False)
         self.register_buffer("columns", columns.nonzero()[:, 0], persistent=False)
 
-    def forward(self, parameters: Tensor, x: Tensor) -> PerExample:
+    def forward(self, parameters: Tensor, x: Tensor, known: Tensor | None = None) -> PerExample:
         own = parameters.index_select(1, self.columns).reshape(-1, self.head.channels)
         each = self.head.log_prob(own, x.index_select(1, self.elements).reshape(-1, 1))
-        return each.view(len(x), -1).sum(1)
+        each = each.view(len(x), -1)
+        return (each if known is None else each * known[self.elements]).sum(1)

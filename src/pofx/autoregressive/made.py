@@ -30,7 +30,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from pofx.autoregressive.autoregressive import Autoregressive
+from pofx.autoregressive.autoregressive import Autoregressive, Given, raster
 from pofx.autoregressive.conditionals import Conditionals
 from pofx.functional.labels import any_class
 from pofx.nn.masked import MaskedMLP, Unrolled
@@ -69,44 +69,56 @@ class MADE(Autoregressive):
         direct: bool = True,
         conditional: bool = False,
     ) -> None:
-        super().__init__(conditionals.spec, conditional=conditional)
+        super().__init__(conditionals.spec, conditional=conditional, orders=orders)
         self.conditionals = conditionals
         inputs, outputs = conditionals.inputs, conditionals.outputs
         if conditional:
             inputs, outputs = [self.spec.classes, *inputs], [0, *outputs]
         self.net = MaskedMLP(inputs, outputs, hidden, direct=direct)
-        self.register_buffer("orders", orders)
 
-    def chain(self, x: Data, cond: Cond | None) -> PerExample:
-        each = [self.in_order(order, x, cond) for order in self.orders]
+    def chain(self, x: Data, cond: Cond | None, known: Tensor | None = None) -> PerExample:
+        each = [self.in_order(order, x, cond, known) for order in self.orders]
         return torch.stack(each).logsumexp(0) - math.log(len(each))
 
-    def in_order(self, order: Tensor, x: Data, cond: Cond | None) -> PerExample:
-        """Log p(x) of one order, nats."""
+    def in_order(
+        self, order: Tensor, x: Data, cond: Cond | None, known: Tensor | None = None
+    ) -> PerExample:
+        """Log p of what is known of x, or of all of it, in one order; nats."""
         seen = self.conditionals.seen(x)
         if self.conditional:
             seen = torch.cat([self._label(cond), seen], 1)
             order = F.pad(order + 1, (1, 0))
-        return self.conditionals.log_prob(self.net(seen, order), x)
+        return self.conditionals.log_prob(self.net(seen, order), x, known)
 
-    def ancestral(self, n: int, cond: Cond | None) -> Data:
+    def ancestral(self, n: int, cond: Cond | None, given: Given | None = None) -> Data:
         # every order draws all rows, because an example's noise belongs to its row
-        drawn = torch.stack([self._in_order(order, n, cond) for order in self.orders])
+        drawn = torch.stack([self._in_order(order, n, cond, given) for order in self.orders])
         if len(drawn) == 1:
             return drawn[0]
-        chosen = any_class(n, len(drawn), drawn.device)
-        return drawn[chosen, torch.arange(n, device=drawn.device)]
+        return drawn[self._chosen(n, cond, given), torch.arange(n, device=drawn.device)]
 
-    def _in_order(self, order: Tensor, n: int, cond: Cond | None) -> Data:
+    def _chosen(self, n: int, cond: Cond | None, given: Given | None) -> Tensor:
+        """An order for each example: the likelier, the better it explains what is given."""
+        if given is None:
+            return any_class(n, len(self.orders), self.orders.device)
+        known = given.known.to(self.orders.device)
+        each = [self.in_order(order, given.x, cond, known) for order in self.orders]
+        return torch.multinomial(torch.stack(each, 1).softmax(1), 1)[:, 0]
+
+    def _in_order(
+        self, order: Tensor, n: int, cond: Cond | None, given: Given | None = None
+    ) -> Data:
         steps = Unrolled(self.net, n)
         if self.conditional:
             steps.reveal(0, self._label(cond))
         x = self.net.last.weight.new_empty(n, self.spec.size)
         for element in order.tolist():
             number = element + self.conditional
-            drawn, seen = self.conditionals.sample(element, steps.outputs(number))
+            drawn = self.conditionals.sample(element, steps.outputs(number))
+            if given is not None:
+                drawn = given.settle(element, drawn)
             x[:, element : element + 1] = drawn
-            steps.reveal(number, seen)
+            steps.reveal(number, self.conditionals.seen_alone(element, drawn))
         return x.unflatten(1, self.spec.shape)
 
     def _label(self, cond: Cond | None) -> Tensor:
@@ -133,16 +145,6 @@ class OrderAfterOrder(LossObjective):
     def loss(self, x: Data, cond: Cond | None = None) -> tuple[Tensor, Metrics]:
         order = self.model.orders[self.turn % len(self.model.orders)]
         return -self.model.in_order(order, x, cond).mean(), {}
-
-
-def raster(shape: tuple[int, ...]) -> Tensor:
-    """The elements as they stand; of an image, pixel after pixel with its colours together.
-
-    >>> raster((3, 1, 2))
-    tensor([0, 2, 4, 1, 3, 5])
-    """
-    elements = torch.arange(math.prod(shape))
-    return elements.view(shape[0], -1).t().flatten() if len(shape) == 3 else elements
 
 
 def recipe(  # noqa: PLR0913

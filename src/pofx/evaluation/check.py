@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from pofx.capabilities import Bound, Density, Energy, Estimate, Latent, Samples, Score
+from pofx.capabilities import Bound, Completes, Density, Energy, Estimate, Latent, Samples, Score
 from pofx.errors import UserError
 from pofx.evaluation.calls import call, device_of, dtype_of, takes_cond
 from pofx.functional.draw import evaluating
@@ -433,6 +433,30 @@ def _check_latent(case: Case) -> Iterator[str]:
         )
 
 
+def _check_complete(case: Case) -> Iterator[str]:
+    """Of nothing, of the first half where the model can go on from it, and of everything."""
+    size, (first, *rest) = case.spec.size, case.spec.shape
+    place = torch.arange(size).view(*rest, first).movedim(-1, 0)  # an image's colours come together
+    for count in (0, size // 2, size):
+        known = (place < count).to(case.x.device)
+
+        def complete(x: Data, cond: Cond | None = None, known: Tensor = known) -> Data:
+            return call(case.model.complete, x, known, cond=cond)
+
+        try:
+            done = case.ask(complete, torch.where(known, case.x[:6], float("nan")))
+        except UserError:
+            if count in (0, size):
+                raise
+            continue
+        yield from _sample_faults(done, 6, case.spec)
+        if not torch.equal(done[:, known], case.x[:6, known]):
+            yield (
+                f"complete should give back what is known, but changes it where {count} of {size} "
+                f"elements are; draw only the others."
+            )
+
+
 def _check_state_dict(case: Case) -> Iterator[str]:
     other = copy.deepcopy(case.model)
     for tensor in other.state_dict().values():
@@ -488,5 +512,6 @@ _CHECKS: tuple[tuple[str, Callable[[Case], bool], Callable[[Case], Iterator[str]
         _check_score,
     ),
     ("latent", lambda c: isinstance(c.model, Latent), _check_latent),
+    ("complete", lambda c: isinstance(c.model, Completes), _check_complete),
     ("state_dict", lambda c: isinstance(c.model, nn.Module), _check_state_dict),
 )
