@@ -25,6 +25,7 @@ SMALL = {
     "hidden": {"int": 16, "ints": (16, 16)},
     "channels": {"int": 8, "ints": (8, 16)},
     "latent": {"int": 4},
+    "k": {"int": 2},
     "batch_size": {"int": 24},
     "steps": {"int": 12},
     "temperatures": {"int": 50},

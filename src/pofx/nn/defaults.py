@@ -42,11 +42,12 @@ class Encoder(nn.Module):
         self.label = ClassEmbedding(classes, 32) if classes else None
         extra = 32 if classes else 0
         if len(shape) == 3 and channels:
+            width = hidden[-1] if hidden else outputs
             self.body: nn.Module = nn.Sequential(
-                ConvEncoder(shape, hidden[-1], channels, activation),
+                ConvEncoder(shape, width, channels, activation),
                 activation(),
             )
-            self.head: nn.Module = nn.Linear(hidden[-1] + extra, outputs)
+            self.head: nn.Module = nn.Linear(width + extra, outputs)
         else:
             self.body = nn.Flatten()
             self.head = MLP([prod(shape) + extra, *hidden, outputs], activation)
@@ -76,10 +77,11 @@ class Decoder(nn.Module):
         self.label = ClassEmbedding(classes, 32) if classes else None
         extra = 32 if classes else 0
         if len(shape) == 3 and channels:
+            width = hidden[0] if hidden else inputs
             self.body: nn.Module = nn.Sequential(
-                nn.Linear(inputs + extra, hidden[0]),
+                nn.Linear(inputs + extra, width),
                 activation(),
-                ConvDecoder(hidden[0], shape, channels, activation),
+                ConvDecoder(width, shape, channels, activation),
             )
         else:
             self.body = nn.Sequential(

@@ -1,0 +1,155 @@
+r"""autoencoder: Reducing the dimensionality of data with neural networks (Hinton and Salakhutdinov, 2006).
+
+An encoder squeezes an example into a short code, and a decoder rebuilds the example from it:
+
+.. math:: z = f(x), \qquad \hat x = g(z), \qquad L = \mathbb{E}\, d(x, \hat x)
+
+d is the squared error of numbers and the cross-entropy of bits and categories. Without hidden
+layers the code spans the subspace of the first principal components, and the error that is left is
+the sum of the eigenvalues that it leaves out.
+
+References:
+    Reducing the dimensionality of data with neural networks (Hinton and Salakhutdinov, 2006).
+    https://www.cs.toronto.edu/~hinton/absps/science.pdf
+    Neural networks and principal component analysis: learning from examples without local minima
+    (Baldi and Hornik, 1989), section 4: the linear case.
+
+Note:
+    The paper trained layer after layer as RBMs first; better initialisation and Adam made that
+    needless.
+"""  # noqa: E501, the title's line is read whole
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from pofx.functional.dequantize import harden, relax, relaxed_shape, split_relaxed
+from pofx.functional.reductions import sum_event
+from pofx.nn.defaults import Decoder, Encoder
+from pofx.objective import LossObjective, Metrics
+from pofx.recipe import Adam, Recipe, RecipeError
+from pofx.spec import Binary, Categorical, DataSpec, Simple
+from pofx.typing import Cond, Data, PerExample
+
+
+class Autoencoder(nn.Module):
+    """Maps examples to codes and back: capability Latent.
+
+    Both networks see examples relaxed (`functional.dequantize`): bits as -1 and 1, categories as
+    one-hot vectors; what the decoder puts out for those are logits.
+
+    Args:
+        encoder: `(n, *relaxed_shape(spec)) -> (n, latent)`.
+        decoder: `(n, latent) -> (n, *relaxed_shape(spec))`.
+        spec: of the data.
+    """
+
+    def __init__(self, encoder: nn.Module, decoder: nn.Module, spec: DataSpec) -> None:
+        super().__init__()
+        self.encoder, self.decoder, self.spec = encoder, decoder, spec
+
+    def encode(self, x: Data, cond: Cond | None = None) -> Tensor:
+        return self.code(relax(x, self.spec))
+
+    def decode(self, z: Tensor, cond: Cond | None = None) -> Data:
+        y = harden(self.decoder(z), self.spec)
+        return y.reshape(len(y), *self.spec.shape)
+
+    def code(self, relaxed: Tensor) -> Tensor:
+        """The code of relaxed examples."""
+        return self.encoder(relaxed)
+
+    def reconstruction_error(self, x: Data) -> PerExample:
+        """How far each example is from its reconstruction: squared error and cross-entropy."""
+        relaxed = relax(x, self.spec)
+        return distance(self.decoder(self.code(relaxed)), relaxed, self.spec)
+
+
+def distance(y: Tensor, target: Tensor, spec: DataSpec) -> PerExample:
+    """Between what a decoder put out and relaxed examples: the squared error of numbers, and the
+    cross-entropy of bits and categories, in nats.
+
+    >>> distance(torch.tensor([[3.0, 1.0]]), torch.tensor([[1.0, 1.0]]), DataSpec((2,)))
+    tensor([4.])
+    """
+    parts = zip(split_relaxed(y, spec), split_relaxed(target, spec), strict=True)
+    return torch.stack([_distance(a, b, support) for (a, support), (b, _) in parts]).sum(0)
+
+
+def _distance(y: Tensor, target: Tensor, support: Simple) -> PerExample:
+    if isinstance(support, Categorical):
+        return F.cross_entropy(y, target.argmax(1), reduction="none")
+    if isinstance(support, Binary):
+        return sum_event(F.softplus(-target * y))
+    return sum_event((y - target) ** 2)
+
+
+class Reconstruction(LossObjective):
+    """Minimises the mean distance between examples and their reconstructions."""
+
+    def __init__(self, model: Autoencoder) -> None:
+        super().__init__()
+        self.model: Autoencoder = model
+
+    def loss(self, x: Data, cond: Cond | None = None) -> tuple[Tensor, Metrics]:
+        return self.model.reconstruction_error(x).mean(), {}
+
+
+def networks(
+    spec: DataSpec, latent: int, hidden: tuple[int, ...], channels: int
+) -> tuple[Encoder, Decoder]:
+    """An encoder and a decoder that suit the data.
+
+    Raises:
+        RecipeError: a code without dimensions.
+    """
+    if latent < 1:
+        raise RecipeError(f"an autoencoder's --latent is at least 1, and {latent} came.")
+    shape = relaxed_shape(spec)
+    encoder = Encoder(shape, latent, hidden=hidden, channels=channels)
+    return encoder, Decoder(latent, shape, hidden=hidden[::-1], channels=channels)
+
+
+def trained(
+    model: nn.Module, objective: LossObjective, lr: float, batch_size: int, steps: int
+) -> Recipe:
+    """How every autoencoder is trained: Adam, its learning rate decayed to 0 by a cosine."""
+    return Recipe(
+        model=model,
+        objective=objective,
+        optimizers={"model": Adam(lr)},
+        batch_size=batch_size,
+        steps=steps,
+        warmup=100,
+        decay="cosine",
+    )
+
+
+def recipe(
+    spec: DataSpec,
+    *,
+    latent: int = 32,
+    hidden: tuple[int, ...] = (256, 256),
+    channels: int = 16,
+    linear: bool = False,
+    lr: float = 1e-3,
+    batch_size: int = 128,
+    steps: int = 5_000,
+) -> Recipe:
+    """An autoencoder with the error that the data calls for.
+
+    Args:
+        spec: what the data is.
+        latent: numbers in a code.
+        hidden: widths of the encoder's hidden layers; the decoder mirrors them.
+        channels: channels of an image's first convolution; 0 uses fully connected networks.
+        linear: no hidden layers at all: principal components by gradient descent.
+        lr: learning rate of Adam, decayed to 0 by a cosine.
+        batch_size: examples in a step.
+        steps: optimizer steps.
+    """
+    hidden, channels = ((), 0) if linear else (hidden, channels)
+    model = Autoencoder(*networks(spec, latent, hidden, channels), spec)
+    return trained(model, Reconstruction(model), lr, batch_size, steps)

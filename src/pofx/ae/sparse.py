@@ -1,0 +1,153 @@
+r"""sparse: k-Sparse autoencoders (Makhzani and Frey, 2014).
+
+An autoencoder whose code may be longer than the example, because few of its numbers are active for
+any one example. Three ways to have it so:
+
+.. math::
+    \text{topk:} &\quad z = \text{the } k \text{ largest of } f(x), \text{ the others } 0 \\
+    \text{l1:} &\quad L + \lambda \, \mathbb{E} \sum_j |z_j|, \qquad z = \mathrm{relu}(f(x)) \\
+    \text{kl:} &\quad L + \lambda \sum_j \mathrm{KL}(\rho \,\|\, \bar z_j), \qquad
+        z = \sigma(f(x)), \quad \bar z = \mathbb{E} z
+
+References:
+    k-Sparse autoencoders (Makhzani and Frey, 2014), algorithm 1. https://arxiv.org/abs/1312.5663
+    Sparse autoencoder, CS294A lecture notes (Ng, 2011), section 3: the Kullback-Leibler penalty.
+    https://web.stanford.edu/class/cs294a/sparseAutoencoder.pdf
+    Scaling and evaluating sparse autoencoders (Gao et al., 2024), section 2. https://arxiv.org/abs/2406.04093
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.special import xlog1py, xlogy
+
+from pofx.ae.autoencoder import Autoencoder, Reconstruction, distance, networks, trained
+from pofx.functional.dequantize import relax
+from pofx.objective import Metrics
+from pofx.recipe import Recipe, RecipeError
+from pofx.spec import DataSpec
+from pofx.typing import Cond, Data
+
+Sparsity = Literal["topk", "l1", "kl"]
+
+
+class SparseAutoencoder(Autoencoder):
+    """An autoencoder with few active numbers in a code.
+
+    Args:
+        encoder: as for `Autoencoder`.
+        decoder: as for `Autoencoder`.
+        spec: of the data.
+        sparsity: the way to have it so.
+        k: active numbers, of `topk`.
+    """
+
+    def __init__(
+        self,
+        encoder: nn.Module,
+        decoder: nn.Module,
+        spec: DataSpec,
+        sparsity: Sparsity = "topk",
+        k: int = 8,
+    ) -> None:
+        super().__init__(encoder, decoder, spec)
+        self.sparsity, self.k = sparsity, k
+
+    def code(self, relaxed: Tensor) -> Tensor:
+        a = self.encoder(relaxed)
+        if self.sparsity == "kl":
+            return a.sigmoid()
+        a = a.relu()
+        if self.sparsity == "l1":
+            return a
+        return torch.zeros_like(a).scatter(1, *_largest(a, self.k))
+
+
+def _largest(a: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    values, places = a.topk(k, 1)
+    return places, values
+
+
+def rate_divergence(rate: float, mean: Tensor) -> Tensor:
+    """KL between coins that show heads at `rate` and at each `mean`, in nats.
+
+    >>> rate_divergence(0.5, torch.tensor([0.5, 0.25]))
+    tensor([0.0000, 0.1438])
+    """
+    p = torch.as_tensor(rate, dtype=mean.dtype, device=mean.device)
+    mean = mean.clamp(1e-6, 1 - 1e-6)
+    return xlogy(p, p / mean) + xlog1py(1 - p, (mean - p) / (1 - mean))
+
+
+class SparseReconstruction(Reconstruction):
+    """Minimises the mean distance, and the penalty of `l1` and `kl`.
+
+    The mean activity of `kl` is that of the micro-batch.
+
+    Args:
+        model: the autoencoder.
+        weight: lambda.
+        rate: rho, the share of examples for which a number of the code should be active.
+    """
+
+    def __init__(self, model: SparseAutoencoder, weight: float, rate: float) -> None:
+        super().__init__(model)
+        self.sparsity, self.weight, self.rate = model.sparsity, weight, rate
+
+    def loss(self, x: Data, cond: Cond | None = None) -> tuple[Tensor, Metrics]:
+        model, relaxed = self.model, relax(x, self.model.spec)
+        z = model.code(relaxed)
+        error = distance(model.decoder(z), relaxed, model.spec).mean()
+        threshold = 0.5 if self.sparsity == "kl" else 0.0
+        active = (z.detach() > threshold).to(z.dtype).sum(1).mean()
+        metrics = {"reconstruction": error, "active": active}
+        return error + self.weight * self.penalty(z), metrics
+
+    def penalty(self, z: Tensor) -> Tensor:
+        """What `l1` and `kl` add, before its weight."""
+        if self.sparsity == "l1":
+            return z.abs().sum(1).mean()
+        if self.sparsity == "kl":
+            return rate_divergence(self.rate, z.mean(0)).sum()
+        return z.new_zeros(())
+
+
+def recipe(  # noqa: PLR0913
+    spec: DataSpec,
+    *,
+    sparsity: Sparsity = "topk",
+    k: int = 8,
+    weight: float = 0.1,
+    rate: float = 0.05,
+    latent: int = 128,
+    hidden: tuple[int, ...] = (),
+    lr: float = 1e-3,
+    batch_size: int = 128,
+    steps: int = 5_000,
+) -> Recipe:
+    """A sparse autoencoder.
+
+    Args:
+        spec: what the data is.
+        sparsity: topk keeps the k largest, l1 and kl add a penalty.
+        k: active numbers of topk.
+        weight: of the penalty of l1 and kl.
+        rate: of kl, the share of examples for which a number is to be active.
+        latent: numbers in a code.
+        hidden: widths of the encoder's hidden layers; the decoder mirrors them. With none, what an
+            active number stands for is one pattern, the column of the decoder's weights.
+        lr: learning rate of Adam, decayed to 0 by a cosine.
+        batch_size: examples in a step.
+        steps: optimizer steps.
+    """
+    if sparsity == "topk" and not 1 <= k <= latent:
+        raise RecipeError(f"sparse: --k is from 1 to --latent {latent}, and {k} came.")
+    if weight < 0:
+        raise RecipeError(f"sparse: --weight is at least 0, and {weight} came.")
+    if not 0 < rate < 1:
+        raise RecipeError(f"sparse: --rate is a share between 0 and 1, and {rate} came.")
+    model = SparseAutoencoder(*networks(spec, latent, hidden, 0), spec, sparsity, k)
+    return trained(model, SparseReconstruction(model, weight, rate), lr, batch_size, steps)
