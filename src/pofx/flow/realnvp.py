@@ -61,7 +61,7 @@ class VectorConditioner(nn.Module):
     def forward(self, a: Tensor, cond: Cond | None = None) -> Tensor:
         h = a if self.label is None else torch.cat([a, self.label(cond).t()])
         for layer in self.hidden:
-            h = torch.addmm(layer.bias, layer.weight, h).relu_()
+            h = torch.addmm(layer.bias, layer.weight, h).relu_()  # type: ignore[arg-type]
         return torch.addmm(self.last.bias, self.last.weight, h)
 
 
