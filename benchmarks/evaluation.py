@@ -28,17 +28,15 @@ from pofx.evaluation.precision_recall import precision_recall
 def peer(package: str, module: str) -> ModuleType | None:
     """A peer's module, or None and a line that says so.
 
-    torch-fidelity imports torchvision for feature extractors that are not used here; where that is
-    missing an empty stand-in lets the metrics themselves be imported.
+    torch-fidelity imports torchvision, of which few builds fit a torch for the CPU, for feature
+    extractors that are not used here: an empty stand-in lets the metrics themselves be imported.
     """
     if importlib.util.find_spec(package) is None:
         print(f"{package} is not installed: skipped")
         return None
-    needed = ("torchvision", "requests", "tqdm")
-    absent = [n for n in needed if importlib.util.find_spec(n) is None]
-    if "torchvision" in absent:
-        absent += [f"torchvision.{n}" for n in ("datasets", "models", "transforms")]
-        absent.append("torchvision.transforms.functional")
+    parts = ("", ".datasets", ".models", ".transforms", ".transforms.functional")
+    absent = [n for n in ("requests", "tqdm") if importlib.util.find_spec(n) is None]
+    absent += [f"torchvision{part}" for part in parts]
     sys.modules.update({n: mock.MagicMock() for n in absent})
     try:
         return importlib.import_module(f"{package}.{module}")
