@@ -287,7 +287,8 @@ SOURCES = [
     (["data", "a\0b.csv"], "no file or folder", "give one that there is"),
     (["data", "n" * 300 + ".csv"], "too long", "see that it is there"),
     (["data", "t.csv/x.csv"], "t.csv/x.csv", "give one that there is"),
-    (["data", "notes.txt"], "notes.txt is of no kind", "give a folder"),
+    (["data", "notes.md"], "notes.md is of no kind", "give a folder"),
+    (["data", "notes.txt"], "notes.txt has only 5 tokens", "smaller --length"),
     (["data", "one.png"], "one.png is one image", "give the folder"),
     (["data", "pipe.csv"], "pipe.csv is empty", "restore it"),
     (["data", "loop.csv"], "loop.csv", "give one that there is"),
@@ -324,6 +325,7 @@ def test_a_source(arguments, reason, remedy, refused):
     Path("t.csv").write_bytes(GOOD)
     Path("three.csv").write_bytes(b"a,b,c\n" + b"".join(b"%d,2,%d\n" % (i, -i) for i in range(9)))
     Path("notes.txt").write_text("hello")
+    Path("notes.md").write_text("hello")
     Path("one.png").write_bytes(png(8))
     Path("folder").mkdir()
     os.mkfifo("pipe.csv")

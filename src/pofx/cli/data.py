@@ -11,7 +11,7 @@ from pofx.cli.data_options import Seed, data_options, split_data_options
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from pofx.data.inspect import Report
+    from pofx.data.inspect import Report, TextReport
 
 
 @click.command("data")
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 @click.option("--seed", type=Seed(), default=0, show_default=True, help="Fixes the split.")
 @click.option("--sheet", type=click.Path(), help="Write a contact sheet to this PNG.")
 def data(source: str, seed: int, sheet: str | None, **options: Any) -> None:
-    """Say what SOURCE holds: a built-in name, a folder or zip of images, a .npy, .npz, .csv or
-    .tsv.
+    """Say what SOURCE holds: a built-in name, a folder or zip of images, a .npy, .npz, .csv, .tsv
+    or .txt.
     """
     from rich.console import Console
 
@@ -62,16 +62,26 @@ def _facts(report: Report) -> list[tuple[str, str]]:
         ("name", dataset.name),
         ("what", report.what),
         ("examples", f"{total:,} ({split})"),
-        ("values", _range(report)),
+        *([("values", _range(report))] if report.text is None else _text(report.text)),
         ("spec", f"shape {spec.shape}, {support(spec)}, log scale {spec.log_scale:.4f}"),
     ]
     if report.classes:
         facts.append(("classes", _class_counts(report.classes)))
     if report.captions:
         facts.append(("captions", f"{report.captions:,}"))
-    facts.append(("duplicates", _duplicates(report)))
+    if report.text is None:
+        facts.append(("duplicates", _duplicates(report)))
     facts.append(("fingerprint", dataset.fingerprint[:16]))
     return facts
+
+
+def _text(text: TextReport) -> list[tuple[str, str]]:
+    return [
+        ("characters", f"{text.characters:,} in {text.lines:,} lines"),
+        ("vocabulary", f"{text.vocabulary:,} tokens, of which {text.symbols:,} occur"),
+        ("frequent", text.common),
+        ("rarest", text.rare),
+    ]
 
 
 def _range(report: Report) -> str:

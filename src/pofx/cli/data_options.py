@@ -56,6 +56,14 @@ def data_options() -> list[click.Option]:
         click.Option(["--classes"], help="Keep only these classes, separated by commas."),
         click.Option(["--limit"], type=click.IntRange(min=1), help="Use at most so many examples."),
         click.Option(
+            ["--length"], type=click.IntRange(min=2), help="Tokens in a sequence of a text; 64."
+        ),
+        click.Option(
+            ["--tokens"],
+            type=click.Choice(["characters", "bytes", "bpe"]),
+            help="What a text is cut into; characters by default.",
+        ),
+        click.Option(
             ["--standardize/--no-standardize"],
             default=True,
             show_default=True,
@@ -66,7 +74,9 @@ def data_options() -> list[click.Option]:
 
 def split_data_options(values: dict[str, Any]) -> dict[str, Any]:
     """Takes the data flags out of `values`, as arguments of `pofx.data.load`."""
-    names = ("binarize", "dequantize", "resize", "classes", "limit", "standardize")
+    names = (
+        "binarize", "dequantize", "resize", "classes", "limit", "standardize", "length", "tokens",
+    )  # fmt: skip
     given = {k: values.pop(k) for k in names}
     if given["classes"] is not None:
         given["classes"] = [c.strip() for c in given["classes"].split(",") if c.strip()]

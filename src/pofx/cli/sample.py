@@ -23,7 +23,7 @@ from pofx.errors import UserError, did_you_mean
     "--seed", type=Seed(), default=0, show_default=True, help="The same seed, the same samples."
 )
 @click.option(
-    "--out", help="A .png grid, a folder, .npz, .npy or .csv; in the run folder by default."
+    "--out", help="A .png grid, a folder, .npz, .npy, .csv or .txt; in the run folder by default."
 )
 @click.option("--class", "cond", help="A class, by number or name, where the model is conditional.")
 @click.option(
@@ -58,13 +58,9 @@ def sample(  # noqa: PLR0913
         x = opened.sample(n, seed=seed, cond=cond, batch=batch, stop=stop, **own)
     if stop():
         raise click.Abort
-    path = out or str(opened.path / f"samples-{seed}.{'png' if _pictured(opened) else 'csv'}")
+    path = out or str(opened.path / f"samples-{seed}{opened.schema.suffix}")
     labels = opened.labels(n, cond)
     click.echo(f"{opened.save(x, path, seed=seed, metadata=metadata, cond=labels)}")
-
-
-def _pictured(run: Any) -> bool:
-    return run.spec.is_image or run.spec.shape == (2,)
 
 
 def _check(run: Any, own: dict[str, Any]) -> None:

@@ -39,6 +39,8 @@ _URLS = {
     "mnist": "https://ossci-datasets.s3.amazonaws.com/mnist/",
     "fashion-mnist": "https://github.com/zalandoresearch/fashion-mnist/raw/master/data/fashion/",
     "cifar10": "https://www.cs.toronto.edu/~kriz/",
+    "tinyshakespeare": "https://raw.githubusercontent.com/karpathy/char-rnn/master/data/"
+    "tinyshakespeare/",
 }
 _SHA256 = {
     "mnist": (
@@ -212,7 +214,23 @@ SETS: dict[str, Callable[[], Raw]] = {
     "cifar10": cifar10,
     "dna": dna,
 }
-NAMES = (*SETS, *toy.DENSITIES)
+TEXTS = {
+    "tinyshakespeare": (
+        "input.txt",
+        "86c4e6aa9db7c042ec79f339dcb96d42b0075e16b8fc2e86bf0ca57e2dc565ed",
+    ),
+}
+"""File and SHA-256 of each text."""
+NAMES = (*SETS, *TEXTS, *toy.DENSITIES)
+
+
+def text_content(name: str) -> bytes:
+    """The text of this name, as bytes."""
+    file, sha256 = TEXTS[name]
+    path = locate(name, file) or _download(name, file, lambda c, n: _check_sha256(n, c, sha256))
+    content = path.read_bytes()
+    _check_sha256(str(path), content, sha256)
+    return content
 
 
 def builtin(name: str, seed: int) -> Raw:

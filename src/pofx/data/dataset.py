@@ -120,13 +120,16 @@ class Split:
 
     def whole(self, name: str) -> tuple[Tensor, Tensor | None]:
         """All values and labels, for what learns from all examples at once; a block at a time is
-        read into one float32 array.
+        read into one float32 array. Windows of a running text share its memory.
 
         Raises:
             DataError: when that would not fit the memory that one set may take.
         """
         n, event = len(self), self.x.shape[1:]
         cure = "or a recipe that learns in steps, as this one takes all examples at once"
+        if (stored := running(self.x)) is not None:
+            x = self.transform(torch.from_numpy(stored))
+            return x.unfold(0, event[0], 1), self.labels(np.arange(n))
         limits.check_memory(name, 4 * n * math.prod(event), cure)
         x = torch.empty((n, *event))
         count = max(1, _READ_BYTES // max(1, self.x[:1].nbytes))
@@ -209,13 +212,27 @@ def fingerprint(schema: Schema, splits: dict[str, Split]) -> str:
     for split in splits.values():
         for array in (split.rows, split.y):
             digest.update(b"" if array is None else np.ascontiguousarray(array).data)
-        if split.rows is None:
+        if (stored := running(split.x)) is not None:
+            digest.update(stored.data)
+        elif split.rows is None:
             digest.update(np.ascontiguousarray(split.x).data)
         elif id(split.x) not in mapped:
             mapped.add(id(split.x))
             _hash_some(digest, split.x)
         digest.update("\0".join(split.captions).encode())
     return digest.hexdigest()
+
+
+def running(x: np.ndarray) -> np.ndarray | None:
+    """The running text whose windows, one at every place, are the rows of `x`; None where they
+    share no memory.
+
+    >>> running(np.lib.stride_tricks.sliding_window_view(np.arange(4), 3)).tolist()
+    [0, 1, 2, 3]
+    """
+    if x.ndim != 2 or min(x.shape) < 2 or x.strides[0] != x.strides[1]:
+        return None
+    return np.concatenate([x[:, 0], x[-1, 1:]])
 
 
 def _hash_some(digest: Any, x: np.ndarray) -> None:

@@ -15,12 +15,15 @@ from pofx.data.dataset import Dataset, Split
 from pofx.data.limits import DataError
 from pofx.data.schema import Column
 from pofx.data.source import Source, load
+from pofx.data.text import running_text
 from pofx.data.write import write
 from pofx.spec import DataSpec, Mixed
 
 SHEET = 64
 """How many examples a contact sheet shows."""
 SHEET_POINTS = 10_000
+_TOKENS = {"characters": "characters", "bytes": "bytes", "bpe": "pieces"}
+_SHOWN = 8
 
 
 @dataclass(frozen=True)
@@ -41,6 +44,27 @@ class ColumnReport:
 
 
 @dataclass(frozen=True)
+class TextReport:
+    """A text.
+
+    Args:
+        characters: how many it has.
+        lines: likewise.
+        symbols: its distinct tokens.
+        vocabulary: all tokens that there are.
+        common: the most frequent ones, each with its count.
+        rare: the rarest of those that occur.
+    """
+
+    characters: int
+    lines: int
+    symbols: int
+    vocabulary: int
+    common: str
+    rare: str
+
+
+@dataclass(frozen=True)
 class Report:
     """What was found.
 
@@ -56,6 +80,7 @@ class Report:
         leaked: test examples that are also training examples; None likewise.
         captions: how many examples have a text.
         columns: a table's columns.
+        text: what is to be said of a text.
     """
 
     dataset: Dataset
@@ -68,6 +93,7 @@ class Report:
     leaked: int | None
     captions: int
     columns: tuple[ColumnReport, ...]
+    text: TextReport | None = None
 
 
 def inspect(source: Source, **options: Any) -> Report:
@@ -90,12 +116,15 @@ def inspect(source: Source, **options: Any) -> Report:
         leaked=leaked,
         captions=sum(1 for s in dataset.splits.values() for c in s.captions if c),
         columns=_columns(dataset),
+        text=_text(dataset),
     )
 
 
 def what(dataset: Dataset) -> str:
     """A few words for what one example is."""
     shape = dataset.spec.shape
+    if dataset.schema.tokens is not None:
+        return f"text in sequences of {shape[0]} {_TOKENS[dataset.schema.tokens.kind]}"
     if dataset.schema.columns:
         return f"table of {len(dataset.schema.columns)} columns"
     if dataset.spec.is_image:
@@ -140,6 +169,8 @@ def sheet(dataset: Dataset, path: str | Path) -> Path:
 
 def _range(dataset: Dataset) -> tuple[float, float]:
     low, high = np.inf, -np.inf
+    if dataset.schema.tokens is not None:
+        return np.nan, np.nan
     if dataset.schema.columns:
         numbers = [c for c in dataset.schema.columns if c.kind != "category"]
         ends = [(c.low, c.high) for c in numbers] or [(np.nan, np.nan)]
@@ -153,7 +184,9 @@ def _range(dataset: Dataset) -> tuple[float, float]:
 
 
 def _duplicates(dataset: Dataset) -> tuple[int | None, int | None]:
-    if any(s.rows is not None for s in dataset.splits.values()):
+    if dataset.schema.tokens is not None or any(
+        s.rows is not None for s in dataset.splits.values()
+    ):
         return None, None
     columns = dataset.schema.columns
     hashes = {name: _hashes(s, columns) for name, s in dataset.splits.items()}
@@ -179,6 +212,30 @@ def _without_draws(x: np.ndarray, columns: tuple[Column, ...]) -> np.ndarray:
             x[x[:, first + 1] == 1, first] = 0
         first += width
     return x
+
+
+def _text(dataset: Dataset) -> TextReport | None:
+    tokens = dataset.schema.tokens
+    if tokens is None:
+        return None
+    index = np.concatenate([running_text(s) for s in dataset.splits.values()])
+    counts = np.bincount(index, minlength=tokens.levels)
+    order = np.argsort(-counts, kind="stable")[: int((counts > 0).sum())]
+    newlines = np.array([piece.count(b"\n") for piece in tokens.pieces])
+
+    def listed(some: np.ndarray) -> str:
+        return ", ".join(
+            f"{tokens.pieces[k].decode('utf-8', 'replace')!r} {counts[k]:,}" for k in some
+        )
+
+    return TextReport(
+        characters=tokens.count(index),
+        lines=int(newlines[index].sum()) + 1,
+        symbols=len(order),
+        vocabulary=tokens.levels,
+        common=listed(order[:_SHOWN]),
+        rare=listed(order[::-1][:_SHOWN]),
+    )
 
 
 def _classes(dataset: Dataset) -> dict[str, int]:

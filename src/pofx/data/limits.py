@@ -42,6 +42,10 @@ COLUMNS = 10_000
 CATEGORIES = 1_000
 """Most distinct values of one categorical column."""
 CLASSES = 1_000
+TEXT_BYTES = 256 << 20
+"""Largest text."""
+SYMBOLS = 20_000
+"""Most distinct characters of a text."""
 LARGEST = float(np.finfo(np.float32).max)
 """Largest number, as models compute in single precision."""
 EXAMPLES = 3

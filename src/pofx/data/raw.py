@@ -13,6 +13,7 @@ import numpy as np
 from pofx.data import limits
 from pofx.data.dataset import Split
 from pofx.data.schema import Column
+from pofx.data.tokens import Tokens
 
 WHOLE = "all"
 """The name of the only part of a set that has no split of its own."""
@@ -40,6 +41,7 @@ class Raw:
         scaled: whether real values may be standardised.
         valid: how many examples to set aside for validation where the set has only its own test
             examples; None for a tenth.
+        tokens: how a text was cut, where these are sequences of one.
         notes: what the user should know.
     """
 
@@ -55,6 +57,7 @@ class Raw:
     delimiter: str = ","
     scaled: bool = True
     valid: int | None = None
+    tokens: Tokens | None = None
     notes: list[str] = field(default_factory=list)
 
 

@@ -9,6 +9,7 @@ from typing import Any, Literal
 import numpy as np
 from torch import Tensor
 
+from pofx.data.tokens import Tokens
 from pofx.functional.dequantize import indices
 from pofx.spec import Binary, Bytes, Categorical, DataSpec, Real
 
@@ -93,6 +94,7 @@ class Schema:
         integer: whether the user's array held whole numbers.
         low: smallest value of the training examples, in the user's units.
         high: their largest value.
+        tokens: how the text was cut, where examples are sequences of one.
     """
 
     spec: DataSpec
@@ -106,6 +108,14 @@ class Schema:
     integer: bool = False
     low: float = 0.0
     high: float = 1.0
+    tokens: Tokens | None = None
+
+    @property
+    def suffix(self) -> str:
+        """The kind of file that says most of a few examples."""
+        if self.tokens is not None:
+            return ".txt"
+        return ".png" if self.spec.is_image or self.spec.shape == (2,) else ".csv"
 
     @property
     def names(self) -> list[str]:
@@ -125,6 +135,12 @@ class Schema:
         mean, std = (_event(v, self.spec.shape) for v in (self.mean, self.std))
         native = values.double().numpy() * std + mean
         return np.rint(native).astype(np.int64) if self.integer else native.astype(np.float32)
+
+    def texts(self, x: Tensor) -> list[str]:
+        """The examples of `x` as texts."""
+        assert self.tokens is not None
+        index = indices(x.detach().cpu(), self.spec.support).clamp(0, self.tokens.levels - 1)
+        return [self.tokens.decode(row) for row in index.numpy()]
 
     def rows(self, x: Tensor) -> list[list[Cell]]:
         """The examples of `x`, `(n, d)`, as rows in the user's own columns; a missing cell is
@@ -156,6 +172,7 @@ class Schema:
             "columns": [{**asdict(c), "categories": list(c.categories)} for c in self.columns],
             "mean": list(self.mean),
             "std": list(self.std),
+            "tokens": None if self.tokens is None else self.tokens.to_json(),
         }
 
     @classmethod
@@ -167,6 +184,7 @@ class Schema:
             tuple(Column(**c) for c in columns),
             mean=tuple(d["mean"]),
             std=tuple(d["std"]),
+            tokens=Tokens.from_json(d["tokens"]) if d.get("tokens") else None,
             **{name: d[name] for name in _PLAIN},
         )
 

@@ -12,8 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pofx.data import arrays, limits, table
-from pofx.data.builtin import NAMES, builtin
+from pofx.data import arrays, limits, table, text
+from pofx.data.builtin import NAMES, TEXTS, builtin, text_content
 from pofx.data.dataset import (
     Dataset,
     Split,
@@ -27,6 +27,7 @@ from pofx.data.limits import DataError
 from pofx.data.pixels import resized
 from pofx.data.raw import WHOLE, Raw, take
 from pofx.data.schema import Schema, table_spec
+from pofx.data.tokens import Kind
 from pofx.errors import did_you_mean
 from pofx.spec import Binary, Bytes, DataSpec, Interval, Mixed, Real, Support
 
@@ -47,6 +48,8 @@ class Options:
     classes: tuple[str, ...] | None = None
     standardize: bool = True
     limit: int | None = None
+    length: int | None = None
+    tokens: Kind | None = None
 
     def __post_init__(self) -> None:
         if self.binarize not in (None, "threshold", "sample", "dynamic"):
@@ -66,6 +69,11 @@ class Options:
             )
 
     @property
+    def cut(self) -> text.Cut:
+        """How to make sequences of a text."""
+        return text.Cut(self.length, self.tokens, self.limit)
+
+    @property
     def size(self) -> tuple[int, int] | None:
         """Height and width to resize to."""
         return (self.resize, self.resize) if isinstance(self.resize, int) else self.resize
@@ -76,7 +84,7 @@ def _is_size(size: tuple[Any, ...]) -> bool:
     return whole and len(size) == 2 and min(size) >= 1 and not limits.image_problem(*size)
 
 
-def load(
+def load(  # noqa: PLR0913, one keyword an option
     source: Source,
     *,
     seed: int = 0,
@@ -86,6 +94,8 @@ def load(
     classes: Sequence[str | int] | None = None,
     standardize: bool = True,
     limit: int | None = None,
+    length: int | None = None,
+    tokens: Kind | None = None,
 ) -> Dataset:
     """Loads data and describes them.
 
@@ -94,8 +104,8 @@ def load(
 
     Args:
         source: a built-in name (which goes before a file of the same name; write `./digits` for the
-            file), a folder or zip of images, a `.npy`, `.npz`, `.csv` or `.tsv`, an array of
-            examples, or a `Dataset`, which is returned as it is.
+            file), a folder or zip of images, a `.npy`, `.npz`, `.csv` or `.tsv`, a text in
+            UTF-8 (`.txt`), an array of examples, or a `Dataset`, which is returned as it is.
         seed: fixes the split, the limit's choice and whatever is drawn once and for all.
         binarize: bytes to bits: `threshold` at half of the range, `sample` once with the pixel as
             the probability, or `dynamic`: drawn anew at every presentation in training, once for
@@ -105,7 +115,11 @@ def load(
         classes: keep the examples of these classes only, by name or number, labelled in this order.
         standardize: give numbers mean 0 and standard deviation 1 (each column of a table or of an
             array of vectors; all elements together otherwise).
-        limit: keep at most this many examples over all, by the seed.
+        limit: keep at most this many examples over all, by the seed; of a text, as many sequences'
+            worth from its beginning.
+        length: tokens in a sequence of a text; 64 by default.
+        tokens: what a text is cut into: `characters` by default, `bytes`, or `bpe` for pieces that
+            byte-pair encoding finds in the training text.
 
     Raises:
         DataError: one sentence that names the file, the place and what to do.
@@ -115,15 +129,22 @@ def load(
     """
     names = tuple(str(c) for c in classes) if classes is not None else None
     size = tuple(resize) if isinstance(resize, Sequence) else resize
-    options = Options(seed, binarize, dequantize, size, names, standardize, limit)  # type: ignore[arg-type]
+    options = Options(
+        seed, binarize, dequantize, size, names, standardize, limit, length, tokens,  # type: ignore[arg-type]
+    )  # fmt: skip
     if isinstance(source, Dataset):
         return _unchanged(source, options)
     raw = read(source, options)
+    _refuse_cut(raw, options)
     _keep_classes(raw, options)
-    _keep_some(raw, options)
+    if raw.tokens is None:
+        _keep_some(raw, options)
     _split(raw, options)
     _resize(raw, options)
-    if raw.columns:
+    if raw.tokens is not None:
+        _refuse(raw, options)
+        schema, splits = text.described(raw)
+    elif raw.columns:
         schema, splits = _table(raw, options)
     elif raw.levels:
         schema, splits = _discrete(raw, options)
@@ -164,6 +185,8 @@ def read(source: Source, options: Options) -> Raw:
         return arrays.from_arrays(IN_MEMORY, {WHOLE: source}, {})
     if not isinstance(source, str | Path):
         raise DataError(f"Data are a name, a path or an array, not a {type(source).__name__}.")
+    if isinstance(source, str) and source in TEXTS:
+        return text.from_bytes(source, text_content(source), options.cut)
     if isinstance(source, str) and source in NAMES:
         return builtin(source, options.seed)
     if source == "":
@@ -191,11 +214,13 @@ def _read_path(path: Path, options: Options) -> Raw:
         return arrays.read_npy(path)
     if suffix == ".npz":
         return arrays.read_npz(path)
+    if suffix == ".txt":
+        return text.read_text(path, options.cut)
     if is_image(path.name):
         raise DataError(f"{path} is one image: give the folder that holds it and the others.")
     raise DataError(
-        f"{path} is of no kind that is read: give a folder or .zip of images, a .npy, .npz, .csv "
-        "or .tsv."
+        f"{path} is of no kind that is read: give a folder or .zip of images, a .npy, .npz, .csv, "
+        ".tsv or .txt."
     )
 
 
@@ -205,6 +230,11 @@ def _unknown(name: str) -> str:
     if "/" in name or "\\" in name or "." in name:
         return f"There is no file or folder {name}: give one that there is, or a built-in name."
     return f"No data set, file or folder is called '{name}': {did_you_mean(name, NAMES)}"
+
+
+def _refuse_cut(raw: Raw, options: Options) -> None:
+    if raw.tokens is None and (options.length is not None or options.tokens is not None):
+        raise DataError(f"{raw.name} is no text: leave out --length and --tokens.")
 
 
 def _keep_classes(raw: Raw, options: Options) -> None:

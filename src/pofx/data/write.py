@@ -23,6 +23,7 @@ from pofx.data.whole import complete, complete_folder, parents
 __all__ = ["grid", "scatter", "write"]
 
 _DIGITS = 5
+_BETWEEN = f"{'-' * 40}\n"
 
 
 def write(
@@ -37,9 +38,9 @@ def write(
 
     `.png` is a picture of all of them; a path without a suffix, or ending in `/`, a folder of
     numbered PNGs; `.npz` has the arrays `x` and, where labels are given, `y`; `.npy` is the one
-    array; `.csv` and `.tsv` are rows in the user's own columns, with a header if his table had one.
-    A file or folder appears under its name when it is complete; a folder that is there already must
-    be empty.
+    array; `.csv` and `.tsv` are rows in the user's own columns, with a header if his table had one;
+    `.txt` is text, with a line of dashes between examples. A file or folder appears under its name
+    when it is complete; a folder that is there already must be empty.
 
     Args:
         x: model values, `(n, *shape)`.
@@ -76,8 +77,8 @@ def _writer(path: str, target: Path) -> Writer:
         return _folder
     if target.suffix.lower() not in _WRITERS:
         raise DataError(
-            f"{target} has a suffix that cannot be written: use .png, .npz, .npy, .csv, .tsv or a "
-            "folder."
+            f"{target} has a suffix that cannot be written: use .png, .npz, .npy, .csv, .tsv, "
+            ".txt or a folder."
         )
     return _WRITERS[target.suffix.lower()]
 
@@ -153,7 +154,17 @@ def _csv(
         writer.writerows(schema.rows(x))
 
 
+def _txt(
+    path: Path, x: Tensor, schema: Schema, cond: Tensor | None, metadata: Mapping[str, str]
+) -> None:
+    if schema.tokens is None:
+        raise DataError(f"{path} would be text, which these data are not: write a .npz or .csv.")
+    with complete(path, "w") as file:
+        file.write(_BETWEEN.join(f"{text}\n" for text in schema.texts(x)))
+
+
 _WRITERS: dict[str, Writer] = {
+    ".txt": _txt,
     ".png": _png,
     ".npz": _npz,
     ".npy": _npy,

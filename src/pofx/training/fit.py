@@ -37,6 +37,7 @@ from pofx.training.validation import validation_loss
 
 _SAVE_SECONDS = 120.0
 _LOG_SECONDS = 1.0
+_TEXTS = 16
 
 
 class Interrupted(UserError):
@@ -448,9 +449,8 @@ def _draw(run: _Run, model: nn.Module, step: int) -> None:
     """A grid of samples with fixed noise, so that pictures of two steps can be compared."""
     if not isinstance(model, Samples):
         return
-    spec = run.dataset.spec
-    picture = spec.is_image or spec.shape == (2,)
-    n = 64 if spec.is_image else 2000 if picture else 100
+    spec, text = run.dataset.spec, run.dataset.schema.tokens is not None
+    n = 64 if spec.is_image else _TEXTS if text else 2000 if spec.shape == (2,) else 100
     cond = (
         torch.arange(n, device=run.device) % spec.classes
         if getattr(model, "conditional", False)
@@ -461,7 +461,7 @@ def _draw(run: _Run, model: nn.Module, step: int) -> None:
     )
     if len(x) < n or not bool(x.isfinite().all()):
         return
-    path = run.folder / "samples" / f"{step:06d}.{'png' if picture else 'csv'}"
+    path = run.folder / "samples" / f"{step:06d}{run.dataset.schema.suffix}"
     try:
         write(x, run.dataset.schema, path)
     except DataError as error:
