@@ -23,8 +23,8 @@ import torch
 from side_by_side import ratio
 from torch import Tensor, nn
 
+from pofx.flow.conditioner import vector_couplings
 from pofx.flow.flow import Flow
-from pofx.flow.realnvp import vector_couplings
 from pofx.spec import DataSpec
 
 TRAINING_BAR, SAMPLING_BAR = 1.2, 1.3

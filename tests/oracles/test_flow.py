@@ -8,10 +8,12 @@ from torch import nn
 
 from pofx import catalogue
 from pofx.flow.bijection import Bijection, Chain, Flatten
-from pofx.flow.coupling import AffineCoupling, Couplings
+from pofx.flow.conditioner import ImageConditioner, VectorConditioner, vector_couplings
+from pofx.flow.coupling import Couplings, ElementwiseCoupling
+from pofx.flow.elementwise import Affine
 from pofx.flow.flow import DequantizedFlow, Flow, Unbound, flow
 from pofx.flow.permutation import Permutation, reversal
-from pofx.flow.realnvp import ImageConditioner, VectorConditioner, image_scales, vector_couplings
+from pofx.flow.realnvp import image_scales
 from pofx.flow.squeeze import MultiScale, Squeeze, colours_to_rows
 from pofx.recipe import RecipeError
 from pofx.spec import Binary, Bytes, Categorical, DataSpec, Interval, Mixed, Real
@@ -31,14 +33,14 @@ def shaken(module, scale=0.2):
 def halves(sizes, hidden=16, classes=0):
     """One affine coupling; `sizes` are those of the two halves."""
     net = VectorConditioner(sizes[0], 2 * sizes[1], (hidden,), classes)
-    return Couplings([AffineCoupling(net)], sizes[0])
+    return Couplings([ElementwiseCoupling(net, Affine())], sizes[0])
 
 
 def one_scale():
     """Half of a 2 x 4 x 6 image's channels are done, the other half becomes a vector."""
     net = ImageConditioner(1, 2, channels=4, blocks=1)
     rest = Chain([Flatten((1, 4, 6)), vector_couplings(24, 2, (8,))])
-    return MultiScale(Couplings([AffineCoupling(net)], 1), rest, (2, 4, 6))
+    return MultiScale(Couplings([ElementwiseCoupling(net, Affine())], 1), rest, (2, 4, 6))
 
 
 MIXED = DataSpec((4,), Mixed((Real(), Categorical(3), Binary(), Interval())))
@@ -46,7 +48,7 @@ MIXED = DataSpec((4,), Mixed((Real(), Categorical(3), Binary(), Interval())))
 BIJECTIONS = {
     "one coupling": (lambda: halves((2, 1)), (3,), 0),
     "one coupling of an image": (
-        lambda: Couplings([AffineCoupling(ImageConditioner(1, 4, channels=4))], 1),
+        lambda: Couplings([ElementwiseCoupling(ImageConditioner(1, 4, channels=4), Affine())], 1),
         (3, 4, 2),
         0,
     ),
@@ -148,11 +150,11 @@ def test_couplings_start_as_the_identity():
 
 def test_log_scales_are_bounded_whatever_the_network_says():
     for bound in (0.5, 2.0):
-        coupling = AffineCoupling(shaken(VectorConditioner(3, 4, (8,)), 1e4), bound)
-        log_scale = coupling.octaves_and_shift(100 * torch.randn(3, 1000), None)[0] * math.log(2)
+        raw = shaken(VectorConditioner(3, 4, (8,)), 1e4)(100 * torch.randn(3, 1000))
+        log_scale = Affine(bound).octaves(raw) * math.log(2)
         assert log_scale.abs().max() <= bound * (1 + 1e-12)
         assert log_scale.abs().max() > 0.99 * bound
-    bijection = shaken(vector_couplings(5, 6, (8,), bound=0.5), 1e4)
+    bijection = shaken(vector_couplings(5, 6, (8,), map=Affine(0.5)), 1e4)
     assert bijection(torch.randn(1000, 5))[1].abs().max() <= 0.5 * 3 * (3 + 2) * (1 + 1e-12)
 
 
@@ -457,7 +459,7 @@ def test_the_gradient_of_one_coupling_by_hand():
     - 1) ds/dr in r.
     """
     net = Stretch()
-    model = flow(Couplings([AffineCoupling(net)], 1), DataSpec((2,), Real()))
+    model = flow(Couplings([ElementwiseCoupling(net, Affine())], 1), DataSpec((2,), Real()))
     x = torch.randn(50, 2)
     (-model.log_prob(x).mean()).backward()
     r, t = net.r.tolist()

@@ -11,7 +11,6 @@ References:
 
 from __future__ import annotations
 
-import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
 
@@ -19,10 +18,8 @@ import torch
 from torch import Tensor, nn
 
 from pofx.flow.bijection import Bijection
-from pofx.functional.reductions import sum_event
+from pofx.flow.elementwise import Elementwise
 from pofx.typing import Cond, PerExample
-
-_LOG_2 = math.log(2)
 
 
 class Coupling(nn.Module, ABC):
@@ -41,37 +38,30 @@ class Coupling(nn.Module, ABC):
         """Where `b` came from."""
 
 
-class AffineCoupling(Coupling):
-    r"""Scales and shifts `b`; one network puts out both.
-
-    The log-scale is :math:`s = c (1 - 2 \sigma(r)) = -c \tanh(r / 2)` of the network's r, so that
-    no layer stretches or shrinks by more than :math:`e^c`: in float32 an unbounded one loses the
-    inverse.
+class ElementwiseCoupling(Coupling):
+    """Moves every element of `b` by itself, as one network of `a` says.
 
     Args:
-        conditioner: of `(a, cond)`; r, then the shift, along the axis of elements or channels.
-        bound: c, nats.
+        conditioner: of `(a, cond)`; the first number of each element of b along the axis of
+            elements or channels, then the second, and so on.
+        map: what the numbers set.
     """
 
-    def __init__(self, conditioner: nn.Module, bound: float = 1.0) -> None:
+    def __init__(self, conditioner: nn.Module, map: Elementwise) -> None:
         super().__init__()
-        self.conditioner, self.bound = conditioner, bound
-
-    def octaves_and_shift(self, a: Tensor, cond: Cond | None) -> tuple[Tensor, Tensor]:
-        """`s / log 2`, for exp2 takes a third of exp's time, and t, each of b's shape."""
-        r, shift = self.conditioner(a, cond).chunk(2, _axis(a))
-        bound = self.bound / _LOG_2
-        return torch.rsub(torch.sigmoid(r), bound, alpha=2 * bound), shift
+        self.conditioner, self.map = conditioner, map
 
     def forward(self, b: Tensor, a: Tensor, cond: Cond | None = None) -> tuple[Tensor, PerExample]:
-        octaves, shift = self.octaves_and_shift(a, cond)
-        total = octaves.sum(0) if octaves.ndim == 2 else sum_event(octaves)
-        # the sum's gradient needs no values: exp2 may overwrite them
-        return torch.addcmul(shift, b, octaves.exp2_()), _LOG_2 * total
+        return self.map.forward(b, self._raw(b, a, cond))
 
     def inverse(self, b: Tensor, a: Tensor, cond: Cond | None = None) -> Tensor:
-        octaves, shift = self.octaves_and_shift(a, cond)
-        return (b - shift).div_(octaves.exp2_())
+        return self.map.inverse(b, self._raw(b, a, cond))
+
+    def _raw(self, b: Tensor, a: Tensor, cond: Cond | None) -> Tensor:
+        raw = self.conditioner(a, cond)
+        if b.ndim == 2:
+            return raw.view(self.map.numbers, *b.shape)
+        return raw.unflatten(1, (self.map.numbers, -1)).movedim(1, 0)
 
 
 class Couplings(Bijection):

@@ -22,12 +22,13 @@ import math
 import torch
 from torch import Tensor, nn
 
-from pofx.flow.bijection import Bijection, Chain
+from pofx.flow.bijection import Bijection, Chain, Flatten
 from pofx.functional.dequantize import dequantize, log_cell, quantize
 from pofx.functional.labels import any_class, marginal
 from pofx.functional.reductions import sum_event
 from pofx.functional.unbound import bound, unbound
 from pofx.objective import LossObjective, Metrics
+from pofx.recipe import RecipeError
 from pofx.spec import DataSpec, Interval, Real
 from pofx.typing import Cond, Data, PerExample
 
@@ -138,6 +139,34 @@ def flow(
     """The kind of flow that the data calls for."""
     discrete = any(c.discrete for c in spec.columns)
     return (DequantizedFlow if discrete else Flow)(bijection, spec, conditional=conditional)
+
+
+def vector_flow(
+    bijection: Bijection, spec: DataSpec, *, conditional: bool = False
+) -> Flow | DequantizedFlow:
+    """The same of a bijection of vectors, for examples of any shape."""
+    if len(spec.shape) > 1:
+        bijection = Chain([Flatten(spec.shape), bijection])
+    return flow(bijection, spec, conditional=conditional)
+
+
+def check_arguments(name: str, spec: DataSpec, conditional: bool, **counts: int) -> None:
+    """What every flow that couples elements asks of its data and arguments.
+
+    Raises:
+        RecipeError: one sentence for the first that does not suit.
+    """
+    if spec.size < 2:
+        raise RecipeError(
+            f"{name} sets elements by others and needs 2 of them, but 1 came; use gmm."
+        )
+    if conditional and not spec.classes:
+        raise RecipeError(
+            f"{name}: --conditional needs data with classes, and this has none; leave it out."
+        )
+    for argument, value in counts.items():
+        if value < 1:
+            raise RecipeError(f"{name}: --{argument} is at least 1, and {value} came.")
 
 
 class MaximumLikelihood(LossObjective):

@@ -22,106 +22,14 @@ Note:
 
 from __future__ import annotations
 
-from itertools import pairwise
-
-import torch
-from torch import Tensor, nn
-
 from pofx.flow.bijection import Bijection, Chain, Flatten
-from pofx.flow.coupling import AffineCoupling, Couplings
-from pofx.flow.flow import MaximumLikelihood, flow
+from pofx.flow.conditioner import ImageConditioner, vector_couplings
+from pofx.flow.coupling import Couplings, ElementwiseCoupling
+from pofx.flow.elementwise import Affine
+from pofx.flow.flow import MaximumLikelihood, check_arguments, flow, vector_flow
 from pofx.flow.squeeze import MultiScale, Squeeze, colours_to_rows
-from pofx.nn.embeddings import ClassEmbedding
 from pofx.recipe import Adam, Recipe, RecipeError
 from pofx.spec import DataSpec
-from pofx.typing import Cond
-
-_EMBEDDING = 16
-
-
-class VectorConditioner(nn.Module):
-    """A fully connected network whose output starts at zero: `(inputs, n) -> (outputs, n)`.
-
-    Biases of the first layer are spread wide, so that the kinks of its rectifiers cover the range
-    of standardised data: with one or two inputs the usual narrow ones start all of them near the
-    origin.
-    """
-
-    def __init__(
-        self, inputs: int, outputs: int, hidden: tuple[int, ...] = (128, 128), classes: int = 0
-    ) -> None:
-        super().__init__()
-        self.label = ClassEmbedding(classes, _EMBEDDING) if classes else None
-        sizes = [inputs + (_EMBEDDING if classes else 0), *hidden, outputs]
-        layers = [_Columns(a, b) for a, b in pairwise(sizes)]
-        nn.init.uniform_(layers[0].bias, -2, 2)
-        _zero(layers[-1])
-        self.hidden, self.last = nn.ModuleList(layers[:-1]), layers[-1]
-
-    def forward(self, a: Tensor, cond: Cond | None = None) -> Tensor:
-        h = a if self.label is None else torch.cat([a, self.label(cond).t()])
-        for layer in self.hidden:
-            h = torch.addmm(layer.bias, layer.weight, h).relu_()  # type: ignore[arg-type]
-        return torch.addmm(self.last.bias, self.last.weight, h)
-
-
-class _Columns(nn.Module):
-    """The weights of a linear layer whose examples are columns: `(inputs, n) -> (outputs, n)`."""
-
-    def __init__(self, inputs: int, outputs: int) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(torch.empty(outputs, inputs))
-        self.bias = nn.Parameter(torch.empty(outputs, 1))
-        nn.init.kaiming_normal_(self.weight, nonlinearity="relu")
-        nn.init.uniform_(self.bias, -(inputs**-0.5), inputs**-0.5)
-
-
-class ImageConditioner(nn.Module):
-    """A small residual network whose output starts at zero: `(n, inputs, h, w) -> (n, outputs, h,
-    w)`.
-    """
-
-    def __init__(
-        self, inputs: int, outputs: int, channels: int = 32, blocks: int = 2, classes: int = 0
-    ) -> None:
-        super().__init__()
-        self.label = ClassEmbedding(classes, channels) if classes else None
-        self.first = nn.Conv2d(inputs, channels, 3, padding=1)
-        self.blocks = nn.ModuleList(_block(channels) for _ in range(blocks))
-        self.last = nn.Sequential(nn.ReLU(), nn.Conv2d(channels, outputs, 3, padding=1))
-        _zero(self.last[-1])
-
-    def forward(self, a: Tensor, cond: Cond | None = None) -> Tensor:
-        h = self.first(a)
-        if self.label is not None:
-            h = h + self.label(cond)[:, :, None, None]
-        for block in self.blocks:
-            h = h + block(h)
-        return self.last(h)
-
-
-def _block(channels: int) -> nn.Sequential:
-    wide = nn.Conv2d(channels, channels, 3, padding=1)
-    return nn.Sequential(nn.ReLU(), wide, nn.ReLU(inplace=True), nn.Conv2d(channels, channels, 1))
-
-
-def _zero(layer: nn.Module) -> None:
-    for parameter in layer.parameters():
-        nn.init.zeros_(parameter)
-
-
-def vector_couplings(
-    size: int,
-    layers: int = 8,
-    hidden: tuple[int, ...] = (128, 128),
-    bound: float = 1.0,
-    classes: int = 0,
-) -> Couplings:
-    """Couplings between the halves of a vector, each with a network of its own."""
-    halves = ((size + 1) // 2, size // 2)
-    sizes = [halves if i % 2 == 0 else halves[::-1] for i in range(layers)]
-    nets = [VectorConditioner(a, 2 * b, hidden, classes) for a, b in sizes]
-    return Couplings([AffineCoupling(net, bound) for net in nets], halves[0])
 
 
 def image_scales(
@@ -143,7 +51,7 @@ def image_scales(
 
     def couplings(number: int) -> Couplings:
         nets = [ImageConditioner(c // 2, c, channels, blocks, classes) for _ in range(number)]
-        return Couplings([AffineCoupling(net, bound) for net in nets], c // 2)
+        return Couplings([ElementwiseCoupling(net, Affine(bound)) for net in nets], c // 2)
 
     here = [Squeeze(), couplings(layers - layers // 2), colours_to_rows(c), couplings(layers // 2)]
     if scales == 1 or h % 2 or w % 2 or min(h, w) < 4:
@@ -189,31 +97,19 @@ def recipe(  # noqa: PLR0913
     layers = layers if layers is not None else 4 if convolves else 16
     lr = lr if lr is not None else 1e-3 if convolves else 3e-3
     batch_size = batch_size if batch_size is not None else 64 if convolves else 1024
-    if spec.size < 2:
-        raise RecipeError(
-            "realnvp couples one half of an example to the other and needs 2 elements, but 1 "
-            "came; use gmm."
-        )
-    if conditional and not spec.classes:
-        raise RecipeError(
-            "realnvp: --conditional needs data with classes, and this has none; leave it out."
-        )
-    for name, value in {"layers": layers, "scales": scales}.items():
-        if value < 1:
-            raise RecipeError(f"realnvp: --{name} is at least 1, and {value} came.")
+    check_arguments("realnvp", spec, conditional, layers=layers, scales=scales)
     if not bound > 0:
         raise RecipeError(f"realnvp: --bound is a positive number of nats, and {bound} came.")
     classes = spec.classes if conditional else 0
     if convolves:
-        bijection: Bijection = image_scales(
+        scale = image_scales(
             spec.shape, layers,  # type: ignore[arg-type]
             scales=scales, channels=channels, blocks=blocks, bound=bound, classes=classes,
         )  # fmt: skip
+        model = flow(scale, spec, conditional=conditional)
     else:
-        bijection = vector_couplings(spec.size, layers, hidden, bound, classes)
-        if len(spec.shape) > 1:
-            bijection = Chain([Flatten(spec.shape), bijection])
-    model = flow(bijection, spec, conditional=conditional)
+        couplings = vector_couplings(spec.size, layers, hidden, Affine(bound), classes)
+        model = vector_flow(couplings, spec, conditional=conditional)
     return Recipe(
         model=model,
         objective=MaximumLikelihood(model),

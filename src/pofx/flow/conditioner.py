@@ -1,0 +1,101 @@
+"""conditioner: networks that say, of one half of an example, where the other half goes."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+
+from pofx.flow.coupling import Couplings, ElementwiseCoupling
+from pofx.flow.elementwise import Affine, Elementwise
+from pofx.nn.embeddings import ClassEmbedding
+from pofx.typing import Cond
+
+_EMBEDDING = 16
+_AFFINE = Affine()
+
+
+class VectorConditioner(nn.Module):
+    """A fully connected network whose output starts at zero: `(inputs, n) -> (outputs, n)`.
+
+    Biases of the first layer are spread wide, so that the kinks of its rectifiers cover the range
+    of standardised data: with one or two inputs the usual narrow ones start all of them near the
+    origin.
+    """
+
+    def __init__(
+        self, inputs: int, outputs: int, hidden: tuple[int, ...] = (128, 128), classes: int = 0
+    ) -> None:
+        super().__init__()
+        self.label = ClassEmbedding(classes, _EMBEDDING) if classes else None
+        sizes = [inputs + (_EMBEDDING if classes else 0), *hidden, outputs]
+        layers = [_Columns(a, b) for a, b in pairwise(sizes)]
+        nn.init.uniform_(layers[0].bias, -2, 2)
+        _zero(layers[-1])
+        self.hidden, self.last = nn.ModuleList(layers[:-1]), layers[-1]
+
+    def forward(self, a: Tensor, cond: Cond | None = None) -> Tensor:
+        h = a if self.label is None else torch.cat([a, self.label(cond).t()])
+        for layer in self.hidden:
+            h = torch.addmm(layer.bias, layer.weight, h).relu_()  # type: ignore[arg-type]
+        return torch.addmm(self.last.bias, self.last.weight, h)
+
+
+class _Columns(nn.Module):
+    """The weights of a linear layer whose examples are columns: `(inputs, n) -> (outputs, n)`."""
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(outputs, inputs))
+        self.bias = nn.Parameter(torch.empty(outputs, 1))
+        nn.init.kaiming_normal_(self.weight, nonlinearity="relu")
+        nn.init.uniform_(self.bias, -(inputs**-0.5), inputs**-0.5)
+
+
+class ImageConditioner(nn.Module):
+    """A small residual network whose output starts at zero: `(n, inputs, h, w) -> (n, outputs, h,
+    w)`.
+    """
+
+    def __init__(
+        self, inputs: int, outputs: int, channels: int = 32, blocks: int = 2, classes: int = 0
+    ) -> None:
+        super().__init__()
+        self.label = ClassEmbedding(classes, channels) if classes else None
+        self.first = nn.Conv2d(inputs, channels, 3, padding=1)
+        self.blocks = nn.ModuleList(_block(channels) for _ in range(blocks))
+        self.last = nn.Sequential(nn.ReLU(), nn.Conv2d(channels, outputs, 3, padding=1))
+        _zero(self.last[-1])
+
+    def forward(self, a: Tensor, cond: Cond | None = None) -> Tensor:
+        h = self.first(a)
+        if self.label is not None:
+            h = h + self.label(cond)[:, :, None, None]
+        for block in self.blocks:
+            h = h + block(h)
+        return self.last(h)
+
+
+def _block(channels: int) -> nn.Sequential:
+    wide = nn.Conv2d(channels, channels, 3, padding=1)
+    return nn.Sequential(nn.ReLU(), wide, nn.ReLU(inplace=True), nn.Conv2d(channels, channels, 1))
+
+
+def _zero(layer: nn.Module) -> None:
+    for parameter in layer.parameters():
+        nn.init.zeros_(parameter)
+
+
+def vector_couplings(
+    size: int,
+    layers: int,
+    hidden: tuple[int, ...],
+    map: Elementwise = _AFFINE,
+    classes: int = 0,
+) -> Couplings:
+    """Couplings between the halves of a vector, each with a network of its own."""
+    halves = ((size + 1) // 2, size // 2)
+    sizes = [halves if i % 2 == 0 else halves[::-1] for i in range(layers)]
+    nets = [VectorConditioner(a, map.numbers * b, hidden, classes) for a, b in sizes]
+    return Couplings([ElementwiseCoupling(net, map) for net in nets], halves[0])
