@@ -10,7 +10,7 @@ from __future__ import annotations
 import inspect
 import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -24,9 +24,13 @@ from pofx.capabilities import Samples
 from pofx.data.dataset import Dataset
 from pofx.data.limits import MEMORY_BYTES, size
 from pofx.data.schema import Schema
+from pofx.data.source import Source
 from pofx.data.source import load as load_data
+from pofx.data.under import Examples, under
 from pofx.data.write import write
 from pofx.errors import UserError, did_you_mean
+from pofx.evaluation.anomaly import Anomalies, Scorer, detection, threshold
+from pofx.evaluation.anomaly import Kind as AnomalyKind
 from pofx.evaluation.evaluate import Report, evaluate
 from pofx.functional.draw import draw
 from pofx.spec import DataSpec
@@ -234,6 +238,72 @@ class Run:
             self.path / "evaluation.json", (json.dumps(content, indent=1) + "\n").encode()
         )
         return report
+
+    def examples(self, source: Source) -> Examples:
+        """New data as the model sees it; `source` is whatever `pofx.data.load` takes.
+
+        Raises:
+            DataError: it is of another kind than what the run was trained on.
+        """
+        return under(source, self.schema, self.job.source)
+
+    def anomaly(
+        self,
+        source: Source | None = None,
+        *,
+        score: AnomalyKind | None = None,
+        quantile: float = 0.95,
+        normal: Sequence[str] | None = None,
+        seed: int = 0,
+        stop: Callable[[], bool] = lambda: False,
+    ) -> Anomalies:
+        """Scores each example of a source, the higher the stranger; see
+        `pofx.evaluation.anomaly`.
+
+        Args:
+            source: whatever `pofx.data.load` takes; the run's own test examples by default.
+            score: its kind; the most telling one that the model gives by default.
+            quantile: the share of validation examples that stay below the threshold.
+            normal: the classes that are no anomalies, where the source has labels; by default those
+                that the run was trained on, or class 0.
+            seed: of random draws.
+            stop: polled between batches.
+        """
+        if not 0 < quantile < 1:
+            raise RunError(f"the quantile is a share between 0 and 1, and {quantile} came.")
+        held = self.dataset.valid.values()[0]
+        scorer = Scorer(
+            self.model, self.spec, self.dataset.train.values()[0], score, seed=seed, stop=stop
+        )
+        found = self._test_examples() if source is None else self.examples(source)
+        scores = scorer(found.x)
+        anomalous = self._anomalous(found, normal)
+        return Anomalies(
+            scorer.kind,
+            scores,
+            threshold(scorer(held), quantile),
+            found.labels,
+            None if anomalous is None else detection(scores, anomalous),
+        )
+
+    def _test_examples(self) -> Examples:
+        x, y = self.dataset.test.values()
+        names = self.spec.class_names
+        labels = None if y is None or not names else tuple(names[k] for k in y.tolist())
+        return Examples(self.dataset.name, x, labels)
+
+    def _anomalous(self, found: Examples, normal: Sequence[str] | None) -> Tensor | None:
+        if found.labels is None:
+            if normal:
+                raise RunError(f"{found.name} has no labels, so none of them is normal.")
+            return None
+        trained = self.job.source.get("classes")
+        known = set(normal or trained or sorted(set(found.labels))[:1])
+        unknown = sorted(known - set(found.labels))
+        if normal and unknown:
+            hint = did_you_mean(unknown[0], sorted(set(found.labels)))
+            raise RunError(f"{found.name} has no class '{unknown[0]}'; {hint}")
+        return torch.tensor([label not in known for label in found.labels])
 
     def resume(
         self, *, steps: int | None = None, minutes: float | None = None, quiet: bool = False

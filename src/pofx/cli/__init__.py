@@ -23,6 +23,7 @@ VERBS = {
     "resume": "go on with a run",
     "sample": "draw new examples from a run",
     "evaluate": "measure a run",
+    "anomaly": "how strange data look to a run",
     "runs": "the runs there are",
 }
 

@@ -53,7 +53,10 @@ def data_options() -> list[click.Option]:
         click.Option(
             ["--resize"], type=_Size(), help="Side, or height x width, to bring images to."
         ),
-        click.Option(["--classes"], help="Keep only these classes, separated by commas."),
+        click.Option(
+            ["--classes", "--only-class"], help="Keep only these classes, separated by commas."
+        ),
+        click.Option(["--label"], help="The column of a table that names each row's class."),
         click.Option(["--limit"], type=click.IntRange(min=1), help="Use at most so many examples."),
         click.Option(
             ["--length"], type=click.IntRange(min=2), help="Tokens in a sequence of a text; 64."
@@ -75,7 +78,8 @@ def data_options() -> list[click.Option]:
 def split_data_options(values: dict[str, Any]) -> dict[str, Any]:
     """Takes the data flags out of `values`, as arguments of `pofx.data.load`."""
     names = (
-        "binarize", "dequantize", "resize", "classes", "limit", "standardize", "length", "tokens",
+        "binarize", "dequantize", "resize", "classes", "label", "limit", "standardize", "length",
+        "tokens",
     )  # fmt: skip
     given = {k: values.pop(k) for k in names}
     if given["classes"] is not None:

@@ -50,6 +50,7 @@ class Options:
     limit: int | None = None
     length: int | None = None
     tokens: Kind | None = None
+    label: str | None = None
 
     def __post_init__(self) -> None:
         if self.binarize not in (None, "threshold", "sample", "dynamic"):
@@ -96,6 +97,7 @@ def load(  # noqa: PLR0913, one keyword an option
     limit: int | None = None,
     length: int | None = None,
     tokens: Kind | None = None,
+    label: str | None = None,
 ) -> Dataset:
     """Loads data and describes them.
 
@@ -120,6 +122,7 @@ def load(  # noqa: PLR0913, one keyword an option
         length: tokens in a sequence of a text; 64 by default.
         tokens: what a text is cut into: `characters` by default, `bytes`, or `bpe` for pieces that
             byte-pair encoding finds in the training text.
+        label: the column of a table whose values are the examples' classes.
 
     Raises:
         DataError: one sentence that names the file, the place and what to do.
@@ -130,17 +133,19 @@ def load(  # noqa: PLR0913, one keyword an option
     names = tuple(str(c) for c in classes) if classes is not None else None
     size = tuple(resize) if isinstance(resize, Sequence) else resize
     options = Options(
-        seed, binarize, dequantize, size, names, standardize, limit, length, tokens,  # type: ignore[arg-type]
+        seed, binarize, dequantize, size, names, standardize, limit, length, tokens, label,  # type: ignore[arg-type]
     )  # fmt: skip
     if isinstance(source, Dataset):
         return _unchanged(source, options)
     raw = read(source, options)
     _refuse_cut(raw, options)
+    if options.label is not None:
+        table.take_label(raw, options.label)
     _keep_classes(raw, options)
     if raw.tokens is None:
         _keep_some(raw, options)
     _split(raw, options)
-    _resize(raw, options)
+    resize_parts(raw, options)
     if raw.tokens is not None:
         _refuse(raw, options)
         schema, splits = text.described(raw)
@@ -302,7 +307,8 @@ def _split(raw: Raw, options: Options) -> None:
     }
 
 
-def _resize(raw: Raw, options: Options) -> None:
+def resize_parts(raw: Raw, options: Options) -> None:
+    """Brings images to the size that the options ask for."""
     size = options.size
     if size is None:
         return
@@ -332,11 +338,11 @@ def _table(raw: Raw, options: Options) -> tuple[Schema, dict[str, Split]]:
     _check_finite(raw.name, values, [c.name for c in columns for _ in c.supports])
     real = all(s == Real() for s in supports)
     support: Support = Real() if real else Mixed(supports)
-    spec = DataSpec((len(supports),), support, log_scale=log_scale)
+    spec = DataSpec((len(supports),), support, **_classes(raw), log_scale=log_scale)
     schema = Schema(spec, columns, raw.header, raw.delimiter)
     ends = np.cumsum([len(s) for s in raw.parts.values()])[:-1]
-    splits = dict(zip(raw.parts, np.split(values, ends), strict=True))
-    return schema, {part: Split(np.ascontiguousarray(v)) for part, v in splits.items()}
+    parts = zip(raw.parts.items(), np.split(values, ends), strict=True)
+    return schema, {k: Split(np.ascontiguousarray(v), s.y) for (k, s), v in parts}
 
 
 def _refuse(raw: Raw, options: Options) -> None:
@@ -358,9 +364,9 @@ def _check_finite(name: str, x: np.ndarray, columns: Sequence[str] | None = None
 def _real(raw: Raw, options: Options) -> tuple[Schema, dict[str, Split]]:
     _refuse(raw, options)
     shape = raw.parts["train"].x.shape[1:]
-    scaled = options.standardize and raw.scaled
+    standardize = options.standardize and raw.scaled
     mean, std = np.zeros(1), np.ones(1)
-    if scaled:
+    if standardize:
         mean, std = arrays.statistics(raw.parts["train"], raw.image)
     log_scale = float(np.log(std).sum()) * (1 if std.size > 1 else int(np.prod(shape)))
     spec = DataSpec(shape, Real(), **_classes(raw), log_scale=log_scale)
@@ -374,14 +380,14 @@ def _real(raw: Raw, options: Options) -> tuple[Schema, dict[str, Split]]:
         low=float(min(s[0] for s in seen)),
         high=float(max(s[1] for s in seen)),
     )
-    return schema, {p: _scaled(raw.name, s, mean, std) for p, s in raw.parts.items()}
+    return schema, {p: scaled(raw.name, s, mean, std) for p, s in raw.parts.items()}
 
 
 def _blocks(split: Split) -> Any:
     return arrays.blocks(split.x, split.rows)
 
 
-def _scaled(name: str, split: Split, mean: np.ndarray, std: np.ndarray) -> Split:
+def scaled(name: str, split: Split, mean: np.ndarray, std: np.ndarray) -> Split:
     """Numbers scaled once and for all; mapped ones at every presentation."""
     if split.rows is not None or isinstance(split.x, np.memmap):
         if mean.size == 1:
@@ -412,13 +418,13 @@ def _discrete(raw: Raw, options: Options) -> tuple[Schema, dict[str, Split]]:
     dequantized = levels if options.dequantize else 0
     schema = Schema(spec, mode=raw.mode, levels=dequantized, high=top)
     splits = {
-        part: _presented(raw, split, part, number, options)
+        part: presented(raw, split, part, number, options)
         for number, (part, split) in enumerate(raw.parts.items())
     }
     return schema, splits
 
 
-def _presented(raw: Raw, split: Split, part: str, number: int, options: Options) -> Split:
+def presented(raw: Raw, split: Split, part: str, number: int, options: Options) -> Split:
     """A split of bytes with the transform that the options ask for."""
     levels, seed = raw.levels, options.seed * 3 + number
     split = replace(split, seed=seed)

@@ -21,7 +21,7 @@ from pofx.data.arrays import blocks, moments
 from pofx.data.dataset import Split, keyed_uniform
 from pofx.data.delimited import DECIMAL_COMMA, NUMBER, find_delimiter, read_records
 from pofx.data.limits import DataError, listing
-from pofx.data.raw import WHOLE, Raw
+from pofx.data.raw import WHOLE, Raw, encode_labels
 from pofx.data.schema import Column
 
 MISSING = frozenset(
@@ -162,6 +162,39 @@ def read_table(path: Path) -> Raw:
     )
 
 
+def take_label(raw: Raw, name: str) -> None:
+    """Takes a column out of a table: its values are the examples' classes.
+
+    Raises:
+        DataError: there is no such column, it is the only one, or has too many values.
+    """
+    names = [c.name for c in raw.columns]
+    if name not in names or len(names) < 2:
+        has = f"has {listing(names)}" if names else "is no table"
+        raise DataError(f"--label is '{name}', and {raw.name} {has}: name one column of several.")
+    place = names.index(name)
+    column = raw.columns[place]
+    for part, split in raw.parts.items():
+        cells = split.x[:, place]
+        labels = words(column, cells) if column.kind == "category" else cells
+        y, raw.class_names, note = encode_labels(raw.name, labels)
+        if y is None:
+            raise DataError(f"{note}: choose another column.")
+        raw.parts[part] = replace(split, x=np.delete(split.x, place, 1), y=y)
+    raw.columns = raw.columns[:place] + raw.columns[place + 1 :]
+
+
+def words(column: Column, x: np.ndarray) -> list[str]:
+    """The user's words for a column's codes, or his numbers as text.
+
+    >>> words(Column("a", "int"), np.array([2.0, 0.5]))
+    ['2', '0.5']
+    """
+    if column.kind == "category":
+        return [column.categories[int(k)] for k in x]
+    return [f"{v:.15g}" for v in x]
+
+
 def _scan(path: Path, delimiter: str) -> tuple[tuple[int, list[str]], list[_Scan], int]:
     records = read_records(str(path), path, delimiter)
     first = next(records, None)
@@ -272,25 +305,32 @@ def scale(
     Returns:
         The completed columns, and float32 values with one column for each of their `supports`.
     """
-    done: list[Column] = []
-    values: list[np.ndarray] = []
     means, stds = np.zeros(len(columns)), np.ones(len(columns))
     if standardize:
         means, stds = moments(lambda: (block for _, block in blocks(x, train)))
+    done = tuple(
+        c if c.kind in ("category", "binary") else replace(c, mean=float(m), std=float(s))
+        for c, m, s in zip(columns, means, stds, strict=True)
+    )
+    return done, model_values(done, x)
+
+
+def model_values(columns: tuple[Column, ...], x: np.ndarray) -> np.ndarray:
+    """Float32 values, with one column for each of the columns' `supports`, of numbers and codes,
+    `(n, len(columns))`.
+    """
+    values: list[np.ndarray] = []
     for i, (column, v) in enumerate(zip(columns, x.T, strict=True)):
         if column.kind in ("category", "binary"):
-            done.append(column)
             values.append(v)
             continue
-        mean, std = float(means[i]), float(stds[i])
-        done.append(replace(column, mean=mean, std=std))
-        values.append((v - mean) / std)
+        values.append((v - column.mean) / column.std)
         if column.missing:
             gap = np.isnan(v)
             values[-1] = np.where(gap, _draws(i, len(v)), values[-1])
             values.append(gap)
     with np.errstate(over="ignore"):
-        return tuple(done), np.stack(values, 1).astype(np.float32)
+        return np.stack(values, 1).astype(np.float32)
 
 
 def _draws(column: int, n: int) -> np.ndarray:

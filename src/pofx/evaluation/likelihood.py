@@ -78,7 +78,7 @@ def likelihood(
         statement = state(model, samples)
     if statement is None:
         return None
-    values = _per_example(model, statement, x, cond, (batch, seed, stop))
+    values = per_example(model, statement, x, cond, (batch, seed, stop))
     if cond is not None and _depends_on_class(model, statement, x[:4], spec):
         detail = f"{statement.detail}, given the class".removeprefix(", ")
         statement = replace(statement, detail=detail)
@@ -144,17 +144,26 @@ def _depends_on_class(model: object, statement: Statement, x: Data, spec: DataSp
         return False
     classes = (torch.full((len(x),), k) for k in (0, 1))
     return not torch.equal(
-        *(_per_example(model, statement, x, c, (len(x), 0, None)) for c in classes)
+        *(per_example(model, statement, x, c, (len(x), 0, None)) for c in classes)
     )
 
 
-def _per_example(
+def per_example(
     model: object,
     statement: Statement,
     x: Data,
     cond: Cond | None,
     how: tuple[int, int, Stop | None],
 ) -> Tensor:
+    """What a statement says of each example, float64 `(n,)`.
+
+    Args:
+        model: whose statement it is.
+        statement: what to ask.
+        x: examples, `(n, *event)`.
+        cond: their classes, or None.
+        how: examples at a time, the seed of random draws, and what is polled between batches.
+    """
     batch, seed, stop = how
     device, dtype = device_of(model), dtype_of(model)
     parts = []

@@ -1,0 +1,76 @@
+"""`pofx anomaly`: how strange each example of some data looks to a run."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import click
+
+from pofx.cli.data_options import Seed
+from pofx.errors import UserError
+
+
+@click.command("anomaly")
+@click.argument("run")
+@click.option("--data", "source", help="What to score; the run's own test examples by default.")
+@click.option(
+    "--score", type=click.Choice(["likelihood", "energy", "reconstruction", "latent"]),
+    help="What to score by; the most telling that the model gives by default.",
+)  # fmt: skip
+@click.option(
+    "--quantile", type=click.FloatRange(0, 1, min_open=True, max_open=True), default=0.95,
+    show_default=True, help="Share of validation examples that stay below the threshold.",
+)  # fmt: skip
+@click.option(
+    "--normal", help="Classes that are no anomalies, separated by commas, where data have labels."
+)
+@click.option("--out", help="A .csv of scores; in the run folder by default.")
+@click.option("--seed", type=Seed(), default=0, show_default=True, help="Of random draws.")
+@click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda.")
+def anomaly(
+    run: str,
+    source: str | None,
+    score: str | None,
+    quantile: float,
+    normal: str | None,
+    out: str | None,
+    seed: int,
+    device: str,
+) -> None:
+    """Scores data by RUN: the higher, the stranger.
+
+    Train RUN on normal examples alone, such as with `--only-class`.
+    """
+    if out is not None and not out.lower().endswith(".csv"):
+        raise UserError(f"scores are written as .csv, and --out is {out}.")
+    from pofx.data.whole import complete, parents
+    from pofx.run import Run
+    from pofx.training.signals import stopping
+
+    opened = Run(run, device=device)
+    classes = [c.strip() for c in normal.split(",") if c.strip()] if normal else None
+    with stopping() as stop:
+        found = opened.anomaly(
+            source, score=score, quantile=quantile, normal=classes, seed=seed, stop=stop  # type: ignore[arg-type]
+        )  # fmt: skip
+    path = Path(out or opened.path / "anomaly.csv")
+    header = ["example", "score", "anomaly", *(["label"] if found.labels else [])]
+    with parents(path), complete(path, "w") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerows([header, *found.rows()])
+    flagged = int(found.flagged.sum())
+    click.echo(
+        f"score: {found.kind}; threshold {found.threshold:.6g}, the {quantile:g} quantile of "
+        f"validation; {flagged:,} of {len(found.scores):,} examples above it"
+    )
+    if found.detection is not None:
+        d = found.detection
+        click.echo(
+            f"AUROC {d.auroc:.4f}, average precision {d.average_precision:.4f} "
+            f"({d.anomalies:,} anomalies of {d.examples:,})"
+        )
+    click.echo(f"{path}")
+
+
+COMMANDS = {"anomaly": anomaly}

@@ -1,0 +1,65 @@
+"""`pofx anomaly` on a table with labels."""
+
+import csv
+
+import numpy as np
+import pytest
+
+import pofx
+from pofx.cli import main
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("anomaly")
+    rng = np.random.default_rng(0)
+    normal, strange = rng.normal(0, 1, (300, 3)), rng.normal(6, 1, (20, 3))
+    rows = [*((*r, "good") for r in normal), *((*r, "bad") for r in strange)]
+    path = folder / "rows.csv"
+    with path.open("w") as file:
+        writer = csv.writer(file)
+        writer.writerow(["a", "b", "c", "kind"])
+        writer.writerows(rows)
+    run = folder / "run"
+    pofx.fit("ppca", path, out=run, data_options={"label": "kind", "classes": ["good"]}, quiet=True)
+    return path, run
+
+
+def test_anomalies_are_found_and_written(data, tmp_path, capsys):
+    path, run = data
+    out = tmp_path / "scores.csv"
+    with pytest.raises(SystemExit) as ended:
+        main(["anomaly", str(run), "--data", str(path), "--out", str(out)])
+    assert not ended.value.code
+    said = capsys.readouterr().out
+    assert "AUROC 1.0000, average precision 1.0000 (20 anomalies of 320)" in said
+    rows = list(csv.DictReader(out.open()))
+    assert list(rows[0]) == ["example", "score", "anomaly", "label"]
+    assert [r["anomaly"] for r in rows[300:]] == ["1"] * 20
+    assert 2 < sum(int(r["anomaly"]) for r in rows[:300]) < 40
+
+
+def test_without_data_the_runs_own_test_examples_are_scored(data, tmp_path, capsys):
+    out = tmp_path / "own.csv"
+    with pytest.raises(SystemExit):
+        main(["anomaly", str(data[1]), "--out", str(out)])
+    assert "AUROC" not in capsys.readouterr().out
+    assert len(list(csv.DictReader(out.open()))) == 30
+
+
+@pytest.mark.parametrize(
+    ("arguments", "word"),
+    [
+        (["--score", "energy"], "choose likelihood"),
+        (["--data", "nowhere.csv"], "nowhere.csv"),
+        (["--out", "scores.txt"], ".csv"),
+        (["--quantile", "1.5"], "1.5"),
+        (["--data", "digits"], "no table"),
+    ],
+)
+def test_mistakes_are_one_sentence(data, refused, arguments, word):
+    refused(["anomaly", data[1], *arguments], word)
+
+
+def test_a_class_that_is_not_there_is_named(data, refused):
+    refused(["anomaly", data[1], "--data", data[0], "--normal", "goood"], "did you mean 'good'")
