@@ -16,7 +16,7 @@ def case(bins=8, scale=2.0, n=400):
     return x, scale * torch.randn(3 * bins - 1, 3, n, dtype=torch.float64)
 
 
-@pytest.mark.parametrize(("bins", "scale"), [(2, 1.0), (8, 2.0), (8, 6.0)])
+@pytest.mark.parametrize(("bins", "scale"), [(2, 1.0), (8, 2.0), (20, 2.0)])
 def test_it_comes_back_and_the_jacobian_is_the_derivative(bins, scale):
     x, raw = case(bins, scale)
     x = x.clone().requires_grad_()
