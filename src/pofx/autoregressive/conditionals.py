@@ -26,9 +26,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import logsigmoid
 
-from pofx.distributions.heads import Head, head
-from pofx.functional.dequantize import relax, relaxed_shape
-from pofx.spec import DataSpec, Interval, Real, Simple
+from pofx.distributions.heads import CategoricalHead, Head, head
+from pofx.functional.dequantize import indices, relax, relaxed_shape, values
+from pofx.spec import Bytes, DataSpec, Interval, Real, Simple
 from pofx.typing import Data, PerExample
 
 
@@ -142,6 +142,31 @@ def conditional(support: Simple, components: int) -> Head | MixtureHead:
         case Interval():
             return MixtureHead(TruncatedLogistic(), components)
     return head(DataSpec((1,), support))
+
+
+class LevelsHead(Head):
+    """A softmax over the levels of each byte, which knows nothing of their order.
+
+    References:
+        Pixel recurrent neural networks (van den Oord et al., 2016), section 2.2.
+        https://arxiv.org/abs/1601.06759
+    """
+
+    def __init__(self, shape: tuple[int, ...], levels: int) -> None:
+        super().__init__(shape, levels * shape[0])
+        self.support, self.categories = Bytes(levels), CategoricalHead(shape, levels)
+
+    def log_prob(self, parameters: Tensor, x: Data) -> PerExample:
+        return self.categories.log_prob(parameters, indices(x, self.support))
+
+    def sample(self, parameters: Tensor) -> Data:
+        return self._values(self.categories.sample(parameters))
+
+    def mean(self, parameters: Tensor) -> Data:
+        return self._values(self.categories.mean(parameters))
+
+    def _values(self, k: Tensor) -> Data:
+        return values(k, self.support).to(k.dtype)
 
 
 class Conditionals(nn.Module):

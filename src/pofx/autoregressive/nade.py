@@ -1,0 +1,163 @@
+r"""nade: The neural autoregressive distribution estimator (Larochelle and Murray, 2011).
+
+One hidden layer for each factor of the chain rule, and all of them share their weights:
+
+.. math:: \log p(x) = \sum_d \log p(x_d | x_{<d}), \qquad
+    h_d = \sigma\Big(c + \sum_{j < d} W_j x_j\Big), \qquad \mathrm{parameters}_d = b_d + V_d h_d
+
+so that what goes into one hidden layer is what went into the last, and one column more. A pass in
+training sums over all elements at once, in blocks; a sample takes as many steps as there are
+elements, of one column each.
+
+References:
+    The neural autoregressive distribution estimator (Larochelle and Murray, 2011), eq. 10-12 and
+    algorithm 1.
+    https://proceedings.mlr.press/v15/larochelle11a.html
+    Neural autoregressive distribution estimation (Uria et al., 2016), section 4.1: of categories.
+    https://arxiv.org/abs/1605.02226
+
+Note:
+    Bits are seen as -1 and 1. A class, where there is one, is an element before the first.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from pofx.autoregressive.autoregressive import (
+    Autoregressive,
+    Given,
+    MaximumLikelihood,
+    raster,
+)
+from pofx.distributions.heads import head
+from pofx.functional.dequantize import relax, relaxed_shape
+from pofx.functional.precision import at_least_float32
+from pofx.recipe import Adam, Recipe, RecipeError
+from pofx.spec import Binary, Categorical, DataSpec
+from pofx.typing import Cond, Data, PerExample
+
+_BLOCK = 64
+"""Elements at a time; more would not stay in a processor's cache."""
+
+
+class NADE(Autoregressive):
+    """Shared weights over the elements, all of one kind.
+
+    Args:
+        spec: of the data; an image is taken as a vector.
+        order: `(elements,)`, in which they are drawn.
+        hidden: units.
+        conditional: whether `cond` is used.
+
+    >>> model = NADE(DataSpec((3,), Binary()), torch.arange(3), 8)
+    >>> strings = torch.cartesian_prod(*[torch.tensor([0.0, 1.0])] * 3)
+    >>> round(model.log_prob(strings).exp().sum().item(), 5)
+    1.0
+    """
+
+    def __init__(
+        self, spec: DataSpec, order: Tensor, hidden: int = 500, *, conditional: bool = False
+    ) -> None:
+        super().__init__(spec, conditional=conditional, orders=order[None])
+        self.one = DataSpec((1,), spec.columns[0])
+        self.head = head(self.one)
+        inputs, outputs = relaxed_shape(self.one)[0], self.head.channels
+        self.c = nn.Parameter(torch.zeros(hidden))
+        self.W = nn.Parameter(torch.randn(spec.size, inputs, hidden) / math.sqrt(spec.size))
+        self.b = nn.Parameter(torch.zeros(spec.size, outputs))
+        self.V = nn.Parameter(torch.randn(spec.size, outputs, hidden) / math.sqrt(hidden))
+        self.label = nn.Embedding(spec.classes, hidden) if conditional else None
+
+    def chain(self, x: Data, cond: Cond | None, known: Tensor | None = None) -> PerExample:
+        ordered = x.flatten(1)[:, self.orders[0]]
+        parameters = at_least_float32(self.conditionals(ordered, cond))
+        each = self.head.log_prob(parameters.flatten(0, 1), ordered.reshape(-1, 1))
+        each = each.view(len(x), -1)
+        return (each if known is None else each * known.flatten()[self.orders[0]]).sum(1)
+
+    def conditionals(self, ordered: Tensor, cond: Cond | None) -> Tensor:
+        """The parameters of all elements, in order: `(n, elements, parameters)`."""
+        seen, a, parts = self._seen(ordered), self._first(len(ordered), cond), []
+        for start in range(0, seen.shape[1], _BLOCK):
+            block = slice(start, start + _BLOCK)
+            columns = torch.einsum("ndi,dih->ndh", seen[:, block], self.W[block])
+            after = a[:, None] + columns.cumsum(1)
+            before = torch.cat([a[:, None], after[:, :-1]], 1)
+            parts.append(torch.einsum("ndh,doh->ndo", before.sigmoid(), self.V[block]))
+            a = after[:, -1]
+        return torch.cat(parts, 1) + self.b
+
+    def ancestral(self, n: int, cond: Cond | None, given: Given | None = None) -> Data:
+        x, a = self.c.new_empty(n, self.spec.size), self._first(n, cond)
+        for place, element in enumerate(self.orders[0].tolist()):
+            parameters = torch.addmm(self.b[place], a.sigmoid(), self.V[place].t())
+            drawn = self.head.sample(parameters)
+            if given is not None:
+                drawn = given.settle(element, drawn)
+            x[:, element] = drawn[:, 0]
+            a = torch.addmm(a, self._seen(drawn)[:, 0], self.W[place])
+        return x.unflatten(1, self.spec.shape)
+
+    def _seen(self, x: Tensor) -> Tensor:
+        """What the network sees of each element: `(n, d) -> (n, d, inputs)`."""
+        return relax(x.reshape(-1, 1), self.one).view(*x.shape, -1)
+
+    def _first(self, n: int, cond: Cond | None) -> Tensor:
+        """What goes into the hidden layer of the first element: `(n, hidden)`."""
+        return self.c.expand(n, -1) if self.label is None else self.c + self.label(cond)
+
+
+def recipe(
+    spec: DataSpec,
+    *,
+    hidden: int = 500,
+    order: Literal["natural", "random"] | None = None,
+    conditional: bool = False,
+    lr: float = 1e-3,
+    weight_decay: float = 0.0,
+    batch_size: int = 100,
+    steps: int = 10_000,
+) -> Recipe:
+    """A NADE of bits or categories.
+
+    Args:
+        spec: what the data is.
+        hidden: units of the hidden layer that all elements share.
+        order: the elements as they stand, an image's pixel by pixel, or at random; by default
+            natural for images, random for vectors.
+        conditional: condition every element on the class.
+        lr: learning rate of Adam, decayed to 0 by a cosine.
+        weight_decay: of AdamW.
+        batch_size: examples in a step.
+        steps: optimizer steps.
+    """
+    if not isinstance(spec.support, Binary | Categorical):
+        raise RecipeError(
+            f"nade: takes bits or categories, and these data are {spec.support}; binarise them, or "
+            "use made."
+        )
+    if conditional and not spec.classes:
+        raise RecipeError(
+            "nade: --conditional needs data with classes, and this has none; leave it out."
+        )
+    if hidden < 1 or weight_decay < 0:
+        raise RecipeError(
+            f"nade: --hidden is at least 1 and --weight-decay 0 or more, and {hidden} and "
+            f"{weight_decay} came."
+        )
+    natural = order == "natural" or (order is None and spec.is_image)
+    places = raster(spec.shape) if natural else torch.randperm(spec.size)
+    model = NADE(spec, places, hidden, conditional=conditional)
+    return Recipe(
+        model=model,
+        objective=MaximumLikelihood(model),
+        optimizers={"model": Adam(lr, weight_decay=weight_decay)},
+        batch_size=batch_size,
+        steps=steps,
+        decay="cosine",
+    )

@@ -1,0 +1,114 @@
+r"""pixels: images, pixel after pixel from the top left, and the colours of a pixel in turn.
+
+.. math:: \log p(x) = \sum_i \log p(x_i | \mathrm{net}(x)_i)
+
+where a network's parameters of an element have seen those before it and no other. One head serves
+all elements: bits get a Bernoulli, categories a softmax, bytes a softmax or a mixture of
+discretised logistics, real and bounded numbers a mixture of logistics.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from torch import Tensor, nn
+
+from pofx.autoregressive.autoregressive import Autoregressive, Given
+from pofx.autoregressive.conditionals import LevelsHead, MixtureHead, conditional
+from pofx.distributions.heads import Head
+from pofx.distributions.logistic_mixture import LogisticMixtureHead
+from pofx.functional.dequantize import relax, relaxed_shape
+from pofx.functional.precision import at_least_float32
+from pofx.recipe import RecipeError
+from pofx.spec import Bytes, DataSpec, Mixed
+from pofx.typing import Cond, Data, PerExample
+
+Grey = Literal["softmax", "logistic"]
+"""How bytes are distributed."""
+
+
+class Pixels(Autoregressive):
+    """An image model whose elements are distributed each by its own parameters.
+
+    Args:
+        spec: of the data, `(colours, height, width)`.
+        net: `net(seen, cond)` is `(n, colours * element.channels, height, width)`.
+        element: the likelihood of one element, `(n, 1)`.
+        conditional: whether `cond` is used.
+    """
+
+    def __init__(
+        self, spec: DataSpec, net: nn.Module, element: Head | MixtureHead, *, conditional: bool
+    ) -> None:
+        super().__init__(spec, conditional=conditional)
+        self.net, self.element = net, element
+
+    def seen(self, x: Data) -> Tensor:
+        """Images as numbers that a network sees, those of a colour side by side."""
+        inputs = relax(x.reshape(-1, 1), DataSpec((1,), self.spec.columns[0]))
+        return inputs.view(*x.shape, -1).movedim(-1, 2).flatten(1, 2)
+
+    def chain(self, x: Data, cond: Cond | None, known: Tensor | None = None) -> PerExample:
+        out = at_least_float32(self.net(self.seen(x), cond)).unflatten(1, (x.shape[1], -1))
+        each = self.element.log_prob(out.movedim(2, -1).flatten(0, -2), x.reshape(-1, 1))
+        each = each.view(x.shape)
+        return (each if known is None else each * known).flatten(1).sum(1)
+
+    def ancestral(self, n: int, cond: Cond | None, given: Given | None = None) -> Data:
+        """Anew for every element, of the rows down to its own."""
+        x = next(self.parameters()).new_zeros(n, *self.spec.shape)
+        for element in self.orders[0].tolist():
+            colour, row, column = _place(element, self.spec.shape)
+            out = self.net(self.seen(x[:, :, : row + 1]), cond)[:, :, row, column]
+            own = out.unflatten(1, (x.shape[1], -1))[:, colour]
+            x[:, colour, row, column] = self.drawn(element, own, given)[:, 0]
+        return x
+
+    def drawn(self, element: int, parameters: Tensor, given: Given | None) -> Tensor:
+        """One element, `(n, 1)`: drawn, unless it is given."""
+        x = self.element.sample(parameters)
+        return x if given is None else given.settle(element, x)
+
+
+def _place(element: int, shape: tuple[int, ...]) -> tuple[int, int, int]:
+    _, height, width = shape
+    return element // (height * width), element // width % height, element % width
+
+
+def element_head(spec: DataSpec, grey: Grey, components: int) -> Head | MixtureHead:
+    """The likelihood of one element of an image.
+
+    >>> element_head(DataSpec((1, 8, 8), Bytes(17)), "softmax", 10).channels
+    17
+    """
+    support = spec.columns[0]
+    if not isinstance(support, Bytes):
+        return conditional(support, components)
+    if grey == "softmax":
+        return LevelsHead((1,), support.levels)
+    return LogisticMixtureHead((1,), support.levels, components)
+
+
+def inputs_of(spec: DataSpec) -> int:
+    """How many numbers an element is seen as."""
+    return relaxed_shape(DataSpec((1,), spec.columns[0]))[0]
+
+
+def check_images(name: str, spec: DataSpec, *, conditional: bool, **counts: int) -> None:
+    """What a recipe of images asks of the data and of its arguments.
+
+    Raises:
+        RecipeError: the data are no images or have no classes, or a count is not positive.
+    """
+    if not spec.is_image or isinstance(spec.support, Mixed):
+        raise RecipeError(
+            f"{name}: takes images (channels, height, width), and these data are "
+            f"{spec.shape}; use made or nade for vectors."
+        )
+    if conditional and not spec.classes:
+        raise RecipeError(
+            f"{name}: --conditional needs data with classes, and this has none; leave it out."
+        )
+    for flag, value in counts.items():
+        if value < 1:
+            raise RecipeError(f"{name}: --{flag} is at least 1, and {value} came.")

@@ -1,0 +1,304 @@
+r"""masked_conv: convolutions in which no pixel sees itself or what comes after it.
+
+Pixels come row by row, and the colours of a pixel in turn. Two stacks of features see all that came
+before: v sees the rows above, h what is left of it in its own row as well as v:
+
+.. math:: u = W_v * v, \qquad v' = \mathrm{gate}(u), \qquad
+    h' = h + W_o \, \mathrm{gate}(W_h * h + W_u u), \qquad
+    \mathrm{gate}(a, b) = \tanh(a) \odot \sigma(b)
+
+with a bias of its class in each gate. Because v has the whole width of the rows above, no pixel
+within reach hides in a blind spot. Features of h belong to one colour each, and see those of a
+colour that is not later at their own pixel.
+
+References:
+    Conditional image generation with PixelCNN decoders (van den Oord et al., 2016), eq. 2 and 4 and
+    figure 2.
+    https://arxiv.org/abs/1606.05328
+
+Note:
+    Convolutions reach only upward or to the left, so that no weight is masked but between the
+    colours of one pixel. The shift down by a row is in the first layer, and v is strictly above.
+"""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+class ColourConv(nn.Conv2d):
+    """Convolves a pixel with `reach` pixels to its left; its own colours are seen in order.
+
+    Args:
+        inputs: channels, an equal share for each colour.
+        outputs: channels, an equal share for each colour, in each of `parts` parts.
+        colours: how many there are.
+        reach: pixels to the left.
+        strict: whether a colour sees only those before it at its own pixel, and not itself.
+        parts: how many runs of all colours the outputs are, side by side.
+
+    >>> conv = ColourConv(3, 3, 3, strict=True)
+    >>> conv.masked()[:, :, 0, 0].ne(0).long().tolist()
+    [[0, 0, 0], [1, 0, 0], [1, 1, 0]]
+    """
+
+    mask: Tensor
+
+    def __init__(
+        self,
+        inputs: int,
+        outputs: int,
+        colours: int,
+        reach: int = 0,
+        *,
+        strict: bool = False,
+        parts: int = 1,
+    ) -> None:
+        super().__init__(inputs, outputs, (1, reach + 1))
+        self.reach, self.colours, self.parts = reach, colours, parts
+        source = torch.arange(inputs) // (inputs // colours)
+        share = outputs // parts
+        target = (torch.arange(outputs) % share // (share // colours))[:, None]
+        mask = torch.ones(outputs, inputs, 1, reach + 1)
+        mask[:, :, 0, -1] = (target > source) if strict else (target >= source)
+        self.register_buffer("mask", mask, persistent=False)
+        self.full = colours == 1 and not strict
+
+    def masked(self) -> Tensor:
+        """The weights that are in use."""
+        return self.weight if self.full else self.weight * self.mask
+
+    def forward(self, h: Tensor) -> Tensor:
+        return F.conv2d(F.pad(h, (self.reach, 0)), self.masked(), self.bias)
+
+    def of_colours(self) -> list[Tensor]:
+        """The weights of each colour's outputs, `(its outputs, pixels * inputs)`."""
+        weight = self.masked()[:, :, 0].transpose(1, 2).flatten(1)
+        by_colour = weight.unflatten(0, (self.parts, self.colours, -1))
+        return [by_colour[:, j].flatten(0, 1) for j in range(self.colours)]
+
+
+class GatedLayer(nn.Module):
+    """One layer of both stacks: `(v, h) -> (v', h')`.
+
+    Args:
+        inputs: channels of v and of h.
+        channels: those that come out.
+        colours: how many there are.
+        reach: pixels to either side, to the left and upward.
+        classes: how many a label may name; 0 for none.
+        first: whether v and h are the image itself, of which the pixel is not to be seen.
+    """
+
+    def __init__(
+        self,
+        inputs: int,
+        channels: int,
+        colours: int,
+        reach: int,
+        classes: int = 0,
+        *,
+        first: bool = False,
+    ) -> None:
+        super().__init__()
+        self.first, self.reach = first, reach
+        self.down = nn.Conv2d(inputs, 2 * channels, (reach + 1 - first, 2 * reach + 1))
+        self.right = ColourConv(inputs, 2 * channels, colours, reach, strict=first, parts=2)
+        self.link = nn.Conv2d(2 * channels, 2 * channels, 1)
+        self.out = ColourConv(channels, channels, colours)
+        self.label = nn.Embedding(classes, 4 * channels) if classes else None
+
+    def forward(self, v: Tensor, h: Tensor, cond: Tensor | None) -> tuple[Tensor, Tensor]:
+        side = self.reach
+        above = F.pad(v[:, :, :-1] if self.first else v, (side, side, side, 0))
+        u, across = self.above(above, cond)
+        out = self.out(gate(self.right(h) + across))
+        return gate(u), out if self.first else h + out
+
+    def above(self, padded: Tensor, cond: Tensor | None) -> tuple[Tensor, Tensor]:
+        """What the rows above, with a margin of zeros, say to v and to h; before the gate."""
+        u = self.down(padded)
+        if self.label is None:
+            return u, self.link(u)
+        to_v, to_h = self.label(cond)[:, :, None, None].to(u.dtype).chunk(2, 1)
+        u = u + to_v
+        return u, self.link(u) + to_h
+
+
+def gate(a: Tensor) -> Tensor:
+    """The first half of the channels, as far as the second lets it through."""
+    content, opening = a.chunk(2, 1)
+    return content.tanh() * opening.sigmoid()
+
+
+class GatedStacks(nn.Module):
+    """Both stacks: `(n, colours * inputs, h, w) -> (n, colours * outputs, h, w)`.
+
+    What comes out for a colour of a pixel has seen the colours before it and the pixels before.
+
+    Args:
+        inputs: how many numbers each colour is seen as.
+        outputs: how many numbers come out for each colour.
+        colours: how many there are.
+        channels: features of each stack; at least so many, for colours share them equally.
+        layers: how many, the first of which sees the image.
+        reach: how far each layer sees.
+        first: how far the first layer sees.
+        classes: how many a label may name; 0 for none.
+
+    >>> GatedStacks(1, 2, 3, channels=6, layers=2)(torch.zeros(5, 3, 8, 8)).shape
+    torch.Size([5, 6, 8, 8])
+    """
+
+    def __init__(
+        self,
+        inputs: int,
+        outputs: int,
+        colours: int,
+        *,
+        channels: int = 32,
+        layers: int = 5,
+        reach: int = 1,
+        first: int = 3,
+        classes: int = 0,
+    ) -> None:
+        super().__init__()
+        self.colours, self.inputs, self.outputs = colours, inputs, outputs
+        channels = -(-channels // colours) * colours
+        widths = [colours * inputs, *[channels] * layers]
+        self.layers = nn.ModuleList(
+            GatedLayer(a, b, colours, first if i == 0 else reach, classes, first=i == 0)
+            for i, (a, b) in enumerate(pairwise(widths))
+        )
+        self.hidden = ColourConv(channels, channels, colours)
+        self.last = ColourConv(channels, colours * outputs, colours)
+
+    def forward(self, x: Tensor, cond: Tensor | None = None) -> Tensor:
+        v = h = x
+        for layer in self.gated:
+            v, h = layer(v, h, cond)
+        return self.last(self.hidden(h.relu()).relu())
+
+    @property
+    def gated(self) -> list[GatedLayer]:
+        """The layers."""
+        return list(self.layers)  # type: ignore[arg-type]
+
+
+class PixelByPixel:
+    """`GatedStacks` whose image becomes known element by element, for one pass's cost.
+
+    The vertical stack is computed once a row, and what h has made of the pixels to the left is
+    kept, so that a new element costs its own column of every layer and no more. Without gradients.
+
+    Args:
+        net: the network.
+        n: how many examples.
+        height: of an image.
+        width: of an image.
+        cond: a class for each example, if the network takes one.
+
+    >>> net, x = GatedStacks(1, 1, 1, channels=4, layers=2), torch.randn(5, 1, 2, 1)
+    >>> steps = PixelByPixel(net, 5, 2, 1)
+    >>> for row in range(2):
+    ...     steps.start(row)
+    ...     out = steps.outputs(0, 0)
+    ...     steps.reveal(0, 0, x[:, :, row, 0])
+    >>> torch.allclose(out, net(x)[:, :, 1, 0], atol=1e-6)
+    True
+    """
+
+    @torch.no_grad()
+    def __init__(
+        self, net: GatedStacks, n: int, height: int, width: int, cond: Tensor | None = None
+    ) -> None:
+        self.net, self.cond, self.width, self.row = net, cond, width, 0
+        self.columns = [_Column(layer, n, height, width) for layer in net.gated]
+        self.hidden, self.last = _Point(net.hidden, n), _Point(net.last, n)
+
+    @torch.no_grad()
+    def start(self, row: int) -> None:
+        """Turns to a row; all those above are known."""
+        self.row = row
+        below: list[_Column | None] = [*self.columns[1:], None]
+        for column, next_column in zip(self.columns, below, strict=True):
+            v = column.start(row, self.cond)
+            if next_column is not None:
+                next_column.above[:, :, row + next_column.reach, next_column.inner] = v
+
+    @torch.no_grad()
+    def outputs(self, at: int, colour: int) -> Tensor:
+        """What comes out for a colour of the pixel at a column: `(n, outputs)`."""
+        h = torch.empty(0)
+        for i, column in enumerate(self.columns):
+            if i > 0:
+                column.reveal(at, colour, h)
+            h = column.step(at, colour, h)
+        h = self.hidden.step(colour, h.relu())
+        return self.last.step(colour, h.relu())
+
+    @torch.no_grad()
+    def reveal(self, at: int, colour: int, x: Tensor) -> None:
+        """Makes a colour of the pixel at a column known, as it is seen: `(n, inputs)`."""
+        first = self.columns[0]
+        first.reveal(at, colour, x)
+        own = slice(colour * x.shape[1], (colour + 1) * x.shape[1])
+        first.above[:, own, self.row + first.reach, at + first.reach] = x
+
+
+class _Point:
+    """A `ColourConv` without reach, at one pixel, colour after colour."""
+
+    def __init__(self, conv: ColourConv, n: int) -> None:
+        self.weights = conv.of_colours()
+        assert conv.bias is not None
+        self.biases = conv.bias.unflatten(0, (conv.colours, -1))
+        self.share = conv.in_channels // conv.colours
+        self.seen = conv.weight.new_zeros(n, conv.in_channels)
+
+    def step(self, colour: int, h: Tensor) -> Tensor:
+        """A colour's outputs from its inputs, `(n, share)`, and those of the colours before it."""
+        self.seen[:, colour * self.share : (colour + 1) * self.share] = h
+        return F.linear(self.seen, self.weights[colour], self.biases[colour])
+
+
+class _Column:
+    """One layer at one pixel: all that it has seen, with a margin of zeros."""
+
+    def __init__(self, layer: GatedLayer, n: int, height: int, width: int) -> None:
+        self.layer, self.reach, inputs = layer, layer.reach, layer.right.in_channels
+        self.rows = layer.down.kernel_size[0]
+        self.inner = slice(self.reach, self.reach + width)
+        weight = layer.right.weight
+        self.above = weight.new_zeros(n, inputs, height + self.reach, width + 2 * self.reach)
+        self.left = weight.new_zeros(n, self.reach + width, inputs)
+        self.weights, self.share = layer.right.of_colours(), inputs // layer.right.colours
+        self.across = weight.new_empty(0)
+        self.out = _Point(layer.out, n)
+
+    def start(self, row: int, cond: Tensor | None) -> Tensor:
+        """Computes v' of a row, and what its v says to h: once for all of its pixels."""
+        u, across = self.layer.above(self.above[:, :, row : row + self.rows], cond)
+        assert self.layer.right.bias is not None
+        across = across[:, :, 0] + self.layer.right.bias[:, None]
+        colours = self.layer.right.colours
+        # (columns, colours, n, both halves of the gate)
+        by_colour = across.unflatten(1, (2, colours, -1)).permute(4, 2, 0, 1, 3)
+        self.across = by_colour.flatten(3).contiguous()
+        self.left.zero_()
+        return gate(u)[:, :, 0]
+
+    def reveal(self, at: int, colour: int, h: Tensor) -> None:
+        """Writes what a colour of a pixel is to this layer."""
+        self.left[:, at + self.reach, colour * self.share : (colour + 1) * self.share] = h
+
+    def step(self, at: int, colour: int, h: Tensor) -> Tensor:
+        """The colour's h' at a pixel, of which `h` is what came in: `(n, share)`."""
+        window = self.left[:, at : at + self.reach + 1].flatten(1)
+        a = F.linear(window, self.weights[colour]) + self.across[at, colour]
+        out = self.out.step(colour, gate(a))
+        return out if self.layer.first else h + out
