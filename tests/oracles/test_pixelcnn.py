@@ -63,7 +63,7 @@ def jacobian(model, size):
 
 
 @pytest.mark.parametrize("colours", [1, 3])
-@pytest.mark.parametrize(("name", "arguments"), [("pixelcnn", {"layers": 3, "channels": 12})])
+@pytest.mark.parametrize(("name", "arguments"), [("pixelcnn", {"layers": 3, "channels": 24})])
 def test_an_element_sees_none_that_is_not_before_it_and_has_no_blind_spot(name, arguments, colours):
     """Of the earlier elements within reach, all; and a net that reaches far enough sees all."""
     size = (colours, 4, 5)
