@@ -29,11 +29,14 @@ from pofx.data.source import load as load_data
 from pofx.data.under import Examples, under
 from pofx.data.write import write
 from pofx.errors import UserError, did_you_mean
+from pofx.evaluation import latent
 from pofx.evaluation.anomaly import Anomalies, Scorer, detection, threshold
 from pofx.evaluation.anomaly import Kind as AnomalyKind
 from pofx.evaluation.evaluate import Report, evaluate
 from pofx.functional.draw import draw
-from pofx.spec import DataSpec
+from pofx.functional.interpolation import Curve, between, traversal
+from pofx.hybrids.two_stage import TwoStage
+from pofx.spec import DataSpec, Real
 from pofx.training import checkpoint
 from pofx.training import fit as training
 from pofx.training.distributed import local_device
@@ -130,6 +133,7 @@ class Run:
         seed: int = 0,
         cond: int | str | Tensor | None = None,
         batch: int = 256,
+        prior: Run | None = None,
         stop: Callable[[], bool] = lambda: False,
         **options: Any,
     ) -> Data:
@@ -141,14 +145,19 @@ class Run:
             seed: example i of a seed is always the same.
             cond: a class, by number or name, or one number for each example.
             batch: how many to draw at a time.
+            prior: a run that was trained on this one's codes and draws new ones to decode.
             stop: polled between batches.
             options: what the model's own `sample` takes, such as `steps`.
 
         Raises:
             RunError: the model does not sample, or takes no such class or option.
         """
-        if not isinstance(self.model, Samples):
-            raise RunError(f"recipe '{self.job.recipe}' does not sample.")
+        model = self.model if prior is None else self.with_prior(prior)
+        if not isinstance(model, Samples):
+            raise RunError(
+                f"recipe '{self.job.recipe}' does not sample; encode its data, train another "
+                "recipe on the codes, and give that run as the prior."
+            )
         if n < 1 or batch < 1:
             raise RunError(
                 f"the number of samples and the batch are at least 1, and {min(n, batch)} came."
@@ -159,10 +168,29 @@ class Run:
                 f"{n:,} samples need {size(needed)} of memory, more than {size(MEMORY_BYTES)}; "
                 "draw fewer at a time, with another seed each time."
             )
-        self._check(options)
-        return draw(
-            self.model, n, seed=seed, cond=self.labels(n, cond), batch=batch, stop=stop, **options
-        )
+        if prior is None:
+            self._check(options)
+        elif options:
+            raise RunError(f"samples of a prior take no option '{min(options)}'.")
+        labels = self.labels(n, cond, model)
+        return draw(model, n, seed=seed, cond=labels, batch=batch, stop=stop, **options)
+
+    def with_prior(self, prior: Run) -> TwoStage:
+        """This run's decoder behind a run that was trained on its codes.
+
+        Raises:
+            RunError: the prior draws no codes of this run's shape.
+        """
+        shape = tuple(self.encode(limit=1)[0].shape[1:])
+        if not isinstance(prior.model, Samples):
+            raise RunError(f"'{prior.path}' does not sample, so it is no prior.")
+        if prior.spec.shape != shape or not isinstance(prior.spec.support, Real):
+            raise RunError(
+                f"'{prior.path}' draws vectors of shape {prior.spec.shape}, and the codes of "
+                f"'{self.path}' are numbers of shape {shape}; train the prior on those codes."
+            )
+        mean, std = (torch.tensor(v) for v in (prior.schema.mean, prior.schema.std))
+        return TwoStage(prior.model, self.model, mean, std).to(self.device)  # type: ignore[arg-type]
 
     @property
     def sampling_options(self) -> dict[str, str]:
@@ -184,11 +212,13 @@ class Run:
                     f"and {value!r} came."
                 )
 
-    def labels(self, n: int, cond: int | str | Tensor | None = None) -> Tensor | None:
-        """The label of each of `n` samples; the classes in turn where a conditional model is told
-        nothing.
+    def labels(
+        self, n: int, cond: int | str | Tensor | None = None, model: object = None
+    ) -> Tensor | None:
+        """The label of each of `n` samples; the classes in turn where a conditional model, the
+        run's own by default, is told nothing.
         """
-        conditional = bool(getattr(self.model, "conditional", False))
+        conditional = bool(getattr(model or self.model, "conditional", False))
         if cond is not None and not conditional:
             raise RunError(f"'{self.path}' was not trained on classes, so it takes no class.")
         if not conditional:
@@ -228,11 +258,16 @@ class Run:
         about = {"recipe": self.job.recipe, "seed": str(seed), "model": self.model_hash}
         return write(x, self.schema, path, cond=cond, metadata=about if metadata else None)
 
-    def evaluate(self, **options: Any) -> Report:
+    def evaluate(self, *, prior: Run | None = None, **options: Any) -> Report:
         """Measures the run on its own test data; see `pofx.evaluation.evaluate`. Written to
         `evaluation.json` too.
+
+        Args:
+            prior: as for `sample`.
+            options: those of `pofx.evaluation.evaluate`.
         """
-        report = evaluate(self.model, self.dataset, **options)
+        model = self.model if prior is None else self.with_prior(prior)
+        report = evaluate(model, self.dataset, **options)
         content = {"recipe": self.job.recipe, "model": self.model_hash, **report.to_json()}
         checkpoint.write_atomically(
             self.path / "evaluation.json", (json.dumps(content, indent=1) + "\n").encode()
@@ -246,6 +281,116 @@ class Run:
             DataError: it is of another kind than what the run was trained on.
         """
         return under(source, self.schema, self.job.source)
+
+    def encode(
+        self, source: Source | None = None, *, limit: int | None = None, seed: int = 0
+    ) -> tuple[Tensor, tuple[str, ...] | None]:
+        """The codes of examples, `(n, *latent)`, and the names of their classes, or None.
+
+        Args:
+            source: whatever `pofx.data.load` takes; the run's own training examples by default.
+            limit: the first so many.
+            seed: of random draws.
+        """
+        found = self._own_examples("train", limit) if source is None else self.examples(source)
+        return self._codes(found, limit, seed), None if not found.labels else found.labels[:limit]
+
+    def _codes(self, found: Examples, limit: int | None, seed: int) -> Tensor:
+        cond = None if found.labels is None else self._classes_of(found.labels[:limit])
+        return latent.encode(self.model, found.x[:limit], cond, seed=seed)
+
+    def _classes_of(self, labels: Sequence[str]) -> Tensor | None:
+        if not getattr(self.model, "conditional", False):
+            return None
+        return torch.tensor([self._class(label) for label in labels])
+
+    def decode(self, z: Tensor, *, cond: int | str | None = None, seed: int = 0) -> Data:
+        """The example of each code, `(n, *latent) -> (n, *event)`.
+
+        Raises:
+            RunError: codes of another shape.
+        """
+        shape = self.encode(limit=1)[0].shape[1:]
+        if z.shape[1:] != shape:
+            raise RunError(
+                f"'{self.path}' has codes of shape {tuple(shape)}, and codes of shape "
+                f"{tuple(z.shape[1:])} came."
+            )
+        return latent.decode(self.model, z, self.labels(len(z), cond), seed=seed)
+
+    def interpolate(
+        self,
+        first: int,
+        last: int,
+        *,
+        steps: int = 10,
+        curve: Curve = "spherical",
+        source: Source | None = None,
+    ) -> Data:
+        """Examples along a curve between the codes of two, `(steps, *event)`.
+
+        Args:
+            first: the number of an example, from 0.
+            last: of the other.
+            steps: how many examples, both ends among them.
+            curve: linear, or spherical.
+            source: whatever `pofx.data.load` takes; the run's own test examples by default.
+        """
+        if steps < 2:
+            raise RunError(f"an interpolation has at least 2 steps, and {steps} came.")
+        a, b = self._pick([first, last], source)
+        z = between(a[0], b[0], steps, curve)
+        x = latent.decode(self.model, z, None if a[1] is None else a[1].expand(steps))
+        return x
+
+    def traverse(
+        self,
+        example: int = 0,
+        *,
+        dimensions: Sequence[int] | None = None,
+        reach: float = 2.0,
+        steps: int = 9,
+        source: Source | None = None,
+    ) -> Data:
+        """An example with one coordinate of its code moved at a time: a block of `steps` examples
+        for each coordinate, one after the other.
+
+        Args:
+            example: its number, from 0.
+            dimensions: which coordinates; by default the ten that vary most.
+            reach: how far to move either way, in standard deviations of the training codes.
+            steps: examples for each coordinate.
+            source: as for `interpolate`.
+        """
+        if steps < 2 or not reach > 0:
+            raise RunError("a traversal has at least 2 steps and a reach above 0.")
+        (z, cond), *_ = self._pick([example], source)
+        spread = self.encode(limit=2000)[0].flatten(1).std(0)
+        largest = spread.argsort(descending=True)[:10].tolist()
+        chosen = list(dimensions) if dimensions is not None else largest
+        wrong = [d for d in chosen if not 0 <= d < z.numel()]
+        if wrong or not chosen:
+            raise RunError(
+                f"a code has coordinates 0 to {z.numel() - 1}, and {wrong or 'none'} came."
+            )
+        moved = traversal(z.flatten(), chosen, spread, torch.linspace(-reach, reach, steps))
+        codes = moved.reshape(-1, *z.shape)
+        return latent.decode(self.model, codes, None if cond is None else cond.expand(len(codes)))
+
+    def _pick(
+        self, numbers: Sequence[int], source: Source | None
+    ) -> list[tuple[Tensor, Tensor | None]]:
+        """The code of each numbered example, and its class where the model takes one."""
+        found = self._own_examples("test") if source is None else self.examples(source)
+        for number in numbers:
+            if not 0 <= number < len(found.x):
+                raise RunError(
+                    f"{found.name} has examples 0 to {len(found.x) - 1}, and {number} came."
+                )
+        labels = None if found.labels is None else [found.labels[i] for i in numbers]
+        cond = None if labels is None else self._classes_of(labels)
+        z = latent.encode(self.model, found.x[list(numbers)], cond)
+        return [(z[i], None if cond is None else cond[i : i + 1]) for i in range(len(z))]
 
     def anomaly(
         self,
@@ -275,7 +420,7 @@ class Run:
         scorer = Scorer(
             self.model, self.spec, self.dataset.train.values()[0], score, seed=seed, stop=stop
         )
-        found = self._test_examples() if source is None else self.examples(source)
+        found = self._own_examples("test") if source is None else self.examples(source)
         scores = scorer(found.x)
         anomalous = self._anomalous(found, normal)
         return Anomalies(
@@ -286,8 +431,8 @@ class Run:
             None if anomalous is None else detection(scores, anomalous),
         )
 
-    def _test_examples(self) -> Examples:
-        x, y = self.dataset.test.values()
+    def _own_examples(self, split: str, limit: int | None = None) -> Examples:
+        x, y = self.dataset.splits[split].values(slice(limit))
         names = self.spec.class_names
         labels = None if y is None or not names else tuple(names[k] for k in y.tolist())
         return Examples(self.dataset.name, x, labels)

@@ -22,8 +22,13 @@ VERBS = {
     "train": "train a recipe on data",
     "resume": "go on with a run",
     "sample": "draw new examples from a run",
+    "complete": "draw the rest of what is begun",
     "evaluate": "measure a run",
     "anomaly": "how strange data look to a run",
+    "encode": "the codes of data",
+    "decode": "the examples of codes",
+    "interpolate": "from one example to another",
+    "traverse": "what each coordinate of a code does",
     "runs": "the runs there are",
 }
 
@@ -52,7 +57,11 @@ class _Verbs(click.Group):
         return super().resolve_command(ctx, args)
 
 
-_FILES = {"list": "catalogue", "show": "catalogue", "cite": "catalogue", "resume": "train"}
+_FILES = {
+    **dict.fromkeys(("list", "show", "cite"), "catalogue"),
+    **dict.fromkeys(("encode", "decode", "interpolate", "traverse"), "latent"),
+    "resume": "train",
+}
 
 
 @click.group(cls=_Verbs, context_settings={"help_option_names": ["-h", "--help"]})

@@ -27,15 +27,17 @@ from pofx.errors import UserError
     "--split", type=click.Choice(["test", "valid", "train"]), default="test", show_default=True,
     help="The real examples to hold samples against.",
 )  # fmt: skip
+@click.option("--prior", help="A run trained on the codes of RUN, whose draws RUN decodes.")
 @click.option("--seed", type=Seed(), default=0, show_default=True, help="Fixes the samples.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda.")
-def evaluate(
+def evaluate(  # noqa: PLR0913
     run: str,
     n: int | None,
     features: str | None,
     weights: str | None,
     split: str,
+    prior: str | None,
     seed: int,
     as_json: bool,
     device: str,
@@ -47,9 +49,10 @@ def evaluate(
     from pofx.training.signals import stopping
 
     opened = Run(run, device=device)
+    before = None if prior is None else Run(prior, device=device)
     with stopping() as stop:
         report = opened.evaluate(
-            n=n, features=features, weights=weights, split=split, seed=seed, stop=stop
+            prior=before, n=n, features=features, weights=weights, split=split, seed=seed, stop=stop
         )
     if as_json:
         click.echo(json.dumps(report.to_json(), indent=1))

@@ -25,6 +25,7 @@ from pofx.errors import UserError, did_you_mean
 @click.option(
     "--out", help="A .png grid, a folder, .npz, .npy, .csv or .txt; in the run folder by default."
 )
+@click.option("--prior", help="A run trained on the codes of RUN, whose draws RUN decodes.")
 @click.option("--class", "cond", help="A class, by number or name, where the model is conditional.")
 @click.option(
     "--batch", type=click.IntRange(min=1), default=256, show_default=True, help="Drawn at a time."
@@ -39,6 +40,7 @@ def sample(  # noqa: PLR0913
     n: int,
     seed: int,
     out: str | None,
+    prior: str | None,
     cond: str | None,
     batch: int,
     metadata: bool,
@@ -52,10 +54,11 @@ def sample(  # noqa: PLR0913
     from pofx.training.signals import stopping
 
     opened = Run(run, device=device)
+    before = None if prior is None else Run(prior, device=device)
     with stopping() as stop:
         own = _own(options)
         _check(opened, own)
-        x = opened.sample(n, seed=seed, cond=cond, batch=batch, stop=stop, **own)
+        x = opened.sample(n, seed=seed, cond=cond, batch=batch, prior=before, stop=stop, **own)
     if stop():
         raise click.Abort
     path = out or str(opened.path / f"samples-{seed}{opened.schema.suffix}")
@@ -75,7 +78,7 @@ def _check(run: Any, own: dict[str, Any]) -> None:
             )
 
 
-_FLAGS = ("seed", "out", "class", "batch", "metadata", "no-metadata", "device")
+_FLAGS = ("seed", "out", "prior", "class", "batch", "metadata", "no-metadata", "device")
 
 
 def _own(options: tuple[str, ...]) -> dict[str, Any]:

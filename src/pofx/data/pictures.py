@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import IO
 
 import numpy as np
 import torch
@@ -53,6 +54,20 @@ def grid(
         sheet[top : top + h, left : left + w] = image
     picture = Image.fromarray(sheet[..., 0] if channels == 1 else sheet, MODES[channels])
     return _on_checker(_enlarged(picture, width))
+
+
+def film(images: Tensor, file: IO[bytes], *, seconds: float = 0.1) -> None:
+    """Writes images, `(n, channels, height, width)` in [-1, 1], as a GIF that runs there and back.
+
+    Args:
+        images: at least two.
+        file: to write to.
+        seconds: that each is shown for.
+    """
+    frames = [grid(image[None]).convert("RGB") for image in images]
+    first, *rest = [*frames, *frames[-2:0:-1]]
+    duration = round(1000 * seconds)
+    first.save(file, "GIF", save_all=True, append_images=rest, duration=duration, loop=0)
 
 
 def to_bytes(images: Tensor) -> np.ndarray:
