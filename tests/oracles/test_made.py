@@ -311,6 +311,9 @@ def test_what_is_no_prefix_of_the_order_is_refused():
         model.complete(x, known)
     with pytest.raises(UserError, match="mask of shape"):
         model.complete(x, known[0])
+    later = torch.arange(5) > 1
+    with pytest.raises(UserError, match=r"order begins with \(\d,\)"):
+        build(SPECS["bits"], order="random").complete(torch.zeros(2, 5), later)
     with pytest.raises(UserError, match="in each of its orders"):
         build(SPECS["bits"], orders=2).complete(torch.zeros(2, 5), torch.arange(5) == 3)
 

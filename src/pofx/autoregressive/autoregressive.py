@@ -112,7 +112,7 @@ class Autoregressive(nn.Module, ABC):
                 raise UserError(
                     f"complete goes on in the model's own order, and {count} known elements are "
                     f"not its first {count}: element {_at(missing[0], shape)} is not among them; "
-                    f"{_remedy(len(self.orders), shape)}."
+                    f"{_remedy(self.orders, shape)}."
                 )
 
     @abstractmethod
@@ -153,9 +153,11 @@ def _at(element: int, shape: tuple[int, ...]) -> str:
     return str(tuple(int(i) for i in torch.unravel_index(torch.tensor(element), shape)))
 
 
-def _remedy(orders: int, shape: tuple[int, ...]) -> str:
-    if orders > 1:
+def _remedy(orders: Tensor, shape: tuple[int, ...]) -> str:
+    """What could be completed instead."""
+    if len(orders) > 1:
         return "only what comes first in each of its orders may be known"
-    if len(shape) == 3:
-        return "of an image drawn pixel by pixel, the rows from the top would be"
-    return "what comes first in `orders` would be"
+    if len(shape) == 3 and torch.equal(orders[0].cpu(), raster(shape)):
+        return "the rows from the top would be, and the pixels to the left of one more"
+    begins = ", ".join(_at(i, shape) for i in orders[0, :3].tolist())
+    return f"its order begins with {begins}, and `orders` has the rest"

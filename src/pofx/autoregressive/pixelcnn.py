@@ -75,7 +75,7 @@ def recipe(  # noqa: PLR0913
     likelihood: Literal["softmax", "logistic"] = "softmax",
     components: int = 10,
     conditional: bool = False,
-    lr: float = 3e-3,
+    lr: float = 5e-3,
     batch_size: int = 32,
     steps: int = 20_000,
 ) -> Recipe:
