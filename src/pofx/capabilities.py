@@ -8,6 +8,7 @@ another is how comparisons go wrong.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal, Protocol, runtime_checkable
 
@@ -33,6 +34,24 @@ class Density(Protocol):
 
     def log_prob(self, x: Data, cond: Cond | None = None) -> PerExample:
         """Exact log p(x), nats per example."""
+        ...
+
+
+@runtime_checkable
+class Factors(Protocol):
+    """Knows every factor of the chain rule, in an order of its own."""
+
+    def log_factors(self, x: Data, cond: Cond | None = None) -> Tensor:
+        """Log p(x_i | x_<i) of every element, nats, `(n, size)`; they sum to log p(x)."""
+        ...
+
+
+@runtime_checkable
+class Continues(Protocol):
+    """Goes on with a sequence for as long as it is asked."""
+
+    def continuation(self, prompt: Tensor, cond: Cond | None = None) -> Iterator[int]:
+        """Yields the tokens after a prompt, int64 `(k,)`, one by one and without end."""
         ...
 
 

@@ -33,6 +33,7 @@ from pofx.evaluation.memorization import Memorization, memorization
 from pofx.evaluation.noise_ceiling import uniform_like
 from pofx.evaluation.precision_recall import PrecisionRecall, precision_recall
 from pofx.evaluation.report import Measured, Report
+from pofx.evaluation.text import text_likelihood
 from pofx.evaluation.two_sample import energy_distance, sliced_wasserstein
 from pofx.spec import DataSpec
 from pofx.typing import Cond, Data
@@ -92,7 +93,9 @@ def evaluate(  # noqa: PLR0913
     cache: bool = True,
     stop: Stop | None = None,
 ) -> Report:
-    """Evaluates a model by what it can do: its likelihood, its samples, or both.
+    """Evaluates a model by what it can do: its likelihood, its samples, or both. Distances between
+    samples say little of a text: where its likelihood is known they are left out, unless `features`
+    are named.
 
     Args:
         model: anything with a capability that can be measured.
@@ -133,7 +136,12 @@ def evaluate(  # noqa: PLR0913
         warnings=(),
         seconds=0.0,
     )
-    if isinstance(model, Samples):
+    tokens = getattr(getattr(dataset, "schema", None), "tokens", None)
+    if tokens is not None and stated is not None:
+        part = getattr(dataset, split)
+        told = text_likelihood(model, stated, x[:stated_of], part, tokens, stop=stop)
+        report = replace(report, text=told)
+    if isinstance(model, Samples) and (report.text is None or features is not None):
         feature = build_features(features, dataset, weights=weights, cache=cache, stop=stop)
         report = _judge_samples(report, model, feature, x, plan, cache)
     return replace(report, seconds=time.perf_counter() - start)

@@ -8,6 +8,7 @@ from typing import Any
 
 from pofx.capabilities import Likelihood
 from pofx.evaluation.memorization import Memorization
+from pofx.evaluation.text import TextLikelihood
 from pofx.typing import Data
 
 
@@ -54,6 +55,7 @@ class Report:
         warnings: a sentence for everything that the reader should know.
         seconds: wall time.
         samples: the samples that were judged.
+        text: the likelihood in the units of texts, where the data are one.
     """
 
     data: str
@@ -68,6 +70,7 @@ class Report:
     warnings: tuple[str, ...]
     seconds: float
     samples: Data | None = field(default=None, repr=False, compare=False)
+    text: TextLikelihood | None = None
 
     def to_json(self) -> dict[str, Any]:
         """The report as plain JSON values, without samples and neighbours."""
@@ -76,6 +79,7 @@ class Report:
             "split": self.split,
             "seed": self.seed,
             "likelihood": self._likelihood(),
+            **({} if self.text is None else {"text": self.text.to_json()}),
             "features": self.features,
             **{f"n_{name}": n for name, n in self.counts.items()},
             **{name: m.to_json() for name, m in self.metrics.items()},
@@ -90,7 +94,9 @@ class Report:
         if self.likelihood is not None:
             name = f"log p(x), nats ({self.likelihood.kind}, {self.likelihood.unit})"
             rows.append((name, _plus_minus(self.likelihood), self.likelihood.detail))
-        if self.bits_per_dim is not None:
+        if self.text is not None:
+            rows += self.text.rows()
+        elif self.bits_per_dim is not None:
             rows.append(("bits per dimension", f"{self.bits_per_dim:.4f}", ""))
         rows += [
             (name.replace("_", " "), _value(m), _beside(m)) for name, m in self.metrics.items()
