@@ -7,11 +7,13 @@ import torch
 from torch import nn
 
 from pofx import catalogue
+from pofx.flow.autoregressive import Autoregressive, Inverse
 from pofx.flow.bijection import Bijection, Chain, Flatten
 from pofx.flow.conditioner import ImageConditioner, VectorConditioner, vector_couplings
 from pofx.flow.coupling import Couplings, ElementwiseCoupling
-from pofx.flow.elementwise import Affine
+from pofx.flow.elementwise import Affine, Shift, Spline
 from pofx.flow.flow import DequantizedFlow, Flow, Unbound, flow
+from pofx.flow.linear import LU, Diagonal, rotation, shuffle
 from pofx.flow.permutation import Permutation, reversal
 from pofx.flow.realnvp import image_scales
 from pofx.flow.squeeze import MultiScale, Squeeze, colours_to_rows
@@ -43,6 +45,11 @@ def one_scale():
     return MultiScale(Couplings([ElementwiseCoupling(net, Affine())], 1), rest, (2, 4, 6))
 
 
+def autoregressive(map, hidden=(12,), **options):
+    """A layer of five elements, in an order of their own."""
+    return Autoregressive(torch.tensor([3, 0, 4, 1, 2]), map, hidden, **options)
+
+
 MIXED = DataSpec((4,), Mixed((Real(), Categorical(3), Binary(), Interval())))
 # Each with the shape of an example and the number of its classes.
 BIJECTIONS = {
@@ -56,6 +63,22 @@ BIJECTIONS = {
     "couplings of 3": (lambda: vector_couplings(3, 4, (16, 8)), (3,), 0),
     "couplings of 6": (lambda: vector_couplings(6, 3, (16,)), (6,), 0),
     "couplings that know the class": (lambda: vector_couplings(3, 4, (16,), classes=3), (3,), 3),
+    "additive couplings": (lambda: vector_couplings(5, 3, (8,), Shift()), (5,), 0),
+    "spline couplings": (lambda: vector_couplings(5, 2, (8,), Spline(4)), (5,), 0),
+    "spline coupling of an image": (
+        lambda: Couplings([ElementwiseCoupling(ImageConditioner(1, 16, channels=4), Spline(3))], 1),
+        (3, 2, 2),
+        0,
+    ),
+    "autoregressive": (lambda: autoregressive(Affine(), hidden=(16, 8)), (5,), 0),
+    "without direct connections": (lambda: autoregressive(Affine(), direct=False), (5,), 0),
+    "autoregressive splines": (lambda: autoregressive(Spline(4), classes=3), (5,), 3),
+    "inverse autoregressive": (lambda: Inverse(autoregressive(Affine(), classes=3)), (5,), 3),
+    "inverse splines": (lambda: Inverse(autoregressive(Spline(4))), (5,), 0),
+    "matrix": (lambda: LU(rotation(5)), (5,), 0),
+    "1x1 convolution": (lambda: LU(rotation(4)), (4, 3, 2), 0),
+    "shuffle": (lambda: LU(shuffle(5)), (5,), 0),
+    "diagonal": (lambda: Diagonal(4), (4,), 0),
     "permutation": (lambda: Permutation([3, 0, 2, 1]), (4,), 0),
     "reversal of channels": (lambda: reversal(3), (3, 2, 4), 0),
     "rows": (lambda: colours_to_rows(8), (8, 2, 3), 0),
@@ -94,7 +117,7 @@ def slogdet(bijection, x, cond):
         return bijection(x[None], None if cond is None else cond[None])[0].flatten()
 
     each = [
-        torch.autograd.functional.jacobian(lambda a, c=c: one(a, c), a, vectorize=True)
+        torch.autograd.functional.jacobian(lambda a, c=c: one(a, c), a)
         for a, c in zip(x, [None] * len(x) if cond is None else cond, strict=True)
     ]
     size = x[0].numel()

@@ -25,6 +25,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+_Masked = Callable[[nn.Linear, Tensor, Tensor], Tensor]
+
 
 class MaskedMLP(nn.Module):
     """Linear layers under masks: `(n, sum(inputs)) -> (n, sum(outputs))`, for any order.
@@ -32,6 +34,8 @@ class MaskedMLP(nn.Module):
     Args:
         inputs: how many inputs each element has; they stand side by side.
         outputs: how many outputs each element has; they stand side by side.
+        interleaved: whether they stand apart instead, the first outputs of all elements that have
+            any before the second; such elements have equally many.
         hidden: widths of the hidden layers.
         direct: whether outputs also see inputs without a layer between.
         activation: between layers.
@@ -51,12 +55,14 @@ class MaskedMLP(nn.Module):
         hidden: Sequence[int] = (500,),
         *,
         direct: bool = True,
+        interleaved: bool = False,
         activation: Callable[[], nn.Module] = nn.ReLU,
     ) -> None:
         super().__init__()
-        self.columns, self.rows = _side_by_side(inputs), _side_by_side(outputs)
-        self.register_buffer("input_element", _owners(inputs), persistent=False)
-        self.register_buffer("output_element", _owners(outputs), persistent=False)
+        self.columns = _side_by_side(inputs)
+        self.rows = (_interleaved if interleaved else _side_by_side)(outputs)
+        self.register_buffer("input_element", _owners(self.columns), persistent=False)
+        self.register_buffer("output_element", _owners(self.rows), persistent=False)
         widths = [sum(inputs), *hidden]
         self.layers = nn.ModuleList(_Units(a, b, len(inputs)) for a, b in pairwise(widths))
         self.last = nn.Linear(widths[-1], sum(outputs))
@@ -65,14 +71,29 @@ class MaskedMLP(nn.Module):
 
     def forward(self, x: Tensor, order: Tensor) -> Tensor:
         """What each element makes of those before it; `order[r]` is the element at place r."""
+        return self._through(x, self.masks(order), _masked)
+
+    def transposed(self, x: Tensor, masks: Sequence[Tensor]) -> Tensor:
+        """The same where examples are columns, `(sum(inputs), n) -> (sum(outputs), n)`, and the
+        masks of an order are at hand.
+        """
+        return self._through(x, masks, _masked_transposed)
+
+    def masks(self, order: Tensor) -> list[Tensor]:
+        """Of the hidden layers, of the last and of the direct connections."""
         place = order.argsort()
         first, last = place[self.input_element], place[self.output_element][:, None]
-        h, degree = x, first
-        for layer in self.units:
-            h = self.activation(_masked(layer, h, layer.degree[:, None] >= degree))
-            degree = layer.degree
-        out = _masked(self.last, h, last > degree)
-        return out if self.direct is None else out + _masked(self.direct, x, last > first)
+        degrees = [first, *(layer.degree for layer in self.units)]
+        hidden = [m[:, None] >= below for below, m in pairwise(degrees)]
+        return [*hidden, last > degrees[-1], last > first]
+
+    def _through(self, x: Tensor, masks: Sequence[Tensor], masked: _Masked) -> Tensor:
+        *hidden, last, direct = masks
+        h = x
+        for layer, mask in zip(self.units, hidden, strict=True):
+            h = self.activation(masked(layer, h, mask))
+        out = masked(self.last, h, last)
+        return out if self.direct is None else out + masked(self.direct, x, direct)
 
     @property
     def units(self) -> list[_Units]:
@@ -147,10 +168,29 @@ def _masked(layer: nn.Linear, x: Tensor, mask: Tensor) -> Tensor:
     return F.linear(x, layer.weight * mask, layer.bias)
 
 
+def _masked_transposed(layer: nn.Linear, x: Tensor, mask: Tensor) -> Tensor:
+    weight = layer.weight * mask
+    return weight @ x if layer.bias is None else torch.addmm(layer.bias[:, None], weight, x)
+
+
 def _side_by_side(widths: Sequence[int]) -> list[slice]:
     return [slice(a, b) for a, b in pairwise(accumulate(widths, initial=0))]
 
 
-def _owners(widths: Sequence[int]) -> Tensor:
-    """The element of each of `sum(widths)` numbers."""
-    return torch.arange(len(widths)).repeat_interleave(torch.tensor(widths))
+def _interleaved(widths: Sequence[int]) -> list[slice]:
+    """Every so-manieth number is an element's, of `sum(widths)`."""
+    apart = sum(1 for w in widths if w)
+    assert set(widths) <= {0, max(widths)}
+    firsts = accumulate((int(w > 0) for w in widths), initial=0)
+    stop = sum(widths)
+    return [
+        slice(first, stop, apart) if w else slice(0, 0)
+        for first, w in zip(firsts, widths, strict=False)
+    ]
+
+
+def _owners(places: Sequence[slice]) -> Tensor:
+    """The element of each number, of those that stand at these places."""
+    numbers = range(max(s.stop for s in places))
+    owned = {i: element for element, s in enumerate(places) for i in numbers[s]}
+    return torch.tensor([owned[i] for i in numbers])
