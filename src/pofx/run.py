@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import inspect
 import json
-import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -20,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from pofx import catalogue
-from pofx.capabilities import Samples
+from pofx.capabilities import Continues, Samples
 from pofx.data.dataset import Dataset
 from pofx.data.limits import MEMORY_BYTES, size
 from pofx.data.schema import Schema
@@ -32,8 +31,9 @@ from pofx.errors import UserError, did_you_mean
 from pofx.evaluation import latent
 from pofx.evaluation.anomaly import Anomalies, Scorer, detection, threshold
 from pofx.evaluation.anomaly import Kind as AnomalyKind
+from pofx.evaluation.calls import options_of, wanted
 from pofx.evaluation.evaluate import Report, evaluate
-from pofx.functional.draw import draw
+from pofx.functional.draw import draw, keyed
 from pofx.functional.interpolation import Curve, between, traversal
 from pofx.hybrids.two_stage import TwoStage
 from pofx.spec import DataSpec, Real
@@ -147,7 +147,7 @@ class Run:
             batch: how many to draw at a time.
             prior: a run that was trained on this one's codes and draws new ones to decode.
             stop: polled between batches.
-            options: what the model's own `sample` takes, such as `steps`.
+            options: what the model's own `sample` takes, such as `steps`; a `prompt` as text.
 
         Raises:
             RunError: the model does not sample, or takes no such class or option.
@@ -170,10 +170,43 @@ class Run:
             )
         if prior is None:
             self._check(options)
+            if isinstance(options.get("prompt"), str):
+                options["prompt"] = self._tokens(options["prompt"])
         elif options:
             raise RunError(f"samples of a prior take no option '{min(options)}'.")
         labels = self.labels(n, cond, model)
         return draw(model, n, seed=seed, cond=labels, batch=batch, stop=stop, **options)
+
+    def stream(
+        self,
+        prompt: str,
+        *,
+        length: int = 500,
+        seed: int = 0,
+        cond: int | str | None = None,
+        **options: Any,
+    ) -> Iterator[str]:
+        """The text that follows a prompt, token by token as it is drawn.
+
+        Args:
+            prompt: what comes before; may be empty.
+            length: how many tokens, which may be more than an example has.
+            seed: the same seed, the same text.
+            cond: a class, by number or name.
+            options: what the model's own `continuation` takes, such as `temperature`.
+        """
+        model, tokens = self.model, self._tokens(prompt)
+        if not isinstance(model, Continues):
+            raise RunError(f"recipe '{self.job.recipe}' writes no text; train gpt or ngram.")
+        self._check(options)
+        going = model.continuation(tokens, self.labels(1, cond), **options)
+        assert self.schema.tokens is not None
+        return self.schema.tokens.stream(keyed(going, length, seed))
+
+    def _tokens(self, prompt: str) -> Tensor:
+        if self.schema.tokens is None:
+            raise RunError(f"'{self.path}' was not trained on text, so it takes no prompt.")
+        return torch.from_numpy(self.schema.tokens.encode(prompt))
 
     def with_prior(self, prior: Run) -> TwoStage:
         """This run's decoder behind a run that was trained on its codes.
@@ -195,9 +228,7 @@ class Run:
     @property
     def sampling_options(self) -> dict[str, str]:
         """What the model's own `sample` takes beside `n` and `cond`, and of which type."""
-        sample = getattr(self.model, "sample", None)
-        parameters = inspect.signature(sample).parameters if callable(sample) else {}
-        return {k: _annotation(p) for k, p in parameters.items() if k not in ("n", "cond")}
+        return {k: v for k, v in options_of(self.model, "sample").items() if k not in ("n", "cond")}
 
     def _check(self, options: Mapping[str, Any]) -> None:
         known = self.sampling_options
@@ -205,10 +236,10 @@ class Run:
             if key not in known:
                 hint = did_you_mean(key, known) if known else "it takes none."
                 raise RunError(f"recipe '{self.job.recipe}' samples with no option '{key}'; {hint}")
-            wanted = _wanted(known[key], value)
-            if wanted:
+            lacking = wanted(known[key], value)
+            if lacking:
                 raise RunError(
-                    f"recipe '{self.job.recipe}' samples with --{key.replace('_', '-')} {wanted}, "
+                    f"recipe '{self.job.recipe}' samples with --{key.replace('_', '-')} {lacking}, "
                     f"and {value!r} came."
                 )
 
@@ -501,11 +532,6 @@ def resume(path: str | Path, **budget: Any) -> Run:
     return Run(path).resume(**budget)
 
 
-def _annotation(parameter: inspect.Parameter) -> str:
-    kind = parameter.annotation
-    return kind if isinstance(kind, str) else inspect.formatannotation(kind)
-
-
 def _device(name: str) -> torch.device:
     try:
         device = local_device(name)
@@ -535,29 +561,3 @@ def _check_types(job: Job) -> None:
     unknown = set(job.source) - set(inspect.signature(load_data).parameters)
     if unknown:
         raise ValueError(f"its 'source' has an unknown entry '{min(unknown)}'")
-
-
-_PLAIN: dict[str, tuple[type, ...]] = {
-    "int": (int,), "float": (int, float), "bool": (bool,), "str": (str,),
-}  # fmt: skip
-_NAMES = {
-    "int": "a whole number from 0", "float": "a number", "bool": "true or false", "str": "a word",
-}  # fmt: skip
-
-
-def _wanted(annotation: str, value: Any) -> str:
-    """What an option of this type takes, if this plain value is none of it."""
-    kinds = [k.strip() for k in annotation.split("|")]
-    plain = [k for k in kinds if k in _PLAIN]
-    if not plain or not isinstance(value, bool | int | float | str):
-        return ""
-    sound = any(_is(k, value) for k in plain)
-    return "" if sound else f"as {' or '.join(_NAMES[k] for k in plain)}"
-
-
-def _is(kind: str, value: bool | int | float | str) -> bool:
-    if isinstance(value, bool) != (kind == "bool") or not isinstance(value, _PLAIN[kind]):
-        return False
-    if kind == "int":
-        return value >= 0  # type: ignore[operator]
-    return not isinstance(value, float) or math.isfinite(value)

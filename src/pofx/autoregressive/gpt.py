@@ -143,11 +143,14 @@ class GPT(Autoregressive):
         top_k: int | None = None,
         top_p: float | None = None,
     ) -> Iterator[int]:
-        """Yields the tokens after a prompt, int64 `(k,)`, without end.
+        """The tokens after a prompt, int64 `(k,)`, one by one and without end.
 
         Where all places are taken, the later half of what they hold is all that is still seen.
         """
-        how, length = decoding(temperature, top_k, top_p), self.spec.size
+        return self._going_on(prompt, cond, decoding(temperature, top_k, top_p))
+
+    def _going_on(self, prompt: Tensor, cond: Cond | None, how: Decoding) -> Iterator[int]:
+        length = self.spec.size
         if self.conditional and cond is None:
             cond = any_class(1, self.spec.classes, self.orders.device)
         seen = prompt.tolist()[max(0, len(prompt) - length + 1) :]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import click
@@ -26,6 +28,10 @@ from pofx.errors import UserError, did_you_mean
     "--out", help="A .png grid, a folder, .npz, .npy, .csv or .txt; in the run folder by default."
 )
 @click.option("--prior", help="A run trained on the codes of RUN, whose draws RUN decodes.")
+@click.option("--prompt", help="Text to begin with; without --out, RUN goes on from it here.")
+@click.option(
+    "--length", type=click.IntRange(min=1), help="Tokens to go on from a prompt for; 500."
+)
 @click.option("--class", "cond", help="A class, by number or name, where the model is conditional.")
 @click.option(
     "--batch", type=click.IntRange(min=1), default=256, show_default=True, help="Drawn at a time."
@@ -41,6 +47,8 @@ def sample(  # noqa: PLR0913
     seed: int,
     out: str | None,
     prior: str | None,
+    prompt: str | None,
+    length: int | None,
     cond: str | None,
     batch: int,
     metadata: bool,
@@ -48,22 +56,44 @@ def sample(  # noqa: PLR0913
 ) -> None:
     """Draws new examples from RUN, a run folder.
 
-    OPTIONS are what the model itself takes when it samples, such as `--steps 50`.
+    OPTIONS are what the model itself takes when it samples, such as `--steps 50`, or, of text,
+    `--temperature 0.8`, `--top-k 20` and `--top-p 0.95`.
     """
     from pofx.run import Run
     from pofx.training.signals import stopping
 
     opened = Run(run, device=device)
     before = None if prior is None else Run(prior, device=device)
+    if length is not None and (prompt is None or out is not None):
+        raise UserError("--length is for text that is written here: give --prompt, and no --out.")
     with stopping() as stop:
         own = _own(options)
         _check(opened, own)
+        if prompt is not None and out is None:
+            _write(
+                prompt,
+                opened.stream(prompt, length=length or 500, seed=seed, cond=cond, **own),
+                stop,
+            )
+            return
+        own |= {} if prompt is None else {"prompt": prompt}
         x = opened.sample(n, seed=seed, cond=cond, batch=batch, prior=before, stop=stop, **own)
     if stop():
         raise click.Abort
     path = out or str(opened.path / f"samples-{seed}{opened.schema.suffix}")
     labels = opened.labels(n, cond)
     click.echo(f"{opened.save(x, path, seed=seed, metadata=metadata, cond=labels)}")
+
+
+def _write(prompt: str, text: Iterator[str], stop: Callable[[], bool]) -> None:
+    """Shows a text as it is drawn."""
+    for piece in itertools.chain([prompt], text):
+        if stop():
+            raise click.Abort
+        click.echo(
+            "".join(c if c.isprintable() or c in "\n\t" else _STRANGE for c in piece), nl=False
+        )
+    click.echo()
 
 
 def _check(run: Any, own: dict[str, Any]) -> None:
@@ -78,7 +108,21 @@ def _check(run: Any, own: dict[str, Any]) -> None:
             )
 
 
-_FLAGS = ("seed", "out", "prior", "class", "batch", "metadata", "no-metadata", "device")
+_FLAGS = (
+    "seed",
+    "out",
+    "prior",
+    "prompt",
+    "length",
+    "class",
+    "batch",
+    "metadata",
+    "no-metadata",
+    "device",
+)
+
+
+_STRANGE = "\N{REPLACEMENT CHARACTER}"
 
 
 def _own(options: tuple[str, ...]) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -75,3 +76,41 @@ def call(
     if cond is None or not takes_cond(method):
         return method(*inputs, **options)
     return method(*inputs, cond=cond, **options)
+
+
+def options_of(model: object, name: str) -> dict[str, str]:
+    """What a method takes, and of which type; nothing where there is none."""
+    method = getattr(model, name, None)
+    parameters = inspect.signature(method).parameters if callable(method) else {}
+    return {k: _annotation(p) for k, p in parameters.items()}
+
+
+def _annotation(parameter: inspect.Parameter) -> str:
+    kind = parameter.annotation
+    return kind if isinstance(kind, str) else inspect.formatannotation(kind)
+
+
+_PLAIN: dict[str, tuple[type, ...]] = {
+    "int": (int,), "float": (int, float), "bool": (bool,), "str": (str,),
+}  # fmt: skip
+_NAMES = {
+    "int": "a whole number from 0", "float": "a number", "bool": "true or false", "str": "a word",
+}  # fmt: skip
+
+
+def wanted(annotation: str, value: Any) -> str:
+    """What an option of this type takes, if this plain value is none of it."""
+    kinds = [k.strip() for k in annotation.split("|")]
+    plain = [k for k in kinds if k in _PLAIN]
+    if not plain or not isinstance(value, bool | int | float | str):
+        return ""
+    sound = any(_is(k, value) for k in plain)
+    return "" if sound else f"as {' or '.join(_NAMES[k] for k in plain)}"
+
+
+def _is(kind: str, value: bool | int | float | str) -> bool:
+    if isinstance(value, bool) != (kind == "bool") or not isinstance(value, _PLAIN[kind]):
+        return False
+    if kind == "int":
+        return value >= 0  # type: ignore[operator]
+    return not isinstance(value, float) or math.isfinite(value)

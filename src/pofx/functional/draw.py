@@ -59,3 +59,12 @@ def draw(
             with noise(seed, size, first=first):
                 parts.append(model.sample(size, part, **options).cpu())
     return torch.cat(parts) if parts else torch.empty(0)
+
+
+def keyed(tokens: Iterator[int], length: int, seed: int) -> Iterator[int]:
+    """The first `length` tokens of an endless sequence, which depend on the seed alone."""
+    mode = noise(seed, 1)
+    for _ in range(length):
+        with mode:  # not around the loop, whose body is the caller's
+            k = next(tokens)
+        yield k
