@@ -25,6 +25,7 @@ SMALL = {
     "hidden": {"int": 16, "ints": (16, 16)},
     "channels": {"int": 8, "ints": (8, 16)},
     "latent": {"int": 4},
+    "layers": {"int": 2},
     "width": {"int": 16},
     "heads": {"int": 1},
     "warmup": {"int": 10},

@@ -398,7 +398,7 @@ def test_the_bound_is_below_the_mass_by_what_jensen_takes():
     examples, masses, means = [], [], []
     for i in range(3):
         for j in range(3):
-            log_q = model._log_density(torch.cartesian_prod(axis[i], axis[j]), None)
+            log_q = model.log_density(torch.cartesian_prod(axis[i], axis[j]), None)
             masses.append((log_q.exp().sum() * step**2).item())
             means.append(log_q.mean().item() + 2 * math.log(2 / 3))
             examples.append(values[[i, j]])
@@ -419,7 +419,7 @@ def test_samples_of_bytes_have_at_least_the_mass_of_their_cells():
     model = planar(spec, scale=0.2)
     end = 1 / 0.95
     y, area = plane(end, 900)
-    weights = model._log_density(y, None).exp() * area
+    weights = model.log_density(y, None).exp() * area
     assert weights.sum().item() == pytest.approx(1, abs=1e-3)
     level = ((y + 1) * 1.5).floor().clamp(0, 2).long()
     masses = torch.zeros(9).index_add(0, level @ torch.tensor([3, 1]), weights)
@@ -439,7 +439,7 @@ def test_a_table_of_a_number_and_a_bit_is_bounded_too():
     for number in (-0.7, 0.0, 1.3):
         for bit in (0, 1):
             y = torch.stack([torch.full((2000,), number), axis[bit]], 1)
-            log_q = model._log_density(y, None)
+            log_q = model.log_density(y, None)
             truth = (log_q.exp().sum() * step).log().item()
             elbo = model.elbo(torch.tensor([[number, float(bit)]]).expand(20_000, 2))
             error = 5 * elbo.std().item() / 20_000**0.5
@@ -504,7 +504,7 @@ def test_gradients_are_those_of_finite_differences(kind):
     x, cond = data_of(spec, 3)
     y = 0.98 * x
     names = [n for n, _ in model.named_parameters()]
-    model.forward = lambda y: model._log_density(y, cond).mean()
+    model.forward = lambda y: model.log_density(y, cond).mean()
 
     def loss(*values):
         return torch.func.functional_call(model, dict(zip(names, values, strict=True)), (y,))

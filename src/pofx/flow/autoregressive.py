@@ -151,9 +151,9 @@ def _start(net: MaskedMLP) -> None:
     for layer in net.units:
         nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
     nn.init.uniform_(net.units[0].bias, -2, 2)
-    for layer in (net.last, net.direct):
-        for parameter in layer.parameters() if layer is not None else ():
-            nn.init.zeros_(parameter)
+    ends = [net.last] if net.direct is None else [net.last, net.direct]
+    for parameter in nn.ModuleList(ends).parameters():
+        nn.init.zeros_(parameter)
 
 
 def _relu() -> nn.Module:

@@ -48,9 +48,10 @@ class _Change(nn.Module):
         self.conditional = conditional
         self.register_buffer("_like", torch.zeros(()), persistent=False)
 
-    def _log_density(self, y: Tensor, cond: Cond | None) -> PerExample:
+    def log_density(self, y: Tensor, cond: Cond | None = None) -> PerExample:
+        """Log-density of continuous, or dequantised, examples, nats."""
         if self.conditional and cond is None:
-            return marginal(self._log_density, y, self.spec.classes)
+            return marginal(self.log_density, y, self.spec.classes)
         z, ladj = self.bijection(y, cond)
         return ladj - 0.5 * (z.square().sum(1) + self.spec.size * _LOG_2PI)
 
@@ -73,7 +74,7 @@ class Flow(_Change):
     """
 
     def log_prob(self, x: Data, cond: Cond | None = None) -> PerExample:
-        return self._log_density(x, cond)
+        return self.log_density(x, cond)
 
     def sample(self, n: int, cond: Cond | None = None) -> Data:
         return quantize(self._draw(n, cond), self.spec)
@@ -95,7 +96,7 @@ class DequantizedFlow(_Change):
     likelihood_detail = "uniform dequantisation"
 
     def elbo(self, x: Data, cond: Cond | None = None) -> PerExample:
-        return self._log_density(dequantize(x, self.spec), cond) + log_cell(self.spec)
+        return self.log_density(dequantize(x, self.spec), cond) + log_cell(self.spec)
 
     def sample(self, n: int, cond: Cond | None = None) -> Data:
         return quantize(self._draw(n, cond), self.spec)

@@ -90,7 +90,7 @@ class _Piece(NamedTuple):
 def _piece(v: Tensor, raw: Tensor, bound: float, axis: int) -> _Piece:
     """The bin that holds v, an x (axis 0) or a y (axis 1)."""
     with torch.autocast(v.device.type, enabled=False):
-        x, y, slopes = _Lookup.apply(at_least_float32(raw), 0.5 + v / (2 * bound), axis)  # type: ignore[no-untyped-call]
+        x, y, slopes = _Lookup.apply(at_least_float32(raw), 0.5 + v / (2 * bound), axis)
     width, height = 2 * bound * (x[1] - x[0]), 2 * bound * (y[1] - y[0])
     left, right = LEAST + F.softplus(slopes + _SLOPE_ONE)
     s = height / width

@@ -1,0 +1,110 @@
+r"""actnorm: a scale and a shift for each channel, which begin as a batch's normalisation.
+
+.. math:: z_c = x_c e^{s_c} + b_c, \qquad \log|\det| = h w \sum_c s_c
+
+They are set once, so that what the first batch becomes has mean 0 and variance 1 in each channel,
+and learned from then on; an example's density never depends on its neighbours.
+
+The batch may come in parts, and other processes may hold others, but every layer needs all of what
+the layers before it put out. So the first step trains with scales of one, and once it is taken the
+whole batch passes again and sets them, layer by layer. Whether it has is stored with the weights.
+
+References:
+    Glow: generative flow with invertible 1x1 convolutions (Kingma and Dhariwal, 2018), section 3.1.
+    https://arxiv.org/abs/1807.03039
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from pofx.flow.bijection import Bijection
+from pofx.flow.flow import DequantizedFlow, Flow
+from pofx.functional.dequantize import dequantize, log_cell
+from pofx.functional.processes import sum_over_processes
+from pofx.objective import LossObjective, Metrics
+from pofx.typing import Cond, Data, PerExample
+
+
+class ActNorm(Bijection):
+    """Scales and shifts each element of a vector, or each channel of an image."""
+
+    ready: Tensor
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.log_scale = nn.Parameter(torch.zeros(channels))
+        self.shift = nn.Parameter(torch.zeros(channels))
+        self.register_buffer("ready", torch.tensor(False))
+
+    def forward(self, x: Tensor, cond: Cond | None = None) -> tuple[Tensor, PerExample]:
+        scale, shift = _by_channel(self.log_scale.exp(), x), _by_channel(self.shift, x)
+        ladj = self.log_scale.sum() * x[0, 0].numel()
+        return torch.addcmul(shift, x, scale), ladj.expand(len(x))
+
+    def inverse(self, z: Tensor, cond: Cond | None = None) -> Tensor:
+        return (z - _by_channel(self.shift, z)) * _by_channel(self.log_scale.neg().exp(), z)
+
+    @torch.no_grad()
+    def normalise(self, x: Tensor) -> None:
+        """Sets scale and shift by a batch, of which other processes may hold a part."""
+        axes = [i for i in range(x.ndim) if i != 1]
+        count = sum_over_processes(x.new_tensor(x.numel() / x.shape[1]))
+        mean = sum_over_processes(x.sum(axes)) / count
+        spread = sum_over_processes((x - _by_channel(mean, x)).square().sum(axes)) / count
+        self.log_scale.copy_(-0.5 * spread.clamp(min=1e-12).log())
+        self.shift.copy_(-mean * self.log_scale.exp())
+        self.ready.fill_(True)
+
+
+def _by_channel(v: Tensor, x: Tensor) -> Tensor:
+    return v.reshape(-1, *(1,) * (x.ndim - 2))
+
+
+@torch.no_grad()
+def normalise(bijection: nn.Module, x: Tensor, cond: Cond | None = None) -> None:
+    """Sets every `ActNorm` within a bijection by one batch, each by what those before it make of
+    it.
+    """
+
+    def before(layer: ActNorm, inputs: tuple[Any, ...]) -> None:
+        layer.normalise(inputs[0])
+
+    hooks = [
+        layer.register_forward_pre_hook(before)
+        for layer in bijection.modules()
+        if isinstance(layer, ActNorm)
+    ]
+    bijection(x, cond)
+    for hook in hooks:
+        hook.remove()
+
+
+class NormalisedLikelihood(LossObjective):
+    """Minimises the mean of `-log p(x)`, or of its bound, of a flow with `ActNorm` layers, which it
+    sets after the first step.
+    """
+
+    def __init__(self, model: Flow | DequantizedFlow) -> None:
+        super().__init__()
+        self.model: Flow | DequantizedFlow = model
+        self._first = next(m for m in model.modules() if isinstance(m, ActNorm))
+        self._seen: list[tuple[Tensor, Cond | None]] = []
+
+    def loss(self, x: Data, cond: Cond | None = None) -> tuple[Tensor, Metrics]:
+        y = dequantize(x, self.model.spec)
+        if self.training and not self._first.ready:
+            self._seen.append((y, cond))
+        log_prob = self.model.log_density(y, cond) + log_cell(self.model.spec)
+        return -log_prob.mean(), {}
+
+    def after_step(self) -> None:
+        if not self._seen:
+            return
+        parts, conds = zip(*self._seen, strict=True)
+        self._seen.clear()
+        cond = None if conds[0] is None else torch.cat(conds)
+        normalise(self.model.bijection, torch.cat(parts), cond)

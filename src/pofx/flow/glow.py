@@ -1,0 +1,116 @@
+r"""glow: Glow: generative flow with invertible 1x1 convolutions (Kingma and Dhariwal, 2018).
+
+A step of the flow scales and shifts each channel, mixes the channels by a matrix, and couples one
+half of them to the other:
+
+.. math:: x \leftarrow x e^s + b, \qquad x \leftarrow P L U x, \qquad
+    x_b \leftarrow x_b \odot e^{s(x_a)} + t(x_a)
+
+Each scale squeezes the image to half its size, takes such steps, and is then done with half of its
+channels.
+
+References:
+    Glow: generative flow with invertible 1x1 convolutions (Kingma and Dhariwal, 2018), table 1,
+    eq. 9-11, sections 3 and 5.
+    https://arxiv.org/abs/1807.03039
+
+Note:
+    What a scale is done with is standard normal, where the paper learns its mean and scale from the
+    rest. Log-scales are bounded. Coupling networks are those of `realnvp`: residual, and narrower
+    than the paper's 512 channels.
+"""
+
+from __future__ import annotations
+
+from pofx.flow.actnorm import ActNorm, NormalisedLikelihood
+from pofx.flow.bijection import Bijection, Chain, Flatten
+from pofx.flow.conditioner import ImageConditioner
+from pofx.flow.coupling import Couplings, ElementwiseCoupling
+from pofx.flow.elementwise import Affine
+from pofx.flow.flow import check_arguments, flow
+from pofx.flow.linear import LU, rotation
+from pofx.flow.squeeze import MultiScale, Squeeze
+from pofx.recipe import Adam, Recipe, RecipeError
+from pofx.spec import DataSpec
+
+
+def glow_scales(
+    shape: tuple[int, int, int],
+    layers: int = 8,
+    *,
+    scales: int = 3,
+    channels: int = 64,
+    blocks: int = 1,
+    bound: float = 1.0,
+    classes: int = 0,
+) -> Bijection:
+    """Steps of the flow, half as large a picture at each scale; its latent is a vector.
+
+    It ends after `scales` scales, or where a side is odd or below 4.
+    """
+    c, h, w = 4 * shape[0], shape[1] // 2, shape[2] // 2
+    here: list[Bijection] = [Squeeze()]
+    for _ in range(layers):
+        net = ImageConditioner(c // 2, c, channels, blocks, classes)
+        coupling = Couplings([ElementwiseCoupling(net, Affine(bound))], c // 2)
+        here += [ActNorm(c), LU(rotation(c)), coupling]
+    if scales == 1 or h % 2 or w % 2 or min(h, w) < 4:
+        return Chain([*here, Flatten((c, h, w))])
+    rest = glow_scales(
+        (c // 2, h, w), layers,
+        scales=scales - 1, channels=channels, blocks=blocks, bound=bound, classes=classes,
+    )  # fmt: skip
+    return MultiScale(Chain(here), rest, (c, h, w))
+
+
+def recipe(  # noqa: PLR0913
+    spec: DataSpec,
+    *,
+    layers: int = 8,
+    scales: int = 3,
+    channels: int = 64,
+    blocks: int = 1,
+    bound: float = 1.0,
+    conditional: bool = False,
+    lr: float = 1e-3,
+    batch_size: int = 64,
+    steps: int = 10_000,
+) -> Recipe:
+    """A Glow of several scales.
+
+    Args:
+        spec: images with even sides.
+        layers: steps of the flow at each scale; 32 in the paper.
+        scales: at most so many scales.
+        channels: channels of the coupling networks.
+        blocks: residual blocks of the coupling networks.
+        bound: largest log-scale of one coupling, nats.
+        conditional: condition every coupling on the class.
+        lr: learning rate of Adam, decayed to 0 by a cosine.
+        batch_size: examples in a step.
+        steps: optimizer steps.
+    """
+    if not spec.is_image or spec.shape[1] % 2 or spec.shape[2] % 2:
+        raise RecipeError(
+            f"glow squeezes images and needs even sides, but examples of shape {spec.shape} came; "
+            "bring images to an even size with --resize, or use realnvp or nsf."
+        )
+    check_arguments("glow", spec, conditional, layers=layers, scales=scales, channels=channels)
+    if not bound > 0:
+        raise RecipeError(f"glow: --bound is a positive number of nats, and {bound} came.")
+    bijection = glow_scales(
+        spec.shape, layers,  # type: ignore[arg-type]
+        scales=scales, channels=channels, blocks=blocks, bound=bound,
+        classes=spec.classes if conditional else 0,
+    )  # fmt: skip
+    model = flow(bijection, spec, conditional=conditional)
+    return Recipe(
+        model=model,
+        objective=NormalisedLikelihood(model),
+        optimizers={"model": Adam(lr)},
+        batch_size=batch_size,
+        steps=steps,
+        warmup=100,
+        decay="cosine",
+        clip=1.0,  # of any norm, as in realnvp
+    )

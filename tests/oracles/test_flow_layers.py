@@ -1,0 +1,240 @@
+"""Layers of flows and what they are built into, against closed forms, in float64."""
+
+import pytest
+import torch
+
+from pofx import catalogue
+from pofx.flow import actnorm
+from pofx.flow.actnorm import ActNorm
+from pofx.flow.autoregressive import Autoregressive, Inverse
+from pofx.flow.bijection import Chain
+from pofx.flow.elementwise import Affine, Spline
+from pofx.flow.flow import Flow, flow
+from pofx.flow.glow import glow_scales
+from pofx.flow.linear import LU, Diagonal, rotation, shuffle
+from pofx.recipe import RecipeError
+from pofx.spec import Bytes, DataSpec, Real
+from pofx.training.loop import Budget, Options, Training, train
+
+pytestmark = pytest.mark.usefixtures("double")
+
+
+def shaken(module, scale=0.2):
+    """Moves every parameter: layers that start at zero would hide what they do."""
+    with torch.no_grad():
+        for p in module.parameters():
+            p += scale * torch.randn_like(p)
+    return module
+
+
+def jacobian(bijection, x):
+    """Of one example: outputs by inputs."""
+    one = torch.autograd.functional.jacobian(lambda a: bijection(a[None])[0].flatten(), x)
+    return one.reshape(x.numel(), x.numel())
+
+
+# --- autoregressive layers
+
+
+@pytest.mark.parametrize("map", [Affine(), Spline(4)], ids=["affine", "spline"])
+def test_an_element_depends_on_those_before_it_and_the_first_on_itself_alone(map):
+    order = torch.tensor([3, 0, 4, 1, 2])
+    layer = shaken(Autoregressive(order, map, (20, 20)), 0.5)
+    in_order = jacobian(layer, torch.randn(5))[order][:, order]
+    assert not in_order.triu(1).any()
+    assert in_order.tril().count_nonzero() == 15
+    back = jacobian(Inverse(layer), torch.randn(5))[order][:, order]
+    assert back.triu(1).abs().max() < 1e-12
+
+
+def test_layers_begin_as_the_identity():
+    x = torch.randn(6, 5)
+    for map in (Affine(), Spline()):
+        z, ladj = Autoregressive(torch.arange(5), map)(x)
+        assert torch.allclose(z, x, atol=1e-12)
+        assert ladj.abs().max() < 1e-12
+
+
+@pytest.mark.parametrize("map", [Affine(), Spline(4)], ids=["affine", "spline"])
+def test_gradients_through_an_inverse_are_those_of_finite_differences(map):
+    layer = shaken(Inverse(Autoregressive(torch.tensor([2, 0, 3, 1]), map, (7,))), 0.3)
+    weight = layer.layer.net.last.weight
+    x = torch.randn(3, 4, requires_grad=True)
+
+    def loss(x):
+        z, ladj = layer(x)
+        return (z.sin().sum(1) - ladj).sum()
+
+    slopes = torch.autograd.grad(loss(x), [x, weight])
+    for of, slope in zip((x, weight), slopes, strict=True):
+        step = 1e-6 * torch.randn_like(of)
+        with torch.no_grad():
+            of += step
+            above = loss(x)
+            of -= 2 * step
+            below = loss(x)
+            of += step
+        assert above - below == pytest.approx(2 * (slope * step).sum().item(), rel=1e-5)
+
+
+def trained(name, spec, data, steps, size=256, **arguments):
+    torch.manual_seed(1)
+    recipe = catalogue.build(name, spec, steps=steps, **arguments)
+    training = Training(recipe)
+    for _ in train(training, iter(lambda: (data(size), None), None), Budget(steps=steps)):
+        pass
+    return training.sampled.eval()
+
+
+@pytest.mark.parametrize("name", ["maf", "iaf", "nsf", "nice"])
+def test_it_reaches_the_entropy_of_a_normal(name):
+    """One autoregressive layer holds every normal distribution; couplings and splines come near."""
+    covariance = torch.tensor([[1.0, 0.8, 0.2], [0.8, 1.0, 0.0], [0.2, 0.0, 1.0]])
+    truth = torch.distributions.MultivariateNormal(torch.tensor([0.5, -0.3, 0.0]), covariance)
+    few = {"maf": 1, "iaf": 1, "nsf": 2, "nice": 4}[name]
+    data = lambda n: truth.sample((n,))  # noqa: E731
+    model = trained(name, DataSpec((3,)), data, 250, hidden=(16,), lr=2e-2, layers=few)
+    x = truth.sample((20_000,))
+    with torch.no_grad():
+        divergence = (truth.log_prob(x) - model.log_prob(x)).mean().item()
+    assert -1e-3 <= divergence < 0.02
+
+
+def test_one_layer_is_the_exact_density_of_a_normal():
+    """The conditional means and deviations of a normal, written into the direct connections."""
+    covariance = torch.tensor([[1.0, 0.9, -0.3], [0.9, 1.5, 0.1], [-0.3, 0.1, 0.7]])
+    truth = torch.distributions.MultivariateNormal(torch.zeros(3), covariance)
+    root = torch.linalg.inv(torch.linalg.cholesky(covariance))  # z = root x
+    layer = Autoregressive(torch.arange(3), Affine(3.0), (8,))
+    with torch.no_grad():
+        layer.net.last.bias[:3] = -2 * torch.atanh(root.diagonal().log() / 3.0)
+        layer.net.direct.weight[3:] = root.tril(-1)
+    x = truth.sample((50,))
+    assert torch.allclose(Flow(layer, DataSpec((3,))).log_prob(x), truth.log_prob(x), atol=1e-10)
+
+
+@pytest.mark.parametrize("name", ["nice", "maf", "iaf", "nsf"])
+@torch.no_grad()
+def test_a_density_integrates_to_one(name):
+    torch.manual_seed(3)
+    recipe = catalogue.build(name, DataSpec((2,), Real()), layers=2, hidden=(12,))
+    model = shaken(recipe.model, 0.07)
+    axis = (torch.arange(600) + 0.5) * (24 / 600) - 12
+    total = model.log_prob(torch.cartesian_prod(axis, axis)).exp().sum().item() * (24 / 600) ** 2
+    assert total == pytest.approx(1, abs=1e-3)
+
+
+# --- matrices
+
+
+def test_a_rotation_keeps_volumes_and_a_shuffle_reorders():
+    x = torch.randn(4, 6, 3, 2)
+    for matrix in (rotation(6), shuffle(6)):
+        layer = LU(matrix)
+        lower, upper = layer.factors
+        assert torch.allclose((lower @ upper)[layer.order], matrix, atol=1e-12)
+        assert layer(x)[1].abs().max() < 1e-12
+    assert torch.equal(layer(x)[0].sort(1)[0], x.sort(1)[0])
+
+
+def test_the_determinant_of_a_convolution_counts_every_pixel():
+    layer = shaken(LU(rotation(3)))
+    lower, upper = layer.factors
+    matrix = (lower @ upper)[layer.order]
+    expected = 20 * torch.linalg.slogdet(matrix)[1]
+    ladj = layer(torch.randn(2, 3, 4, 5))[1]
+    assert torch.allclose(ladj, expected.expand(2), atol=1e-10)
+
+
+# --- activation normalisation
+
+
+def test_after_the_first_batch_every_channel_has_mean_0_and_variance_1():
+    x = 3 * torch.randn(20, 4, 5, 6) + torch.arange(4.0)[:, None, None]
+    layers = Chain([ActNorm(4), LU(rotation(4)), ActNorm(4), shaken(LU(rotation(4))), ActNorm(4)])
+    assert torch.equal(layers.bijections[0](x)[0], x)
+    actnorm.normalise(layers, x)
+    for layer in layers.bijections:
+        x = layer(x)[0]
+        if isinstance(layer, ActNorm):
+            assert layer.ready
+            assert x.mean((0, 2, 3)).abs().max() < 1e-10
+            assert (x.var((0, 2, 3), correction=0) - 1).abs().max() < 1e-10
+
+
+def test_the_first_step_sets_it_once_from_the_whole_batch():
+    """In micro-batches as well, and a later step or a resumed run leaves it to learning."""
+    spec = DataSpec((1, 4, 4), Bytes(16))
+    x = ((torch.rand(24, 1, 4, 4) ** 2 * 15).round() / 7.5) - 1
+
+    def start(accumulate):
+        torch.manual_seed(0)
+        recipe = catalogue.build("glow", spec, layers=2, channels=4)
+        options = Options(keyed_noise=True, accumulate=accumulate)
+        training = Training(recipe, options=options)
+        training.train_step(x, None, 0.0)
+        return training
+
+    whole, parts = start(1), start(3)
+    for key, value in whole.model.state_dict().items():
+        assert torch.allclose(value, parts.model.state_dict()[key], atol=1e-8), key
+    norms = [m for m in whole.model.modules() if isinstance(m, ActNorm)]
+    assert len(norms) == 2
+    assert all(m.ready for m in norms)
+    assert norms[0].log_scale.abs().max() > 0.01, "data is not normal as it comes"
+    before = norms[0].log_scale.clone()
+    whole.train_step(-x, None, 0.0)
+    assert (norms[0].log_scale - before).abs().max() < 1e-3
+    assert not whole.objective._seen
+
+
+def test_a_constant_channel_stays_finite():
+    layer = ActNorm(2)
+    layer.normalise(torch.ones(5, 2, 3, 3))
+    z, ladj = layer(torch.ones(5, 2, 3, 3))
+    assert z.isfinite().all()
+    assert ladj.isfinite().all()
+
+
+# --- glow
+
+
+def test_glow_is_a_bijection_of_images():
+    bijection = shaken(glow_scales((2, 8, 8), 2, channels=4, classes=2), 0.1)
+    x, cond = torch.randn(3, 2, 8, 8), torch.tensor([0, 1, 1])
+    actnorm.normalise(bijection, torch.randn(10, 2, 8, 8), torch.arange(10) % 2)
+    z, ladj = bijection(x, cond)
+    assert z.shape == (3, 128)
+    assert torch.allclose(bijection.inverse(z, cond), x, atol=1e-10)
+    one = torch.autograd.functional.jacobian(lambda a: bijection(a[None], cond[1:2])[0][0], x[1])
+    truth = torch.linalg.slogdet(one.reshape(128, 128))[1]
+    assert ladj[1].item() == pytest.approx(truth.item(), abs=1e-8)
+
+
+def test_a_stretch_is_what_it_costs():
+    spec = DataSpec((3,))
+    layer = Diagonal(3)
+    with torch.no_grad():
+        layer.log_scale.copy_(torch.tensor([0.5, -1.0, 0.0]))
+    x = torch.randn(4, 3)
+    normal = torch.distributions.Normal(0.0, (-layer.log_scale).exp())
+    assert torch.allclose(flow(layer, spec).log_prob(x), normal.log_prob(x).sum(1), atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("name", "shape", "arguments", "word"),
+    [
+        ("nsf", (1,), {}, "gmm"),
+        ("nsf", (3,), {"bins": 1}, "bins"),
+        ("nsf", (3,), {"bound": 0.0}, "bound"),
+        ("maf", (3,), {"bound": -1.0}, "bound"),
+        ("maf", (3,), {"layers": 0}, "layers"),
+        ("nice", (3,), {"conditional": True}, "classes"),
+        ("iaf", (1, 4, 4), {}, "maf"),
+        ("glow", (3,), {}, "even"),
+        ("glow", (1, 5, 4), {}, "even"),
+    ],
+)
+def test_what_cannot_be_served_is_refused_in_a_sentence(name, shape, arguments, word):
+    with pytest.raises(RecipeError, match=word):
+        catalogue.build(name, DataSpec(shape), **arguments)
