@@ -21,6 +21,7 @@ CASES = [
     ("wgan-gp", "vector", {}),
     ("rbm", "bits", {}),
     ("rbm", "bits", {"persistent": False}),
+    ("glow", "grey", {"scales": 1}),
 ]
 
 
