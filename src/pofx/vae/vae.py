@@ -11,45 +11,43 @@ The likelihood p(x | z) is chosen by the data's support (`pofx.distributions.hea
 References:
     Auto-encoding variational Bayes (Kingma and Welling, 2014), eq. 3, 7 and 10. https://arxiv.org/abs/1312.6114
     Importance weighted autoencoders (Burda et al., 2016), eq. 8: the bound by several samples. https://arxiv.org/abs/1509.00519
-    beta-VAE (Higgins et al., 2017), eq. 4. https://openreview.net/forum?id=Sy2fzU9gl
 """
 
 from __future__ import annotations
 
-import math
-
-import torch
 from torch import Tensor, nn
 
 from pofx.distributions.heads import Head, head
 from pofx.functional.dequantize import relax, relaxed_shape
 from pofx.nn.defaults import Decoder, Encoder
-from pofx.objective import LossObjective, Metrics
+from pofx.objective import Objective
 from pofx.recipe import Adam, Recipe, RecipeError
 from pofx.spec import DataSpec
 from pofx.typing import Cond, Data, PerExample
+from pofx.vae.elbo import ELBO
+from pofx.vae.latent_variable import LatentVariable, NormalPosterior
 
 
 def kl_to_standard_normal(mu: Tensor, log_var: Tensor) -> Tensor:
     r"""KL(N(mu, exp(log_var)) || N(0, 1)) of each coordinate, in nats.
 
+    >>> import torch
     >>> kl_to_standard_normal(torch.tensor(1.0), torch.tensor(0.0))
     tensor(0.5000)
     """
     return 0.5 * (mu**2 + log_var.exp() - 1 - log_var)
 
 
-class VAE(nn.Module):
-    """A variational autoencoder: capabilities Samples, Bound, ImportanceBound and Latent.
+class VAE(LatentVariable):
+    """A variational autoencoder with a standard normal prior and a normal posterior.
 
     Args:
         encoder: `(x relaxed, cond) -> (n, 2 latent)`, the mean and log-variance of q(z | x).
-        decoder: `(z, cond) -> parameters` of the likelihood.
+        decoder: as for `LatentVariable`, and so on.
         likelihood: p(x | z).
         spec: of the data.
-        latent: dimensions of z.
-        conditional: whether `cond` is used.
-        pixel_noise: whether samples are drawn from p(x | z); otherwise they are its mean.
+        latent: numbers in a code.
+        options: `conditional` and `pixel_noise`.
     """
 
     def __init__(
@@ -59,97 +57,89 @@ class VAE(nn.Module):
         likelihood: Head,
         spec: DataSpec,
         latent: int,
-        *,
-        conditional: bool = False,
-        pixel_noise: bool = True,
+        **options: bool,
     ) -> None:
-        super().__init__()
-        self.encoder, self.decoder, self.likelihood = encoder, decoder, likelihood
-        self.spec, self.latent = spec, latent
-        self.conditional, self.pixel_noise = conditional, pixel_noise
+        super().__init__(decoder, likelihood, spec, latent, **options)
+        self.encoder = encoder
 
-    def posterior(self, x: Data, cond: Cond | None = None) -> tuple[Tensor, Tensor]:
-        """The mean and log-variance of q(z | x), each `(n, latent)`."""
-        mu, log_var = self.encoder(relax(x, self.spec), cond).chunk(2, 1)
-        return mu, log_var.clamp(-20, 10)
+    def posterior(self, x: Data, cond: Cond | None = None) -> NormalPosterior:
+        return NormalPosterior(*self.encoder(relax(x, self.spec), cond).chunk(2, 1))
 
     def terms(self, x: Data, cond: Cond | None = None) -> tuple[PerExample, Tensor]:
-        """Log p(x | z) of one reparameterised draw z ~ q, `(n,)`, and the KL of each coordinate,
-        `(n, latent)`.
-        """
-        mu, log_var = self.posterior(x, cond)
-        z = mu + (0.5 * log_var).exp() * torch.randn_like(mu)
-        log_likelihood = self.likelihood.log_prob(self.decoder(z, cond), x)
-        return log_likelihood, kl_to_standard_normal(mu, log_var)
+        """Log p(x | z) of one draw, and the KL of each coordinate in closed form, `(n, latent)`."""
+        posterior = self.posterior(x, cond)
+        z, _ = posterior.codes(1)
+        kl = kl_to_standard_normal(posterior.mu, posterior.log_var)
+        return self._log_likelihood(x, z, cond)[0], kl
 
-    def elbo(self, x: Data, cond: Cond | None = None) -> PerExample:
-        log_likelihood, kl = self.terms(x, cond)
-        return log_likelihood - kl.sum(1)
 
-    def importance_bound(
-        self, x: Data, cond: Cond | None = None, *, samples: int = 500
-    ) -> PerExample:
-        mu, log_var = self.posterior(x, cond)
-        total = torch.full_like(mu[:, 0], -math.inf)
-        for _ in range(samples):
-            eps = torch.randn_like(mu)
-            z = mu + (0.5 * log_var).exp() * eps
-            log_ratio = 0.5 * (eps**2 + log_var - z**2).sum(1)  # log p(z) - log q(z | x)
-            log_likelihood = self.likelihood.log_prob(self.decoder(z, cond), x)
-            total = torch.logaddexp(total, log_likelihood + log_ratio)
-        return total - math.log(samples)
-
-    def encode(self, x: Data, cond: Cond | None = None) -> Tensor:
-        return self.posterior(x, cond)[0]
-
-    def decode(self, z: Tensor, cond: Cond | None = None) -> Data:
-        return self.likelihood.mean(self.decoder(z, cond))
-
-    def sample(self, n: int, cond: Cond | None = None) -> Data:
-        like = next(self.parameters())
-        z = torch.randn(n, self.latent, device=like.device, dtype=like.dtype)
-        parameters = self.decoder(z, cond)
-        return (
-            self.likelihood.sample(parameters)
-            if self.pixel_noise
-            else self.likelihood.mean(parameters)
+def check_codes(name: str, spec: DataSpec, *, latent: int, conditional: bool = False) -> None:
+    """Refuses codes without numbers, and classes where there are none."""
+    if conditional and not spec.classes:
+        raise RecipeError(
+            f"{name}: --conditional needs data with classes, and this has none; leave it out."
         )
+    if latent < 1:
+        raise RecipeError(f"{name}: --latent is at least 1, and {latent} came.")
 
 
-class ELBO(LossObjective):
-    """Minimises `-log p(x | z) + beta KL`, averaged over examples.
+def encoder_for(
+    spec: DataSpec, outputs: int, hidden: tuple[int, ...], channels: int, classes: int = 0
+) -> Encoder:
+    """An encoder that suits the data: `(x relaxed, cond) -> (n, outputs)`."""
+    return Encoder(relaxed_shape(spec), outputs, hidden=hidden, channels=channels, classes=classes)
 
-    Args:
-        model: the autoencoder.
-        beta: weight of the KL; the bound itself has 1.
-        kl_warmup: steps over which the weight rises from 0, so that no latent is switched off
-            before the decoder has learned to use it: the cure of posterior collapse.
-    """
 
-    steps: Tensor
+def decoder_for(
+    spec: DataSpec, latent: int, hidden: tuple[int, ...], channels: int, classes: int = 0
+) -> tuple[Decoder, Head]:
+    """A decoder and the likelihood that suit the data; `hidden` is the encoder's."""
+    likelihood = head(spec)
+    shape = likelihood.parameters_shape
+    decoder = Decoder(latent, shape, hidden=hidden[::-1], channels=channels, classes=classes)
+    return decoder, likelihood
 
-    def __init__(self, model: VAE, beta: float = 1.0, kl_warmup: int = 0) -> None:
-        super().__init__()
-        self.model: VAE = model
-        self.beta, self.kl_warmup = beta, kl_warmup
-        self.register_buffer("steps", torch.zeros(()))
 
-    @property
-    def weight(self) -> Tensor | float:
-        """The weight of the KL now."""
-        return (
-            self.beta * (self.steps / self.kl_warmup).clamp(max=1) if self.kl_warmup else self.beta
-        )
+def is_noisy(spec: DataSpec, pixel_noise: bool) -> bool:
+    """Whether samples are drawn from p(x | z): always, but for the shades of an image."""
+    return pixel_noise or not spec.is_image or spec.columns[0].levels == 2
 
-    def after_step(self) -> None:
-        self.steps += 1
 
-    def loss(self, x: Data, cond: Cond | None = None) -> tuple[Tensor, Metrics]:
-        log_likelihood, kl = self.model.terms(x, cond)
-        reconstruction, total_kl = -log_likelihood.mean(), kl.sum(1).mean()
-        active = (kl.detach().mean(0) > 0.01).sum().to(kl.dtype)
-        metrics = {"reconstruction": reconstruction, "kl": total_kl, "active_units": active}
-        return reconstruction + self.weight * total_kl, metrics
+def trained(
+    model: nn.Module, objective: Objective, lr: float, batch_size: int, steps: int
+) -> Recipe:
+    """How the whole family is trained: Adam, its learning rate decayed to 0 by a cosine."""
+    return Recipe(
+        model=model,
+        objective=objective,
+        optimizers={"model": Adam(lr)},
+        batch_size=batch_size,
+        steps=steps,
+        decay="cosine",
+        clip=100.0,
+        warmup=100,
+    )
+
+
+def build(
+    name: str,
+    spec: DataSpec,
+    latent: int,
+    hidden: tuple[int, ...],
+    channels: int,
+    *,
+    conditional: bool = False,
+    pixel_noise: bool = False,
+) -> VAE:
+    """A VAE with networks that suit the data."""
+    check_codes(name, spec, latent=latent, conditional=conditional)
+    classes = spec.classes if conditional else 0
+    encoder = encoder_for(spec, 2 * latent, hidden, channels, classes)
+    decoder, likelihood = decoder_for(spec, latent, hidden, channels, classes)
+    noisy = is_noisy(spec, pixel_noise)
+    return VAE(
+        encoder, decoder, likelihood, spec, latent, conditional=conditional, pixel_noise=noisy
+    )
 
 
 def recipe(  # noqa: PLR0913
@@ -160,6 +150,8 @@ def recipe(  # noqa: PLR0913
     channels: int = 32,
     beta: float = 1.0,
     kl_warmup: int = 500,
+    kl_cycles: int = 0,
+    free_bits: float = 0.0,
     conditional: bool = False,
     pixel_noise: bool = False,
     lr: float = 1e-3,
@@ -172,41 +164,21 @@ def recipe(  # noqa: PLR0913
         latent: dimensions of the latent z.
         hidden: widths of the encoder's hidden layers; the decoder mirrors them.
         channels: channels of an image's first convolution; 0 uses fully connected networks.
-        beta: weight of the KL term; above 1 disentangles, below 1 reconstructs.
+        beta: weight of the KL term; the bound itself has 1.
         kl_warmup: steps over which that weight rises from 0.
+        kl_cycles: how often the weight starts from 0 again; 0 for a single rise.
+        free_bits: nats of each dimension's KL that cost nothing.
         conditional: condition encoder and decoder on the class.
         pixel_noise: draw grey pixels from p(x | z) when sampling; otherwise show its mean.
         lr: learning rate of Adam, decayed to 0 by a cosine.
         batch_size: examples in a step.
         steps: optimizer steps.
     """
-    if conditional and not spec.classes:
-        raise RecipeError(
-            "vae: --conditional needs data with classes, and this has none; leave it out."
-        )
-    if latent < 1:
-        raise RecipeError(f"vae: --latent is at least 1, and {latent} came.")
-    if beta < 0:
-        raise RecipeError(f"vae: --beta is a weight of at least 0, and {beta} came.")
-    likelihood = head(spec)
-    classes = spec.classes if conditional else 0
-    encoder = Encoder(
-        relaxed_shape(spec), 2 * latent, hidden=hidden, channels=channels, classes=classes
+    if beta < 0 or free_bits < 0:
+        flag, value = ("beta", beta) if beta < 0 else ("free-bits", free_bits)
+        raise RecipeError(f"vae: --{flag} is at least 0, and {value} came.")
+    model = build(
+        "vae", spec, latent, hidden, channels, conditional=conditional, pixel_noise=pixel_noise
     )
-    decoder = Decoder(
-        latent, likelihood.parameters_shape, hidden=hidden[::-1], channels=channels, classes=classes
-    )
-    noisy = pixel_noise or not spec.is_image or spec.columns[0].levels == 2
-    model = VAE(
-        encoder, decoder, likelihood, spec, latent, conditional=conditional, pixel_noise=noisy
-    )
-    return Recipe(
-        model=model,
-        objective=ELBO(model, beta, kl_warmup),
-        optimizers={"model": Adam(lr)},
-        batch_size=batch_size,
-        steps=steps,
-        decay="cosine",
-        clip=100.0,
-        warmup=100,
-    )
+    objective = ELBO(model, beta, kl_warmup, kl_cycles, free_bits)
+    return trained(model, objective, lr, batch_size, steps)

@@ -1,0 +1,87 @@
+r"""beta-vae: Learning basic visual concepts with a constrained variational framework (Higgins et al., 2017).
+
+A VAE whose divergence weighs more than the bound says, so that only what explains much of the data
+is worth a code, and codes come out independent:
+
+.. math:: L = -\mathbb{E}_q \log p(x | z) + \beta \, \mathrm{KL}
+    \qquad \text{or} \qquad -\mathbb{E}_q \log p(x | z) + \beta \, |\mathrm{KL} - C_t|
+
+The second holds the divergence at a capacity of :math:`C_t` nats, which rises from 0, so that the
+code fills with one factor after the other. Of a linear decoder with variance :math:`\sigma^2`, the
+principal components with an eigenvalue above :math:`\beta \sigma^2` stay active.
+
+References:
+    beta-VAE (Higgins et al., 2017), eq. 4. https://openreview.net/forum?id=Sy2fzU9gl
+    Understanding disentangling in beta-VAE (Burgess et al., 2018), eq. 8. https://arxiv.org/abs/1804.03599
+    Don't blame the ELBO! A linear VAE perspective on posterior collapse (Lucas et al., 2019),
+    section 4. https://arxiv.org/abs/1911.02469
+"""  # noqa: E501, the title's line is read whole
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from pofx.recipe import Recipe, RecipeError
+from pofx.spec import DataSpec
+from pofx.vae.elbo import ELBO
+from pofx.vae.vae import VAE, build, trained
+
+
+class Capacity(ELBO):
+    """Holds the divergence at a capacity that rises.
+
+    Args:
+        model: what is trained.
+        beta: weight of what the divergence is away from the capacity.
+        capacity: C at the end of the rise, nats.
+        rise: steps of the rise.
+    """
+
+    def __init__(self, model: VAE, beta: float, capacity: float, rise: int) -> None:
+        super().__init__(model, beta)
+        self.capacity, self.rise = capacity, rise
+
+    def cost(self, parts: Tensor) -> Tensor:
+        now = self.capacity * (self.steps / max(self.rise, 1)).clamp(max=1)
+        return torch.abs(parts.sum() - now)
+
+
+def recipe(  # noqa: PLR0913
+    spec: DataSpec,
+    *,
+    latent: int = 10,
+    hidden: tuple[int, ...] = (256, 256),
+    channels: int = 32,
+    beta: float = 4.0,
+    capacity: float | None = None,
+    rise: int = 5_000,
+    conditional: bool = False,
+    pixel_noise: bool = False,
+    lr: float = 1e-3,
+    batch_size: int = 128,
+    steps: int = 10_000,
+) -> Recipe:
+    """A beta-VAE.
+
+    Args:
+        latent: dimensions of the latent z.
+        hidden: widths of the encoder's hidden layers; the decoder mirrors them.
+        channels: channels of an image's first convolution; 0 uses fully connected networks.
+        beta: weight of the KL term, or of its distance from the capacity.
+        capacity: nats that the KL is held at; none presses it towards 0.
+        rise: steps over which the capacity rises from 0.
+        conditional: condition encoder and decoder on the class.
+        pixel_noise: draw grey pixels from p(x | z) when sampling; otherwise show its mean.
+        lr: learning rate of Adam, decayed to 0 by a cosine.
+        batch_size: examples in a step.
+        steps: optimizer steps.
+    """
+    if beta < 0 or (capacity is not None and capacity < 0):
+        flag, value = ("beta", beta) if beta < 0 else ("capacity", capacity)
+        raise RecipeError(f"beta-vae: --{flag} is at least 0, and {value} came.")
+    model = build(
+        "beta-vae", spec, latent, hidden, channels, conditional=conditional, pixel_noise=pixel_noise
+    )
+    objective = ELBO(model, beta) if capacity is None else Capacity(model, beta, capacity, rise)
+    return trained(model, objective, lr, batch_size, steps)

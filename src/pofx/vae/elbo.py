@@ -1,0 +1,84 @@
+r"""elbo: the evidence lower bound as a loss, with what keeps codes in use.
+
+.. math:: L = -\mathbb{E}_q \log p(x | z)
+    + \beta_t \sum_j \max\big(\lambda, \; \mathbb{E}_x \mathrm{KL}_j\big)
+
+:math:`\beta_t` rises from 0, once or in cycles, and :math:`\lambda` nats of each part of the
+divergence are free: a decoder that can do without z finds z useless before it has learned to use
+it, and a code that is switched off at the start seldom comes back.
+
+References:
+    Auto-encoding variational Bayes (Kingma and Welling, 2014), eq. 7. https://arxiv.org/abs/1312.6114
+    Generating sentences from a continuous space (Bowman et al., 2016), section 3.1: the rise.
+    https://arxiv.org/abs/1511.06349
+    Cyclical annealing schedule (Fu et al., 2019), eq. 6-7. https://arxiv.org/abs/1903.10145
+    Improved variational inference with inverse autoregressive flow (Kingma et al., 2016), eq. 15:
+    free bits. https://arxiv.org/abs/1606.04934
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from pofx.objective import LossObjective, Metrics
+from pofx.typing import Cond, Data
+from pofx.vae.latent_variable import LatentVariable
+
+ACTIVE_NATS = 0.01
+"""A part of the divergence above this counts as in use."""
+
+
+class ELBO(LossObjective):
+    """Minimises `-log p(x | z) + beta KL`, averaged over examples.
+
+    Args:
+        model: what is trained.
+        beta: weight of the divergence; the bound itself has 1.
+        kl_warmup: steps over which the weight rises from 0.
+        kl_cycles: how often it starts from 0 again and rises, with as many steps at its full height
+            as the rise takes; 0 for a single rise.
+        free_bits: nats of each part of the divergence that cost nothing.
+    """
+
+    steps: Tensor
+
+    def __init__(
+        self,
+        model: LatentVariable,
+        beta: float = 1.0,
+        kl_warmup: int = 0,
+        kl_cycles: int = 0,
+        free_bits: float = 0.0,
+    ) -> None:
+        super().__init__()
+        self.model: LatentVariable = model
+        self.beta, self.free_bits = beta, free_bits
+        self.kl_warmup, self.kl_cycles = kl_warmup, kl_cycles
+        self.register_buffer("steps", torch.zeros(()))
+
+    @property
+    def weight(self) -> Tensor | float:
+        """The weight of the divergence now."""
+        if not self.kl_warmup:
+            return self.beta
+        since = self.steps
+        if self.kl_cycles:
+            length = 2 * self.kl_warmup
+            since = torch.where(since < self.kl_cycles * length, since % length, length)
+        return self.beta * (since / self.kl_warmup).clamp(max=1)
+
+    def after_step(self) -> None:
+        self.steps += 1
+
+    def loss(self, x: Data, cond: Cond | None = None) -> tuple[Tensor, Metrics]:
+        log_likelihood, divergence = self.model.terms(x, cond)
+        reconstruction, parts = -log_likelihood.mean(), divergence.mean(0)
+        metrics = {"reconstruction": reconstruction, "kl": parts.sum()}
+        if len(parts) > 1:
+            metrics["active_units"] = (parts.detach() > ACTIVE_NATS).sum().to(parts.dtype)
+        return reconstruction + self.weight * self.cost(parts), metrics
+
+    def cost(self, parts: Tensor) -> Tensor:
+        """What the mean divergence costs, before its weight."""
+        return (parts.clamp(min=self.free_bits) if self.free_bits else parts).sum()

@@ -1,0 +1,170 @@
+r"""LatentVariable: the contract of the family: a prior, a likelihood, and a posterior to train by.
+
+.. math:: \log p(x) = \log \int p(z) \, p(x | z) \, dz
+    \ge \mathbb{E}_{q(z|x)} \Big[ \log p(x | z) + \log \frac{p(z)}{q(z | x)} \Big]
+
+A leaf says what q is, and p(z) where that is no standard normal distribution; bounds, samples and
+codes follow. Noise has the example as its leading axis, so codes are drawn `(n, k, latent)` and
+handed on `(k, n, latent)`.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+
+from pofx.distributions.heads import Head
+from pofx.spec import DataSpec
+from pofx.typing import Cond, Data, PerExample
+
+_LOG_2PI = math.log(2 * math.pi)
+_DRAWS = 25
+"""Codes of each example that are decoded at once, where many are needed."""
+
+
+class Posterior(Protocol):
+    """The distribution q(z | x) for each of n examples."""
+
+    @property
+    def mean(self) -> Tensor:
+        """A code that stands for each example, `(n, latent)`."""
+        ...
+
+    def draw(self, k: int, *, stopped: bool = False) -> tuple[Tensor, Tensor]:
+        """Codes by reparameterisation, `(k, n, latent)`, and their log q, `(k, n)`, nats.
+
+        Args:
+            k: how many for each example.
+            stopped: whether log q is a function of the code alone, its parameters held constant.
+        """
+        ...
+
+
+class NormalPosterior:
+    """A normal distribution for each coordinate.
+
+    Args:
+        mu: means, `(n, latent)`.
+        log_var: logs of the variances, `(n, latent)`.
+    """
+
+    def __init__(self, mu: Tensor, log_var: Tensor) -> None:
+        self.mu, self.log_var = mu, log_var.clamp(-20, 10)
+
+    @property
+    def mean(self) -> Tensor:
+        return self.mu
+
+    def codes(self, k: int) -> tuple[Tensor, Tensor]:
+        """Codes and the noise that they were made of, each `(k, n, latent)`."""
+        n, latent = self.mu.shape
+        eps = torch.randn(n, k, latent, dtype=self.mu.dtype, device=self.mu.device).transpose(0, 1)
+        return self.mu + (0.5 * self.log_var).exp() * eps, eps
+
+    def draw(self, k: int, *, stopped: bool = False) -> tuple[Tensor, Tensor]:
+        z, eps = self.codes(k)
+        if not stopped:
+            return z, -0.5 * (eps**2 + self.log_var + _LOG_2PI).sum(-1)
+        return z, log_normal(z, self.mu.detach(), self.log_var.detach())
+
+
+def log_normal(z: Tensor, mu: Tensor, log_var: Tensor) -> Tensor:
+    """Log of the normal density, summed over the last axis, nats.
+
+    >>> log_normal(torch.zeros(2), torch.zeros(2), torch.zeros(2))
+    tensor(-1.8379)
+    """
+    return -0.5 * ((z - mu) ** 2 * (-log_var).exp() + log_var + _LOG_2PI).sum(-1)
+
+
+class LatentVariable(nn.Module, ABC):
+    """Capabilities Samples, Bound, ImportanceBound and Latent.
+
+    Args:
+        decoder: `(z, cond) -> parameters` of the likelihood.
+        likelihood: p(x | z).
+        spec: of the data.
+        latent: numbers in a code.
+        conditional: whether `cond` is used.
+        pixel_noise: whether samples are drawn from p(x | z); otherwise they are its mean.
+    """
+
+    def __init__(
+        self,
+        decoder: nn.Module,
+        likelihood: Head,
+        spec: DataSpec,
+        latent: int,
+        *,
+        conditional: bool = False,
+        pixel_noise: bool = True,
+    ) -> None:
+        super().__init__()
+        self.decoder, self.likelihood = decoder, likelihood
+        self.spec, self.latent = spec, latent
+        self.conditional, self.pixel_noise = conditional, pixel_noise
+
+    @abstractmethod
+    def posterior(self, x: Data, cond: Cond | None = None) -> Posterior:
+        """Q(z | x)."""
+
+    def log_prior(self, z: Tensor) -> Tensor:
+        """Log p(z), nats: `(..., latent) -> (...)`."""
+        return -0.5 * (z**2 + _LOG_2PI).sum(-1)
+
+    def draw_prior(self, n: int) -> Tensor:
+        """Draws codes from p(z), `(n, latent)`."""
+        like = next(self.parameters())
+        return torch.randn(n, self.latent, device=like.device, dtype=like.dtype)
+
+    def seen(self, z: Tensor) -> Tensor:
+        """What the decoder sees of a code."""
+        return z
+
+    def terms(self, x: Data, cond: Cond | None = None) -> tuple[PerExample, Tensor]:
+        """Log p(x | z) of one draw z ~ q, `(n,)`, and the divergence of q from the prior in parts
+        that add up, `(n, parts)`; here as one part, estimated by the same draw.
+        """
+        z, log_q = self.posterior(x, cond).draw(1)
+        return self._log_likelihood(x, z, cond)[0], (log_q - self.log_prior(z)).T
+
+    def elbo(self, x: Data, cond: Cond | None = None) -> PerExample:
+        log_likelihood, divergence = self.terms(x, cond)
+        return log_likelihood - divergence.sum(1)
+
+    def log_weights(self, x: Data, cond: Cond | None, z: Tensor, log_q: Tensor) -> Tensor:
+        """`log p(x, z) - log q(z | x)` of codes that were drawn, `(k, n)`."""
+        return self._log_likelihood(x, z, cond) + self.log_prior(z) - log_q
+
+    def importance_bound(
+        self, x: Data, cond: Cond | None = None, *, samples: int = 500
+    ) -> PerExample:
+        posterior = self.posterior(x, cond)
+        total = torch.full((x.shape[0],), -math.inf, dtype=x.dtype, device=x.device)
+        for first in range(0, samples, _DRAWS):
+            drawn = posterior.draw(min(_DRAWS, samples - first))
+            total = torch.logaddexp(total, self.log_weights(x, cond, *drawn).logsumexp(0))
+        return total - math.log(samples)
+
+    def encode(self, x: Data, cond: Cond | None = None) -> Tensor:
+        return self.posterior(x, cond).mean
+
+    def decode(self, z: Tensor, cond: Cond | None = None) -> Data:
+        return self.likelihood.mean(self.decoder(self.seen(z), cond))
+
+    def sample(self, n: int, cond: Cond | None = None) -> Data:
+        parameters = self.decoder(self.seen(self.draw_prior(n)), cond)
+        drawn = self.likelihood.sample if self.pixel_noise else self.likelihood.mean
+        return drawn(parameters)
+
+    def _log_likelihood(self, x: Data, z: Tensor, cond: Cond | None) -> Tensor:
+        """Log p(x | z) of codes `(k, n, latent)`: `(k, n)`."""
+        k, n = z.shape[:2]
+        labels = None if cond is None else cond.repeat(k)
+        parameters = self.decoder(self.seen(z).flatten(0, 1), labels)
+        repeated = x if k == 1 else x.repeat(k, *(1,) * (x.ndim - 1))
+        return self.likelihood.log_prob(parameters, repeated).reshape(k, n)

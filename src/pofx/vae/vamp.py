@@ -1,0 +1,119 @@
+r"""vamp: VAE with a VampPrior (Tomczak and Welling, 2018).
+
+The best prior for a given encoder is the mean of its posteriors over all data, which overfits and
+costs too much; the VampPrior is the mean over K learned pseudo-inputs,
+
+.. math:: p(z) = \frac1K \sum_{k=1}^K q(z | u_k),
+
+a multimodal prior that comes from the encoder's own weights.
+
+References:
+    VAE with a VampPrior (Tomczak and Welling, 2018), eq. 9. https://arxiv.org/abs/1705.07120
+
+Note:
+    Pseudo-inputs live in the relaxed space of `functional.dequantize`, clipped to it where data are
+    bounded; they start as noise about its middle.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from pofx.distributions.heads import Head
+from pofx.functional.dequantize import relaxed_shape
+from pofx.functional.labels import any_class
+from pofx.recipe import Recipe, RecipeError
+from pofx.spec import DataSpec, Real
+from pofx.typing import Cond, Data, PerExample
+from pofx.vae.elbo import ELBO
+from pofx.vae.latent_variable import LatentVariable, NormalPosterior
+from pofx.vae.vae import VAE, check_codes, decoder_for, encoder_for, is_noisy, trained
+
+
+class VampVAE(VAE):
+    """A VAE whose prior is a mixture of its own posteriors.
+
+    Args:
+        encoder: as for `VAE`, and so on.
+        decoder: of codes.
+        likelihood: p(x | z).
+        spec: of the data.
+        latent: numbers in a code.
+        components: K.
+        pixel_noise: whether samples are drawn from p(x | z).
+    """
+
+    def __init__(
+        self,
+        encoder: nn.Module,
+        decoder: nn.Module,
+        likelihood: Head,
+        spec: DataSpec,
+        latent: int,
+        components: int,
+        *,
+        pixel_noise: bool = True,
+    ) -> None:
+        super().__init__(encoder, decoder, likelihood, spec, latent, pixel_noise=pixel_noise)
+        self.bounded = not any(isinstance(c, Real) for c in spec.columns)
+        self.pseudo_inputs = nn.Parameter(0.1 * torch.randn(components, *relaxed_shape(spec)))
+
+    def components(self) -> NormalPosterior:
+        """The prior's K components."""
+        u = self.pseudo_inputs.clamp(-1, 1) if self.bounded else self.pseudo_inputs
+        return NormalPosterior(*self.encoder(u, None).chunk(2, 1))
+
+    def log_prior(self, z: Tensor) -> Tensor:
+        """Log of the mixture's density, by matrix products: `(..., latent) -> (...)`."""
+        prior = self.components()
+        precision = (-prior.log_var).exp()
+        square = (z**2) @ precision.T - 2 * z @ (prior.mu * precision).T
+        constant = (prior.mu**2 * precision + prior.log_var + math.log(2 * math.pi)).sum(1)
+        return (-0.5 * (square + constant)).logsumexp(-1) - math.log(len(constant))
+
+    def draw_prior(self, n: int) -> Tensor:
+        prior = self.components()
+        k = any_class(n, len(prior.mu), prior.mu.device)
+        return NormalPosterior(prior.mu[k], prior.log_var[k]).codes(1)[0][0]
+
+    def terms(self, x: Data, cond: Cond | None = None) -> tuple[PerExample, Tensor]:
+        return LatentVariable.terms(self, x, cond)
+
+
+def recipe(  # noqa: PLR0913
+    spec: DataSpec,
+    *,
+    components: int = 100,
+    latent: int = 32,
+    hidden: tuple[int, ...] = (256, 256),
+    channels: int = 32,
+    kl_warmup: int = 500,
+    pixel_noise: bool = False,
+    lr: float = 1e-3,
+    batch_size: int = 128,
+    steps: int = 10_000,
+) -> Recipe:
+    """A VAE with a VampPrior.
+
+    Args:
+        components: pseudo-inputs of the prior.
+        latent: dimensions of the latent z.
+        hidden: widths of the encoder's hidden layers; the decoder mirrors them.
+        channels: channels of an image's first convolution; 0 uses fully connected networks.
+        kl_warmup: steps over which the weight of the KL term rises from 0.
+        pixel_noise: draw grey pixels from p(x | z) when sampling; otherwise show its mean.
+        lr: learning rate of Adam, decayed to 0 by a cosine.
+        batch_size: examples in a step.
+        steps: optimizer steps.
+    """
+    check_codes("vamp", spec, latent=latent)
+    if components < 1:
+        raise RecipeError(f"vamp: --components is at least 1, and {components} came.")
+    encoder = encoder_for(spec, 2 * latent, hidden, channels)
+    decoder, likelihood = decoder_for(spec, latent, hidden, channels)
+    noisy = is_noisy(spec, pixel_noise)
+    model = VampVAE(encoder, decoder, likelihood, spec, latent, components, pixel_noise=noisy)
+    return trained(model, ELBO(model, kl_warmup=kl_warmup), lr, batch_size, steps)
