@@ -27,6 +27,7 @@ from pofx.evaluation.classifier import Examples, Labelled
 from pofx.evaluation.features import Embedding, Features, build_features, flat
 from pofx.evaluation.frechet import frechet_distance
 from pofx.evaluation.inception_score import inception_score
+from pofx.evaluation.inversion import inversion_error, warn_of_inversion
 from pofx.evaluation.kernel import kernel_distance
 from pofx.evaluation.likelihood import bits_per_dim, likelihood
 from pofx.evaluation.memorization import Memorization, memorization
@@ -144,6 +145,13 @@ def evaluate(  # noqa: PLR0913
     if isinstance(model, Samples) and (report.text is None or features is not None):
         feature = build_features(features, dataset, weights=weights, cache=cache, stop=stop)
         report = _judge_samples(report, model, feature, x, plan, cache)
+    error = inversion_error(model, x, cond, stop=stop)
+    if error is not None:
+        report = replace(
+            report,
+            metrics=report.metrics | {"inversion_error": Measured(error)},
+            warnings=(*report.warnings, *warn_of_inversion(error)),
+        )
     return replace(report, seconds=time.perf_counter() - start)
 
 
