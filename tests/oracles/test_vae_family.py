@@ -117,6 +117,20 @@ def test_the_bound_rises_with_k_and_stays_below_log_p():
     assert means[-1] < truth.log_prob(x).mean().item() + 1e-2
 
 
+def test_weights_are_of_single_precision_where_products_are_of_half():
+    torch.manual_seed(0)
+    spec = DataSpec((300,), Binary())
+    recipe = catalogue.build("iwae", spec, k=4, hidden=(16,), latent=3)
+    objective, x = recipe.objective.float(), torch.randint(0, 2, (20, 300)).float()
+    with torch.autocast("cpu", torch.bfloat16):
+        loss, _ = objective.loss(x)
+        z, log_q = objective.model.posterior(x).draw(4)
+        log_w = objective.model.log_weights(x, None, z, log_q)
+    loss.backward()
+    assert log_w.dtype == torch.float32
+    assert len(log_w.unique()) > 70
+
+
 # --- beta
 
 

@@ -67,7 +67,7 @@ class ImportanceWeighted(LossObjective):
             return -bound.mean(), metrics
         if self.gradient == "dreg" and z.requires_grad:
             # what flows back through the codes is weighed once more than what does not
-            z.register_hook(lambda slope: slope * weights[..., None])
+            z.register_hook(lambda slope: slope * weights[..., None].to(slope.dtype))
         slope = (weights * log_w).sum(0)
         return -(slope - slope.detach() + bound.detach()).mean(), metrics
 

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from pofx.distributions.heads import Head
+from pofx.functional.precision import at_least_float32
 from pofx.spec import DataSpec
 from pofx.typing import Cond, Data, PerExample
 
@@ -53,7 +54,7 @@ class NormalPosterior:
     """
 
     def __init__(self, mu: Tensor, log_var: Tensor) -> None:
-        self.mu, self.log_var = mu, log_var.clamp(-20, 10)
+        self.mu, self.log_var = at_least_float32(mu), at_least_float32(log_var).clamp(-20, 10)
 
     @property
     def mean(self) -> Tensor:
@@ -165,6 +166,6 @@ class LatentVariable(nn.Module, ABC):
         """Log p(x | z) of codes `(k, n, latent)`: `(k, n)`."""
         k, n = z.shape[:2]
         labels = None if cond is None else cond.repeat(k)
-        parameters = self.decoder(self.seen(z).flatten(0, 1), labels)
+        parameters = at_least_float32(self.decoder(self.seen(z).flatten(0, 1), labels))
         repeated = x if k == 1 else x.repeat(k, *(1,) * (x.ndim - 1))
         return self.likelihood.log_prob(parameters, repeated).reshape(k, n)
