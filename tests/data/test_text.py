@@ -13,6 +13,7 @@ from pofx.data import DataError, batches, limits, load, text, write
 from pofx.data.inspect import inspect
 from pofx.data.schema import Schema
 from pofx.data.tokens import Tokens, cut
+from pofx.data.under import under
 from pofx.spec import Categorical
 
 PROSE = "The quick brown fox jumps over the lazy dog; Größe zählt, naïve café, 日本語 — 😀!\n" * 60
@@ -187,3 +188,23 @@ def test_tinyshakespeare_is_cut_as_everyone_cuts_it(real_data, monkeypatch):
     assert dataset.spec.support == Categorical(65)
     assert len(text.running_text(dataset.train)) == 1_003_854
     assert (len(dataset.valid), len(dataset.test)) == (871, 871)
+
+
+def test_another_text_is_cut_as_the_models_was(prose, tmp_path):
+    dataset = load(prose, length=8)
+    (tmp_path / "new.txt").write_text("lazy dog; quick fox jumps", encoding="utf-8")
+    found = under(tmp_path / "new.txt", dataset.schema, dataset.source)
+    assert dataset.schema.texts(found.x) == ["lazy dog", "; quick ", "fox jump"]
+    (tmp_path / "short.txt").write_text("lazy", encoding="utf-8")
+    (tmp_path / "other.txt").write_text("Ω" * 99, encoding="utf-8")
+    for source, words in (
+        (tmp_path / "short.txt", "fewer than the 8 tokens"),
+        (tmp_path / "other.txt", "not among the"),
+        (tmp_path / "none.txt", "cannot be read"),
+        ("digits", "trained on text"),
+    ):
+        with pytest.raises(DataError, match=words):
+            under(source, dataset.schema, dataset.source)
+    digits = load("digits")
+    with pytest.raises(DataError, match="is text"):
+        under(prose, digits.schema, digits.source)

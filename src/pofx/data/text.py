@@ -62,8 +62,20 @@ class Cut:
 
 def read_text(path: Path, how: Cut) -> Raw:
     """A file of UTF-8 as sequences."""
+    return from_bytes(str(path), content_of(path), how)
+
+
+def content_of(path: Path) -> bytes:
+    """What a file holds, if it is not too long.
+
+    Raises:
+        DataError: it is, or it cannot be read.
+    """
     limits.check_file(path, limits.TEXT_BYTES)
-    return from_bytes(str(path), path.read_bytes(), how)
+    try:
+        return path.read_bytes()
+    except OSError as e:
+        raise DataError(f"{path} cannot be read: {e.strerror or e}.") from e
 
 
 def from_bytes(name: str, content: bytes, how: Cut) -> Raw:

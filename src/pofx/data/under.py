@@ -4,18 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from pofx.data.builtin import TEXTS, text_content
 from pofx.data.dataset import Split
 from pofx.data.limits import DataError, listing
 from pofx.data.raw import Raw
 from pofx.data.schema import Column, Schema
 from pofx.data.source import Options, Source, presented, read, resize_parts, scaled
 from pofx.data.table import model_values, take_label, words
+from pofx.data.text import apart, content_of, decoded
 from pofx.spec import Binary, Bytes, Interval
 
 
@@ -47,8 +50,12 @@ def under(source: Source, schema: Schema, settings: Mapping[str, Any]) -> Exampl
         DataError: the source is of another kind, has other columns, or values that the model cannot
             know.
     """
+    if schema.tokens is not None:
+        return _text(source, schema)
     options = _options(settings)
     raw = read(source, options)
+    if raw.tokens is not None:
+        raise DataError(f"{raw.name} is text, and the model was not trained on any.")
     if raw.columns:
         return _table(raw, schema, options)
     if schema.columns:
@@ -59,6 +66,22 @@ def under(source: Source, schema: Schema, settings: Mapping[str, Any]) -> Exampl
     discrete = isinstance(schema.spec.support, Bytes | Binary | Interval)
     split = _discrete(raw, whole, schema, options) if discrete else _real(raw, whole, schema)
     return Examples(raw.name, split.values()[0], _names(raw, split))
+
+
+def _text(source: Source, schema: Schema) -> Examples:
+    """Windows that share nothing, cut as the model's text was."""
+    assert schema.tokens is not None
+    if isinstance(source, str) and source in TEXTS:
+        content = text_content(source)
+    elif isinstance(source, str | Path) and Path(source).suffix.lower() == ".txt":
+        content = content_of(Path(source))
+    else:
+        raise DataError("The model was trained on text: give a .txt.")
+    name, (length,) = str(source), schema.spec.shape
+    x = apart(schema.tokens.encode(decoded(name, content)), length)
+    if not len(x):
+        raise DataError(f"{name} has fewer than the {length:,} tokens of an example: give more.")
+    return Examples(name, torch.from_numpy(x).float(), None)
 
 
 def _options(settings: Mapping[str, Any]) -> Options:
