@@ -125,6 +125,21 @@ class Latent(Protocol):
 
 
 @runtime_checkable
+class Inference(Protocol):
+    """Infers codes by a distribution q(z | x), which a bound was made of."""
+
+    def posterior(self, x: Data, cond: Cond | None = None) -> object:
+        """Q(z | x); its `mean` stands for each example, and a normal one has `mu` and `log_var`."""
+        ...
+
+    def terms(self, x: Data, cond: Cond | None = None) -> tuple[PerExample, Tensor]:
+        """The two halves of the bound: log p(x | z) of a draw, `(n,)`, and the divergence of q
+        from the prior in parts that add up, `(n, parts)`; nats.
+        """
+        ...
+
+
+@runtime_checkable
 class Completes(Protocol):
     """Draws the rest of examples of which a part is known."""
 

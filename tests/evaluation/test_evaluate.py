@@ -176,7 +176,7 @@ def test_samples_that_are_not_finite_are_left_out_and_named(grid):
 
 
 def test_what_cannot_be_evaluated_is_said_in_one_sentence(grid):
-    with pytest.raises(UserError, match="neither"):
+    with pytest.raises(UserError, match="none of it"):
         evaluate(nn.Linear(2, 2), grid, n=10)
     with pytest.raises(UserError, match="did you mean 'test'"):
         evaluate(Resampler(grid, 0.1), grid, split="tset")

@@ -17,7 +17,7 @@ from typing import NamedTuple, Protocol
 import torch
 from torch import Tensor
 
-from pofx.capabilities import ImportanceBound, Likelihood, Samples
+from pofx.capabilities import ImportanceBound, Latent, Likelihood, Samples
 from pofx.errors import UserError, did_you_mean
 from pofx.evaluation import collapse
 from pofx.evaluation.blocks import Stop, blocks
@@ -29,15 +29,20 @@ from pofx.evaluation.frechet import frechet_distance
 from pofx.evaluation.inception_score import inception_score
 from pofx.evaluation.inversion import inversion_error, warn_of_inversion
 from pofx.evaluation.kernel import kernel_distance
+from pofx.evaluation.latent import reconstruction_error
 from pofx.evaluation.likelihood import bits_per_dim, likelihood
 from pofx.evaluation.memorization import Memorization, memorization
 from pofx.evaluation.noise_ceiling import uniform_like
+from pofx.evaluation.posterior import codes, warn_of_collapse
 from pofx.evaluation.precision_recall import PrecisionRecall, precision_recall
 from pofx.evaluation.report import Measured, Report
 from pofx.evaluation.text import text_likelihood
 from pofx.evaluation.two_sample import energy_distance, sliced_wasserstein
 from pofx.spec import DataSpec
 from pofx.typing import Cond, Data
+
+_RECONSTRUCTED = 2000
+"""Examples whose reconstructions are judged."""
 
 
 class DatasetLike(Labelled, Protocol):
@@ -118,11 +123,10 @@ def evaluate(  # noqa: PLR0913
     plan = Plan(dataset, _known_split(split, dataset), seed, stop)
     x, cond = plan.rows(split, _count(n, split, dataset))
     stated, stated_of = _likelihood(model, x, cond, plan, samples)
-    if not isinstance(model, Samples) and stated is None:
+    if not isinstance(model, Samples | Latent) and stated is None:
         raise UserError(
-            "A model must sample or say something of its likelihood to be evaluated, but this one "
-            "has neither; give "
-            "it a method such as sample, log_prob or elbo."
+            "A model must sample, encode or say something of its likelihood to be evaluated, but "
+            "this one does none of it; give it a method such as sample, log_prob or elbo."
         )
     report = Report(
         data=dataset.name,
@@ -145,14 +149,36 @@ def evaluate(  # noqa: PLR0913
     if isinstance(model, Samples) and (report.text is None or features is not None):
         feature = build_features(features, dataset, weights=weights, cache=cache, stop=stop)
         report = _judge_samples(report, model, feature, x, plan, cache)
-    error = inversion_error(model, x, cond, stop=stop)
-    if error is not None:
-        report = replace(
-            report,
-            metrics=report.metrics | {"inversion_error": Measured(error)},
-            warnings=(*report.warnings, *warn_of_inversion(error)),
-        )
+    report = _judge_codes(report, model, x, cond, plan)
     return replace(report, seconds=time.perf_counter() - start)
+
+
+def _judge_codes(report: Report, model: object, x: Data, cond: Cond | None, plan: Plan) -> Report:
+    """What codes carry, and how far examples come back from them."""
+    metrics: dict[str, float | None] = {}
+    warnings: list[str] = []
+    found = codes(model, x, cond, seed=plan.seed, stop=plan.stop)
+    if found is not None:
+        metrics["kl"] = float(found.kl.sum())
+        metrics["active_units"] = found.active
+        metrics["mutual_information"] = found.information
+        warnings += warn_of_collapse(found)
+    error = inversion_error(model, x, cond, stop=plan.stop)
+    if error is None:
+        rows = slice(min(len(x), _RECONSTRUCTED))
+        label = None if cond is None else cond[rows]
+        metrics["reconstruction_error"] = reconstruction_error(
+            model, x[rows], label, plan.spec, seed=plan.seed, stop=plan.stop
+        )
+    else:
+        metrics["inversion_error"] = error
+        warnings += warn_of_inversion(error)
+    measured = {name: Measured(value) for name, value in metrics.items() if value is not None}
+    return replace(
+        report,
+        metrics=report.metrics | measured,
+        warnings=(*report.warnings, *warnings),
+    )
 
 
 def depends_on_class(model: Samples, spec: DataSpec) -> bool:

@@ -9,8 +9,10 @@ from pofx.capabilities import Latent
 from pofx.errors import UserError
 from pofx.evaluation.blocks import Stop, blocks
 from pofx.evaluation.calls import call, device_of, dtype_of
+from pofx.functional.dequantize import relax
 from pofx.functional.draw import evaluating
 from pofx.functional.random import noise
+from pofx.spec import DataSpec
 from pofx.typing import Cond, Data
 
 _BATCH = 256
@@ -36,6 +38,25 @@ def decode(
         UserError: the model has no codes.
     """
     return _mapped(model, "decode", z, cond, seed, stop)
+
+
+def reconstruction_error(
+    model: object,
+    x: Data,
+    cond: Cond | None,
+    spec: DataSpec,
+    *,
+    seed: int = 0,
+    stop: Stop | None = None,
+) -> float | None:
+    """The root mean square difference of an element and its reconstruction, both relaxed; None for
+    a model without codes.
+    """
+    if not isinstance(model, Latent):
+        return None
+    z = encode(model, x, cond, seed=seed, stop=stop)
+    back = decode(model, z, cond, seed=seed, stop=stop)
+    return float((relax(back, spec) - relax(x, spec)).square().mean().sqrt())
 
 
 @torch.no_grad()
