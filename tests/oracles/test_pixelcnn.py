@@ -10,8 +10,9 @@ from pofx import catalogue
 from pofx.autoregressive.pixels import Pixels
 from pofx.distributions.logistic_mixture import LogisticMixtureHead
 from pofx.errors import UserError
-from pofx.functional.dequantize import values
+from pofx.functional.dequantize import indices, values
 from pofx.functional.random import noise
+from pofx.nn.shifted_conv import ShiftedUNet
 from pofx.spec import Binary, Bytes, Categorical, DataSpec, Interval, Real
 
 pytestmark = pytest.mark.usefixtures("double")
@@ -22,12 +23,21 @@ SPECS = {
     "classes": DataSpec((2, 2, 2), Binary(), classes=3),
     "interval": DataSpec((1, 3, 3), Interval()),
     "real": DataSpec((2, 3, 2), Real()),
+    "greys": DataSpec((1, 2, 2), Bytes(3), classes=2),
 }
 SIZES = {
     "pixelcnn": {"channels": 6, "layers": 2, "first": 1},
+    "pixelcnn-pp": {"channels": 6, "blocks": 1},
+    "pixelrnn": {"channels": 6, "layers": 1},
 }
-ALL = [("pixelcnn", kind, {}) for kind in SPECS]
-ALL += [("pixelcnn", "colour", {"likelihood": "logistic"})]
+KEPT = [("pixelcnn", kind, {}) for kind in SPECS]
+KEPT += [("pixelcnn", "colour", {"likelihood": "logistic"})]
+ALL = [*KEPT, *[("pixelcnn-pp", kind, {}) for kind in ("colour", "greys")]]
+ALL += [
+    ("pixelrnn", kind, {"lstm": lstm})
+    for kind in ("bits", "colour", "classes")
+    for lstm in ("row", "diagonal")
+]
 
 
 def build(name, spec, **arguments):
@@ -63,18 +73,47 @@ def jacobian(model, size):
 
 
 @pytest.mark.parametrize("colours", [1, 3])
-@pytest.mark.parametrize(("name", "arguments"), [("pixelcnn", {"layers": 3, "channels": 24})])
-def test_an_element_sees_none_that_is_not_before_it_and_has_no_blind_spot(name, arguments, colours):
+@pytest.mark.parametrize(
+    ("name", "arguments", "reach"),
+    [
+        ("pixelcnn", {"layers": 3, "channels": 24}, 3),
+        ("pixelrnn", {"layers": 1, "channels": 24, "lstm": "diagonal"}, 9),
+    ],
+)
+def test_an_element_sees_none_that_is_not_before_it_and_has_no_blind_spot(
+    name, arguments, reach, colours
+):
     """Of the earlier elements within reach, all; and a net that reaches far enough sees all."""
-    size = (colours, 4, 5)
+    size = (colours, 5, 4)
     seen = jacobian(build(name, DataSpec(size, Bytes(3)), **arguments), size)
     n = seen.shape[0]
     before = torch.arange(n)[None] < torch.arange(n)[:, None]
     pixel = torch.arange(n) // colours
-    row, column = pixel // 5, pixel % 5
-    reach = 1 + (3 - 1) * 1
+    row, column = pixel // 4, pixel % 4
     near = (row[:, None] - row[None] <= reach) & ((column[:, None] - column[None]).abs() <= reach)
     assert torch.equal(seen, before & near)
+
+
+@pytest.mark.parametrize(("levels", "size"), [(1, (4, 5)), (2, (5, 6)), (3, (7, 6))])
+def test_a_pixel_of_every_scale_sees_exactly_those_before_it(levels, size):
+    """All colours of a pixel are drawn at once, so that it sees none of its own."""
+    torch.manual_seed(0)
+    net, n = ShiftedUNet(2, 3, channels=6, blocks=1, levels=levels), math.prod(size)
+    one = torch.func.jacrev(lambda v: net(v[None])[0])
+    out = torch.func.vmap(one)(torch.randn(3, 2, *size)).abs().amax(0).sum((0, 3))
+    before = torch.arange(n)[None] < torch.arange(n)[:, None]
+    assert torch.equal(out.reshape(n, n) != 0, before)
+
+
+def test_a_row_lstm_sees_a_triangle_and_nothing_later():
+    size = (1, 5, 6)
+    arguments = {"layers": 1, "channels": 24, "lstm": "row"}
+    seen = jacobian(build("pixelrnn", DataSpec(size, Bytes(3)), **arguments), size)
+    before = torch.arange(30)[None] < torch.arange(30)[:, None]
+    assert not (seen & ~before).any()
+    row, column = torch.arange(30) // 6, torch.arange(30) % 6
+    above, aside = row[:, None] - row[None], (column[:, None] - column[None]).abs()
+    assert bool(seen[(above > 0) & (aside <= above)].all())
 
 
 @pytest.mark.parametrize(
@@ -88,7 +127,7 @@ def test_probabilities_of_all_images_sum_to_one(name, kind, arguments):
     assert abs(total - 1) < 1e-10
 
 
-@pytest.mark.parametrize(("name", "kind", "arguments"), ALL, ids=str)
+@pytest.mark.parametrize(("name", "kind", "arguments"), KEPT, ids=str)
 def test_cached_samples_are_those_of_whole_passes(name, kind, arguments):
     spec = SPECS[kind]
     model = build(name, spec, **arguments)
@@ -105,7 +144,7 @@ def test_cached_samples_are_those_of_whole_passes(name, kind, arguments):
 def test_a_sample_completed_by_its_own_noise_is_itself(name, kind, arguments):
     spec = SPECS[kind]
     model, cond = build(name, spec, **arguments), labels(spec, 6)
-    for count in (1, spec.size // 2):
+    for count in (spec.shape[0], spec.size // 2):
         known = torch.zeros(spec.size, dtype=torch.bool)
         known[model.orders[0][:count]] = True
         known = known.view(spec.shape)
@@ -116,10 +155,19 @@ def test_a_sample_completed_by_its_own_noise_is_itself(name, kind, arguments):
         assert torch.equal(done, x)
 
 
-@pytest.mark.parametrize(("name", "kind"), [("pixelcnn", "classes")])
+def test_bits_are_not_drawn_from_logistics():
+    with pytest.raises(UserError, match="use pixelcnn"):
+        catalogue.build("pixelcnn-pp", SPECS["bits"])
+    with pytest.raises(UserError, match="--dropout"):
+        catalogue.build("pixelcnn-pp", SPECS["greys"], dropout=1.0)
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"), [("pixelcnn", "classes"), ("pixelcnn-pp", "greys"), ("pixelrnn", "classes")]
+)
 def test_samples_and_completions_follow_the_probabilities(name, kind):
     """Pearson's chi-square over all images, over a class that nobody named as well."""
-    spec, n = SPECS[kind], 20_000
+    spec, n = SPECS[kind], 6000
     model, x = build(name, spec), every(SPECS[kind])
     known = torch.zeros(spec.size, dtype=torch.bool)
     known[model.orders[0][: spec.size // 2]] = True
@@ -130,8 +178,8 @@ def test_samples_and_completions_follow_the_probabilities(name, kind):
     fits = (x[:, known] == begun[0, known]).all(1)
     draws = ((model.sample(n), p), (model.complete(begun, known), torch.where(fits, p, 0)))
     for drawn, weight in draws:
-        places = 2.0 ** torch.arange(spec.size).flip(0)
-        found = torch.bincount((drawn.flatten(1) @ places).long(), minlength=len(x))
+        places = spec.support.levels ** torch.arange(spec.size).flip(0)
+        found = (indices(drawn, spec.support).flatten(1) * places).sum(1).bincount(minlength=len(x))
         expected = n * weight / weight.sum()
         kept = expected > 5
         chi = ((found - expected)[kept] ** 2 / expected[kept]).sum().item()
@@ -176,7 +224,7 @@ def test_a_pixel_known_in_part_has_the_probability_of_that_part():
     [
         (DataSpec((12,), Binary()), {}, "use made"),
         (SPECS["bits"], {"conditional": True}, "--conditional"),
-        (SPECS["bits"], {"channels": 0}, "--channels"),
+        (SPECS["greys"], {"channels": 0}, "--channels"),
     ],
     ids=["vector", "classes", "channels"],
 )
