@@ -64,3 +64,16 @@ def test_samples_of_a_text_are_judged_where_features_are_named(rhyme):
     model.fit(*dataset.train.whole("rhyme"))
     report = evaluate(model, dataset, n=20, features="pca")
     assert "frechet" in report.metrics
+
+
+def test_what_is_learned_by_heart_is_seen(tmp_path):
+    words = torch.randint(0, 26, (6000,), generator=torch.Generator().manual_seed(0))
+    (tmp_path / "noise.txt").write_text("".join(chr(97 + k) for k in words.tolist()))
+    dataset = load(tmp_path / "noise.txt", length=20)
+    long, short = (catalogue.build("ngram", dataset.spec, order=k).model for k in (12, 2))
+    for model in (long, short):
+        model.fit(*dataset.train.whole("noise"))
+    learned, counted = (evaluate(model, dataset).metrics["copied"] for model in (long, short))
+    assert learned.value > 0.05
+    assert counted.value < 0.001
+    assert learned.floor == counted.floor < 0.001

@@ -36,7 +36,7 @@ from pofx.evaluation.noise_ceiling import uniform_like
 from pofx.evaluation.posterior import codes, warn_of_collapse
 from pofx.evaluation.precision_recall import PrecisionRecall, precision_recall
 from pofx.evaluation.report import Measured, Report
-from pofx.evaluation.text import text_likelihood
+from pofx.evaluation.text import copied, text_likelihood
 from pofx.evaluation.two_sample import energy_distance, sliced_wasserstein
 from pofx.spec import DataSpec
 from pofx.typing import Cond, Data
@@ -146,6 +146,8 @@ def evaluate(  # noqa: PLR0913
         part = getattr(dataset, split)
         told = text_likelihood(model, stated, x[:stated_of], part, tokens, stop=stop)
         report = replace(report, text=told)
+        if isinstance(model, Samples):
+            report = _judge_text(report, model, x, plan)
     if isinstance(model, Samples) and (report.text is None or features is not None):
         feature = build_features(features, dataset, weights=weights, cache=cache, stop=stop)
         report = _judge_samples(report, model, feature, x, plan, cache)
@@ -277,6 +279,15 @@ def _judge_samples(
         memorization=remembered,
         warnings=tuple(warnings),
         samples=fake,
+    )
+
+
+def _judge_text(report: Report, model: Samples, x: Data, plan: Plan, most: int = 500) -> Report:
+    """How much of the training text samples repeat, beside how much real examples do."""
+    fake, train = _draw(model, min(most, len(x)), None, plan), plan.dataset.train
+    metrics = {"copied": Measured(copied(fake, train), floor=copied(x, train))}  # type: ignore[arg-type]
+    return replace(
+        report, metrics=metrics, samples=fake, counts=report.counts | {"fake": len(fake)}
     )
 
 

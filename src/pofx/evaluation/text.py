@@ -6,6 +6,9 @@ compares models whatever their tokens. A long text read through windows that ove
 token after the first windows' half scored from at least half a window before it, is likelier; that
 figure is told besides, as it is what most are.
 
+A model that has learned its text by heart copies long strings of it, and more of them than a text
+of the same kind has in common with it.
+
 References:
     Language models are unsupervised multitask learners (Radford et al., 2019), section 3.1, on
     windows and units.
@@ -32,6 +35,8 @@ from pofx.typing import Data
 _MOST = 1 << 18
 """Tokens of a running text that are read at most."""
 _BATCH = 64
+_STRING = 24
+_PRIME = np.uint64(0x9E3779B97F4A7C15)
 
 
 @dataclass(frozen=True)
@@ -107,6 +112,30 @@ def text_likelihood(
         in_context=read,
         context=context,
     )
+
+
+def copied(x: Data, split: Split) -> float:
+    """The share of strings of a few dozen tokens, or of half an example, in examples `x` that a
+    text's part holds too.
+
+    >>> text = Split(np.lib.stride_tricks.sliding_window_view(np.arange(9), 4))
+    >>> copied(torch.tensor([[4.0, 5.0, 6.0, 6.0]]), text)  # 4 5 and 5 6, but not 6 6
+    0.6666666666666666
+    """
+    width = min(_STRING, x.shape[1] // 2)
+    strings = _hashes(x.numpy().astype(np.uint64), width)
+    held = np.unique(_hashes(running_text(split).astype(np.uint64), width))
+    place = np.searchsorted(held, strings).clip(max=len(held) - 1)
+    return float((held[place] == strings).mean())
+
+
+def _hashes(tokens: np.ndarray, width: int) -> np.ndarray:
+    """A number of 64 bits for every string of `width` tokens along the last axis."""
+    count = tokens.shape[-1] - width + 1
+    found = np.zeros((*tokens.shape[:-1], count), np.uint64)
+    for i in range(width):
+        found = found * _PRIME + tokens[..., i : i + count] + np.uint64(1)
+    return found
 
 
 @torch.no_grad()
