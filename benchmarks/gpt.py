@@ -29,7 +29,7 @@ VOCABULARY, WIDTH, LAYERS, HEADS = 65, 128, 4, 4
 def ours(length: int):
     return catalogue.build(
         "gpt", DataSpec((length,), Categorical(VOCABULARY)), width=WIDTH, layers=LAYERS,
-        heads=HEADS, positions="learned",
+        heads=HEADS, positions="learned", gated=False,
     )  # fmt: skip
 
 

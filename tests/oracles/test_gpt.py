@@ -136,7 +136,9 @@ def test_at_the_start_every_token_is_about_as_likely():
     spec = DataSpec((64,), Categorical(65))
     model = catalogue.build("gpt", spec).model
     x = torch.randint(0, 65, (50, 64)).float()
-    assert -model.log_prob(x).mean().item() / 64 == pytest.approx(math.log(65), abs=0.05)
+    # a place holds little but its own token at first, and one matrix at both ends makes that one
+    # likelier to come again
+    assert 0 <= -model.log_prob(x).mean().item() / 64 - math.log(65) < 0.1
 
 
 def test_weights_start_as_small_as_the_paper_says():

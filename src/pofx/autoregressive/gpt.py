@@ -229,10 +229,10 @@ def recipe(  # noqa: PLR0913
     layers: int = 4,
     heads: int = 4,
     positions: Literal["rotary", "learned"] = "rotary",
-    gated: bool = False,
+    gated: bool = True,
     dropout: float = 0.0,
     conditional: bool = True,
-    lr: float = 1e-3,
+    lr: float = 3e-3,
     warmup: int = 100,
     weight_decay: float = 0.1,
     batch_size: int = 32,
@@ -248,7 +248,7 @@ def recipe(  # noqa: PLR0913
         gated: whether the small network is a SwiGLU, instead of one with a GELU.
         dropout: how often a number is dropped in training.
         conditional: whether to condition on the class, where the data has any.
-        lr: learning rate of AdamW, which falls to 0 by a cosine.
+        lr: learning rate of AdamW, which falls to 0 by a cosine; the wider, the lower.
         warmup: steps over which it rises first.
         weight_decay: of AdamW.
         batch_size: examples in a step.
