@@ -13,8 +13,8 @@ import sys
 from pathlib import Path
 
 GROUPS = {
-    "ratios": ("loop", "evaluation", "rbm", "flows", "unet", "gpt"),
-    "figures": ("toys", "modes", "made", "mnist", "fashion", "text"),
+    "ratios": ("loop", "evaluation", "rbm", "flows", "unet", "gpt", "vae"),
+    "figures": ("toys", "modes", "made", "mnist", "fashion", "text", "anomaly"),
 }
 
 
