@@ -81,3 +81,20 @@ def test_mistakes_about_prompts(run, refused, tmp_path):
     digits = pofx.fit("ppca", "digits", out=tmp_path / "other", quiet=True)
     refused(["sample", digits.path, "--prompt", "T"], "not trained on text")
     refused(["sample", digits.path, "--out", "a.txt"], "a.txt would be text")
+
+
+BAD = {
+    "empty": (b"", "0 bytes", "restore it"),
+    "binary": (b"\x89PNG\0" * 99, "byte 4 is 0", "save it as UTF-8"),
+    "latin-1": (b"caf\xe9\n" * 99, "byte 3 in line 1", "save it as UTF-8"),
+    "one symbol": (b"a" * 9999, "only one symbol", "nothing to learn"),
+    "short": (b"abc" * 9, "only 27 tokens", "a longer text"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_what_is_no_text(case, refused, tmp_path):
+    content, *words = BAD[case]
+    (tmp_path / "bad.txt").write_bytes(content)
+    refused(["data", tmp_path / "bad.txt"], "bad.txt", *words)
+    refused(["train", "ngram", "--data", tmp_path / "bad.txt"], "bad.txt", *words)

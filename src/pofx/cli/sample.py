@@ -90,9 +90,9 @@ def _write(prompt: str, text: Iterator[str], stop: Callable[[], bool]) -> None:
     for piece in itertools.chain([prompt], text):
         if stop():
             raise click.Abort
-        click.echo(
-            "".join(c if c.isprintable() or c in "\n\t" else _STRANGE for c in piece), nl=False
-        )
+        shown = piece.replace("\r", "")
+        shown = "".join(c if c.isprintable() or c in "\n\t" else _STRANGE for c in shown)
+        click.echo(shown, nl=False)
     click.echo()
 
 

@@ -19,7 +19,7 @@ from pofx.data.dataset import Split, running
 from pofx.data.limits import DataError
 from pofx.data.raw import Raw
 from pofx.data.schema import Schema
-from pofx.data.tokens import KINDS, Kind, Tokens, cut
+from pofx.data.tokens import KINDS, Kind, Tokens, blocks, cut
 from pofx.errors import did_you_mean
 from pofx.spec import Categorical, DataSpec
 
@@ -90,13 +90,14 @@ def from_bytes(name: str, content: bytes, how: Cut) -> Raw:
     kind = how.tokens or "characters"
     tokens = cut(train if kind == "bpe" else text, kind)
     _check_vocabulary(name, text, tokens)
-    running = [tokens.encode(part) for part in (train, valid, test)]
+    width = np.uint8 if tokens.levels <= 256 else np.int32
+    parts = [[tokens.encode(b).astype(width) for b in blocks(p)] for p in (train, valid, test)]
+    running = [np.concatenate([np.empty(0, width), *part]) for part in parts]
     if how.limit is not None:
         running = _beginning(running, how)
     _check_length(name, running, how.size)
-    width = np.uint8 if tokens.levels <= 256 else np.int32
-    parts = [part.astype(width) for part in running]
-    splits = [Split(windows(parts[0], how.size)), *(Split(apart(p, how.size)) for p in parts[1:])]
+    held_out = (Split(apart(part, how.size)) for part in running[1:])
+    splits = [Split(windows(running[0], how.size)), *held_out]
     return Raw(name, dict(zip(("train", "valid", "test"), splits, strict=True)), tokens=tokens)
 
 

@@ -29,6 +29,7 @@ KINDS: tuple[Kind, ...] = ("characters", "bytes", "bpe")
 PIECES = 1024
 """How many tokens byte-pair encoding makes."""
 _CODES = 0x110000
+_BLOCK = 1 << 22
 _BLOCK_LINES = 10_000
 
 
@@ -127,6 +128,11 @@ def codes(text: str) -> np.ndarray:
     return np.frombuffer(text.encode("utf-32-le"), np.uint32)
 
 
+def blocks(text: str) -> Iterator[str]:
+    """A text in parts, as its codes take four bytes each."""
+    yield from (text[i : i + _BLOCK] for i in range(0, len(text), _BLOCK))
+
+
 def cut(text: str, kind: Kind) -> Tokens:
     """Tokens of a kind for a text: its characters, all bytes, or the pieces that it is made of.
 
@@ -138,7 +144,8 @@ def cut(text: str, kind: Kind) -> Tokens:
     if kind == "bpe":
         return Tokens("bpe", tokenizer=_learn_pieces(text))
     seen = np.zeros(_CODES, bool)
-    seen[codes(text)] = True
+    for block in blocks(text):
+        seen[codes(block)] = True
     return Tokens("characters", "".join(map(chr, np.flatnonzero(seen))))
 
 
@@ -166,11 +173,11 @@ def _learn_pieces(text: str) -> str:
 
 def _encode_pieces(tokenizer: str, text: str) -> np.ndarray:
     encoder, lines = _tokenizers().Tokenizer.from_str(tokenizer), text.splitlines(keepends=True)
-    found: list[int] = []
+    parts = [np.empty(0, np.int64)]
     for first in range(0, len(lines), _BLOCK_LINES):
-        for encoding in encoder.encode_batch(lines[first : first + _BLOCK_LINES]):
-            found += encoding.ids
-    return np.array(found, np.int64)
+        found = encoder.encode_batch(lines[first : first + _BLOCK_LINES])
+        parts.append(np.array([k for encoding in found for k in encoding.ids], np.int64))
+    return np.concatenate(parts)
 
 
 def _alphabet() -> list[str]:
