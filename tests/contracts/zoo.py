@@ -26,6 +26,7 @@ SMALL = {
     "channels": {"int": 8, "ints": (8, 16)},
     "latent": {"int": 4},
     "layers": {"int": 2},
+    "blocks": {"int": 1},
     "width": {"int": 16},
     "heads": {"int": 1},
     "warmup": {"int": 10},

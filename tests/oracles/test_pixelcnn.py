@@ -7,7 +7,6 @@ import pytest
 import torch
 
 from pofx import catalogue
-from pofx.autoregressive.pixels import Pixels
 from pofx.distributions.logistic_mixture import LogisticMixtureHead
 from pofx.errors import UserError
 from pofx.functional.dequantize import indices, values
@@ -28,16 +27,16 @@ SPECS = {
 SIZES = {
     "pixelcnn": {"channels": 6, "layers": 2, "first": 1},
     "pixelcnn-pp": {"channels": 6, "blocks": 1},
-    "pixelrnn": {"channels": 6, "layers": 1},
+    "pixelrnn": {"channels": 6, "layers": 2},
 }
 KEPT = [("pixelcnn", kind, {}) for kind in SPECS]
 KEPT += [("pixelcnn", "colour", {"likelihood": "logistic"})]
-ALL = [*KEPT, *[("pixelcnn-pp", kind, {}) for kind in ("colour", "greys")]]
-ALL += [
+KEPT += [
     ("pixelrnn", kind, {"lstm": lstm})
     for kind in ("bits", "colour", "classes")
     for lstm in ("row", "diagonal")
 ]
+ALL = [*KEPT, *[("pixelcnn-pp", kind, {}) for kind in ("colour", "greys")]]
 
 
 def build(name, spec, **arguments):
@@ -66,7 +65,7 @@ def labels(spec, n):
 def jacobian(model, size):
     """Whether what comes out for one element moves with another: both in raster order."""
     one = torch.func.jacrev(lambda v: model.net(v[None], None)[0])
-    out = torch.func.vmap(one)(torch.randn(20, *size)).abs().amax(0)
+    out = torch.func.vmap(one)(torch.randn(8, *size)).abs().amax(0)
     out = out.unflatten(0, (size[0], -1)).sum(1)  # colours, h, w, colours, h, w
     n = math.prod(size)
     return out.permute(1, 2, 0, 4, 5, 3).reshape(n, n) != 0
@@ -134,8 +133,8 @@ def test_cached_samples_are_those_of_whole_passes(name, kind, arguments):
     cond = labels(spec, 9)
     with noise(5, 9):
         cached = model.sample(9, cond)
-    with noise(5, 9), torch.no_grad():
-        naive = Pixels.ancestral(model, 9, cond)
+    with noise(5, 9):
+        naive = model.naive(9, cond)
     assert torch.equal(cached, naive) if spec.support.discrete else torch.allclose(cached, naive)
     assert len(cached.flatten(1).unique(dim=0)) > 1
 
@@ -167,7 +166,7 @@ def test_bits_are_not_drawn_from_logistics():
 )
 def test_samples_and_completions_follow_the_probabilities(name, kind):
     """Pearson's chi-square over all images, over a class that nobody named as well."""
-    spec, n = SPECS[kind], 6000
+    spec, n = SPECS[kind], 3000
     model, x = build(name, spec), every(SPECS[kind])
     known = torch.zeros(spec.size, dtype=torch.bool)
     known[model.orders[0][: spec.size // 2]] = True

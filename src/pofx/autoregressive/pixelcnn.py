@@ -29,40 +29,11 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pofx.autoregressive.autoregressive import Given, MaximumLikelihood
+from pofx.autoregressive.autoregressive import MaximumLikelihood
 from pofx.autoregressive.pixels import Pixels, check_images, element_head, inputs_of
-from pofx.nn.masked_conv import GatedStacks, PixelByPixel
+from pofx.nn.masked_conv import GatedStacks
 from pofx.recipe import Adam, Recipe
 from pofx.spec import DataSpec
-from pofx.typing import Cond, Data
-
-
-class PixelCNN(Pixels):
-    """A gated PixelCNN; `net` is a `GatedStacks`.
-
-    >>> import torch
-    >>> from pofx.spec import Binary
-    >>> model = recipe(DataSpec((1, 2, 2), Binary()), channels=4).model
-    >>> images = torch.cartesian_prod(*[torch.tensor([0.0, 1.0])] * 4).view(-1, 1, 2, 2)
-    >>> round(model.log_prob(images).exp().sum().item(), 5)
-    1.0
-    """
-
-    net: GatedStacks
-
-    def ancestral(self, n: int, cond: Cond | None, given: Given | None = None) -> Data:
-        colours, height, width = self.spec.shape
-        x = next(self.parameters()).new_zeros(n, colours, height, width)
-        steps = PixelByPixel(self.net, n, height, width, cond)
-        for row in range(height):
-            steps.start(row)
-            for column in range(width):
-                for colour in range(colours):
-                    element = (colour * height + row) * width + column
-                    drawn = self.drawn(element, steps.outputs(column, colour), given)
-                    x[:, colour, row, column] = drawn[:, 0]
-                    steps.reveal(column, colour, self.seen(drawn[:, :, None, None])[:, :, 0, 0])
-        return x
 
 
 def recipe(  # noqa: PLR0913
@@ -80,6 +51,13 @@ def recipe(  # noqa: PLR0913
     steps: int = 20_000,
 ) -> Recipe:
     """A gated PixelCNN with the likelihood that the pixels call for.
+
+    >>> import torch
+    >>> from pofx.spec import Binary
+    >>> model = recipe(DataSpec((1, 2, 2), Binary()), channels=4).model
+    >>> images = torch.cartesian_prod(*[torch.tensor([0.0, 1.0])] * 4).view(-1, 1, 2, 2)
+    >>> round(model.log_prob(images).exp().sum().item(), 5)
+    1.0
 
     Args:
         spec: what the data is.
@@ -104,7 +82,7 @@ def recipe(  # noqa: PLR0913
         channels=channels, layers=layers, reach=reach, first=first,
         classes=spec.classes if conditional else 0,
     )  # fmt: skip
-    model = PixelCNN(spec, net, element, conditional=conditional)
+    model = Pixels(spec, net, element, conditional=conditional)
     return Recipe(
         model=model,
         objective=MaximumLikelihood(model),

@@ -6,7 +6,7 @@ Images are drawn pixel after pixel, and an LSTM carries what it has seen of them
 .. math:: \log p(x) = \sum_i \log p(x_i | x_{<i})
 
 so that a pixel of the latter sees what came before it, however far. A step waits for the one
-before it: training and sampling are slower than a PixelCNN's.
+before it, which makes a pass in training slower than a PixelCNN's; a sample costs about one pass.
 
 References:
     Pixel recurrent neural networks (van den Oord et al., 2016), eq. 1-3, sections 3.1-3.3 and

@@ -9,9 +9,11 @@ discretised logistics, real and bounded numbers a mixture of logistics.
 
 from __future__ import annotations
 
+from itertools import product
 from typing import Literal
 
-from torch import Tensor, nn
+import torch
+from torch import Tensor
 
 from pofx.autoregressive.autoregressive import Autoregressive, Given
 from pofx.autoregressive.conditionals import LevelsHead, MixtureHead, conditional
@@ -19,6 +21,8 @@ from pofx.distributions.heads import Head
 from pofx.distributions.logistic_mixture import LogisticMixtureHead
 from pofx.functional.dequantize import relax, relaxed_shape
 from pofx.functional.precision import at_least_float32
+from pofx.nn.masked_conv import GatedStacks
+from pofx.nn.pixel_lstm import PixelLSTM
 from pofx.recipe import RecipeError
 from pofx.spec import Bytes, DataSpec, Mixed
 from pofx.typing import Cond, Data, PerExample
@@ -32,13 +36,21 @@ class Pixels(Autoregressive):
 
     Args:
         spec: of the data, `(colours, height, width)`.
-        net: `net(seen, cond)` is `(n, colours * element.channels, height, width)`.
+        net: `net(seen, cond)` is `(n, colours * element.channels, height, width)`, and
+            `net.unrolled(n, height, width, cond)` are its steps.
         element: the likelihood of one element, `(n, 1)`.
         conditional: whether `cond` is used.
     """
 
+    net: GatedStacks | PixelLSTM
+
     def __init__(
-        self, spec: DataSpec, net: nn.Module, element: Head | MixtureHead, *, conditional: bool
+        self,
+        spec: DataSpec,
+        net: GatedStacks | PixelLSTM,
+        element: Head | MixtureHead,
+        *,
+        conditional: bool,
     ) -> None:
         super().__init__(spec, conditional=conditional)
         self.net, self.element = net, element
@@ -55,16 +67,30 @@ class Pixels(Autoregressive):
         return (each if known is None else each * known).flatten(1).sum(1)
 
     def ancestral(self, n: int, cond: Cond | None, given: Given | None = None) -> Data:
-        """Anew for every element, of the rows down to its own."""
+        colours, height, width = self.spec.shape
+        x = next(self.parameters()).new_zeros(n, colours, height, width)
+        steps = self.net.unrolled(n, height, width, cond)
+        for row in range(height):
+            steps.start(row)
+            for column, colour in product(range(width), range(colours)):
+                element = (colour * height + row) * width + column
+                drawn = self._drawn(element, steps.outputs(column, colour), given)
+                x[:, colour, row, column] = drawn[:, 0]
+                steps.reveal(column, colour, self.seen(drawn[:, :, None, None])[:, :, 0, 0])
+        return x
+
+    @torch.no_grad()
+    def naive(self, n: int, cond: Cond | None = None) -> Data:
+        """What `sample` draws, by a pass for every element over the rows down to its own."""
         x = next(self.parameters()).new_zeros(n, *self.spec.shape)
         for element in self.orders[0].tolist():
             colour, row, column = _place(element, self.spec.shape)
             out = self.net(self.seen(x[:, :, : row + 1]), cond)[:, :, row, column]
             own = out.unflatten(1, (x.shape[1], -1))[:, colour]
-            x[:, colour, row, column] = self.drawn(element, own, given)[:, 0]
+            x[:, colour, row, column] = self._drawn(element, own, None)[:, 0]
         return x
 
-    def drawn(self, element: int, parameters: Tensor, given: Given | None) -> Tensor:
+    def _drawn(self, element: int, parameters: Tensor, given: Given | None) -> Tensor:
         """One element, `(n, 1)`: drawn, unless it is given."""
         x = self.element.sample(parameters)
         return x if given is None else given.settle(element, x)

@@ -183,6 +183,10 @@ class GatedStacks(nn.Module):
             v, h = layer(v, h, cond)
         return self.last(self.hidden(h.relu()).relu())
 
+    def unrolled(self, n: int, height: int, width: int, cond: Tensor | None) -> PixelByPixel:
+        """The network, pixel by pixel."""
+        return PixelByPixel(self, n, height, width, cond)
+
     @property
     def gated(self) -> list[GatedLayer]:
         """The layers."""
@@ -212,13 +216,12 @@ class PixelByPixel:
     True
     """
 
-    @torch.no_grad()
     def __init__(
         self, net: GatedStacks, n: int, height: int, width: int, cond: Tensor | None = None
     ) -> None:
-        self.net, self.cond, self.width, self.row = net, cond, width, 0
+        self.cond, self.row = cond, 0
         self.columns = [_Column(layer, n, height, width) for layer in net.gated]
-        self.hidden, self.last = _Point(net.hidden, n), _Point(net.last, n)
+        self.head = Head(net.hidden, net.last, n)
 
     @torch.no_grad()
     def start(self, row: int) -> None:
@@ -233,72 +236,100 @@ class PixelByPixel:
     @torch.no_grad()
     def outputs(self, at: int, colour: int) -> Tensor:
         """What comes out for a colour of the pixel at a column: `(n, outputs)`."""
-        h = torch.empty(0)
-        for i, column in enumerate(self.columns):
-            if i > 0:
-                column.reveal(at, colour, h)
-            h = column.step(at, colour, h)
-        h = self.hidden.step(colour, h.relu())
-        return self.last.step(colour, h.relu())
+        h = self.columns[0].step(at, colour)
+        for column in self.columns[1:]:
+            column.left.reveal(at, colour, h)
+            h = h + column.step(at, colour)
+        return self.head.step(colour, h)
 
     @torch.no_grad()
     def reveal(self, at: int, colour: int, x: Tensor) -> None:
         """Makes a colour of the pixel at a column known, as it is seen: `(n, inputs)`."""
         first = self.columns[0]
-        first.reveal(at, colour, x)
-        own = slice(colour * x.shape[1], (colour + 1) * x.shape[1])
+        own = first.left.reveal(at, colour, x)
         first.above[:, own, self.row + first.reach, at + first.reach] = x
 
 
-class _Point:
-    """A `ColourConv` without reach, at one pixel, colour after colour."""
+class ColourWindow:
+    """A `ColourConv` along one row that becomes known pixel after pixel, colour after colour.
+
+    Args:
+        conv: the convolution.
+        n: how many examples.
+        width: of the row.
+    """
+
+    def __init__(self, conv: ColourConv, n: int, width: int = 1) -> None:
+        assert conv.bias is not None
+        by_part = conv.bias.unflatten(0, (conv.parts, conv.colours, -1))
+        self.biases = [by_part[:, j].flatten() for j in range(conv.colours)]
+        self.weights, self.reach = conv.of_colours(), conv.reach
+        self.share = conv.in_channels // conv.colours
+        self.seen = conv.weight.new_zeros(n, conv.reach + width, conv.in_channels)
+
+    def clear(self) -> None:
+        """Turns to another row."""
+        self.seen.zero_()
+
+    def reveal(self, at: int, colour: int, h: Tensor) -> slice:
+        """Writes a colour of a pixel, `(n, its channels)`; which channels these are."""
+        own = slice(colour * self.share, (colour + 1) * self.share)
+        self.seen[:, at + self.reach, own] = h
+        return own
+
+    def step(self, at: int, colour: int) -> Tensor:
+        """A colour's outputs at a pixel, `(n, its outputs)`: later colours are still zero."""
+        window = self.seen[:, at : at + self.reach + 1].flatten(1)
+        return F.linear(window, self.weights[colour], self.biases[colour])
+
+
+class Point:
+    """A `ColourConv` without reach at one pixel after another."""
 
     def __init__(self, conv: ColourConv, n: int) -> None:
-        self.weights = conv.of_colours()
-        assert conv.bias is not None
-        self.biases = conv.bias.unflatten(0, (conv.colours, -1))
-        self.share = conv.in_channels // conv.colours
-        self.seen = conv.weight.new_zeros(n, conv.in_channels)
+        self.window = ColourWindow(conv, n)
 
     def step(self, colour: int, h: Tensor) -> Tensor:
-        """A colour's outputs from its inputs, `(n, share)`, and those of the colours before it."""
-        self.seen[:, colour * self.share : (colour + 1) * self.share] = h
-        return F.linear(self.seen, self.weights[colour], self.biases[colour])
+        """A colour's outputs from its inputs, `(n, its channels)`, and the colours before it."""
+        self.window.reveal(0, colour, h)
+        return self.window.step(0, colour)
+
+
+class Head:
+    """The last two layers at one pixel after another."""
+
+    def __init__(self, hidden: ColourConv, last: ColourConv, n: int) -> None:
+        self.hidden, self.last = Point(hidden, n), Point(last, n)
+
+    def step(self, colour: int, h: Tensor) -> Tensor:
+        """What comes out for a colour."""
+        return self.last.step(colour, self.hidden.step(colour, h.relu()).relu())
 
 
 class _Column:
     """One layer at one pixel: all that it has seen, with a margin of zeros."""
 
     def __init__(self, layer: GatedLayer, n: int, height: int, width: int) -> None:
-        self.layer, self.reach, inputs = layer, layer.reach, layer.right.in_channels
+        self.layer, self.reach = layer, layer.reach
         self.rows = layer.down.kernel_size[0]
         self.inner = slice(self.reach, self.reach + width)
-        weight = layer.right.weight
-        self.above = weight.new_zeros(n, inputs, height + self.reach, width + 2 * self.reach)
-        self.left = weight.new_zeros(n, self.reach + width, inputs)
-        self.weights, self.share = layer.right.of_colours(), inputs // layer.right.colours
-        self.across = weight.new_empty(0)
-        self.out = _Point(layer.out, n)
+        self.left, self.out = ColourWindow(layer.right, n, width), Point(layer.out, n)
+        size = (n, layer.right.in_channels, height + self.reach, width + 2 * self.reach)
+        self.above = layer.right.weight.new_zeros(size)
+        self.across = self.above.new_empty(0)
 
     def start(self, row: int, cond: Tensor | None) -> Tensor:
         """Computes v' of a row, and what its v says to h: once for all of its pixels."""
         u, across = self.layer.above(self.above[:, :, row : row + self.rows], cond)
-        assert self.layer.right.bias is not None
-        across = across[:, :, 0] + self.layer.right.bias[:, None]
-        colours = self.layer.right.colours
-        # (columns, colours, n, both halves of the gate)
-        by_colour = across.unflatten(1, (2, colours, -1)).permute(4, 2, 0, 1, 3)
-        self.across = by_colour.flatten(3).contiguous()
-        self.left.zero_()
+        self.across = by_colour(across[:, :, 0], 2, self.layer.right.colours)
+        self.left.clear()
         return gate(u)[:, :, 0]
 
-    def reveal(self, at: int, colour: int, h: Tensor) -> None:
-        """Writes what a colour of a pixel is to this layer."""
-        self.left[:, at + self.reach, colour * self.share : (colour + 1) * self.share] = h
+    def step(self, at: int, colour: int) -> Tensor:
+        """What is added to a colour at a pixel: `(n, share)`."""
+        return self.out.step(colour, gate(self.left.step(at, colour) + self.across[at, colour]))
 
-    def step(self, at: int, colour: int, h: Tensor) -> Tensor:
-        """The colour's h' at a pixel, of which `h` is what came in: `(n, share)`."""
-        window = self.left[:, at : at + self.reach + 1].flatten(1)
-        a = F.linear(window, self.weights[colour]) + self.across[at, colour]
-        out = self.out.step(colour, gate(a))
-        return out if self.layer.first else h + out
+
+def by_colour(row: Tensor, parts: int, colours: int) -> Tensor:
+    """A row's channels as those of each pixel and colour: `(n, c, w) -> (w, colours, n, share)`."""
+    return row.unflatten(1, (parts, colours, -1)).permute(4, 2, 0, 1, 3).flatten(3).contiguous()

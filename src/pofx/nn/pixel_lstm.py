@@ -26,7 +26,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from pofx.nn.masked_conv import ColourConv
+from pofx.nn.masked_conv import ColourConv, ColourWindow, Head, Point, by_colour
 
 
 class Recurrence(nn.Module):
@@ -49,11 +49,16 @@ class Recurrence(nn.Module):
         h = c = inputs.new_zeros(inputs.shape[0], inputs.shape[1] // 4, inputs.shape[3])
         states = []
         for step in inputs.unbind(2):
-            o, f, i, g = (self.state(F.pad(h, self.margin)) + step).chunk(4, 1)
-            c = f.sigmoid() * c + i.sigmoid() * g.tanh()
-            h = o.sigmoid() * c.tanh()
+            h, c = cell(self.state(F.pad(h, self.margin)) + step, c)
             states.append(h)
         return torch.stack(states, 2)
+
+
+def cell(a: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
+    """H and c of a step, from those of the gates and the c before it."""
+    o, f, i, g = a.chunk(4, 1)
+    c = f.sigmoid() * c + i.sigmoid() * g.tanh()
+    return o.sigmoid() * c.tanh(), c
 
 
 class RowLSTM(nn.Module):
@@ -72,6 +77,10 @@ class RowLSTM(nn.Module):
 
     def forward(self, h: Tensor) -> Tensor:
         return self.recurrence(self.input(h))
+
+    def unrolled(self, n: int, width: int) -> _RowSteps:
+        """The layer, pixel by pixel."""
+        return _RowSteps(self, n, width)
 
 
 class DiagonalBiLSTM(nn.Module):
@@ -93,6 +102,15 @@ class DiagonalBiLSTM(nn.Module):
         right = self._way(0, h)
         left = self._way(1, h.flip(3)).flip(3)
         return right + F.pad(left, (0, 0, 1, 0))[:, :, :-1]
+
+    def unrolled(self, n: int, width: int) -> _DiagonalSteps:
+        """The layer, pixel by pixel."""
+        return _DiagonalSteps(self, n, width)
+
+    def weights(self) -> tuple[Tensor, Tensor]:
+        """From state to state, there and mirrored."""
+        here, mirrored = (r.state.weight for r in self.recurrences)  # type: ignore[union-attr]
+        return here, mirrored  # type: ignore[return-value]
 
     def _way(self, way: int, h: Tensor) -> Tensor:
         diagonals = skewed(self.inputs[way](h)).transpose(2, 3)
@@ -164,3 +182,135 @@ class PixelLSTM(nn.Module):
         for layer, widen in zip(self.layers, self.widen, strict=True):
             h = h + widen(layer(h))
         return self.last(self.hidden(h.relu()).relu())
+
+    def unrolled(self, n: int, height: int, width: int, cond: Tensor | None) -> LSTMByPixel:
+        """The network, pixel by pixel."""
+        return LSTMByPixel(self, n, height, width, cond)
+
+
+class LSTMByPixel:
+    """A `PixelLSTM` whose image becomes known element by element, for one pass's cost.
+
+    What stands above and to the left of a pixel is kept in the states, so that a new element costs
+    one step of each layer; the way from the right takes a row once it is whole. Without gradients.
+
+    Args:
+        net: the network.
+        n: how many examples.
+        height: of an image.
+        width: of an image.
+        cond: a class for each example, if the network takes one.
+    """
+
+    def __init__(
+        self, net: PixelLSTM, n: int, height: int, width: int, cond: Tensor | None
+    ) -> None:
+        self.net, self.cond, self.row, reach = net, cond, 0, net.left.reach
+        self.left = ColourWindow(net.left, n, width)
+        size = (n, net.left.in_channels, height + reach, width + 2 * reach)
+        self.image = net.left.weight.new_zeros(size)
+        self.above = self.image.new_empty(0)
+        self.layers = [layer.unrolled(n, width) for layer in net.layers]  # type: ignore[operator]
+        self.widen = [Point(conv, n) for conv in net.widen]  # type: ignore[arg-type]
+        self.head = Head(net.hidden, net.last, n)
+
+    @torch.no_grad()
+    def start(self, row: int) -> None:
+        """Turns to a row; all those above are known."""
+        self.row = row
+        above = self.net.above(self.image[:, :, row : row + self.left.reach])[:, :, 0]
+        if self.net.label is not None:
+            above = above + self.net.label(self.cond)[:, :, None]
+        self.above = by_colour(above, 1, self.net.left.colours)
+        self.left.clear()
+        for layer in self.layers:
+            layer.start(row)
+
+    @torch.no_grad()
+    def outputs(self, at: int, colour: int) -> Tensor:
+        """What comes out for a colour of the pixel at a column: `(n, outputs)`."""
+        h = self.left.step(at, colour) + self.above[at, colour]
+        for layer, widen in zip(self.layers, self.widen, strict=True):
+            h = h + widen.step(colour, layer.step(at, colour, h))
+        return self.head.step(colour, h)
+
+    @torch.no_grad()
+    def reveal(self, at: int, colour: int, x: Tensor) -> None:
+        """Makes a colour of the pixel at a column known, as it is seen: `(n, inputs)`."""
+        own = self.left.reveal(at, colour, x)
+        self.image[:, own, self.row + self.left.reach, at + self.left.reach] = x
+
+
+class _RowSteps:
+    """A `RowLSTM` at one pixel, with the states of the row above."""
+
+    def __init__(self, layer: RowLSTM, n: int, width: int) -> None:
+        self.window, self.state = ColourWindow(layer.input, n, width), layer.recurrence.state
+        self.colours = layer.input.colours
+        self.h = self.state.weight.new_zeros(n, self.state.in_channels, width)
+        self.c, self.c_above = torch.zeros_like(self.h), torch.zeros_like(self.h)
+        self.across = self.h.new_empty(0)
+
+    def start(self, row: int) -> None:
+        self.across = by_colour(self.state(F.pad(self.h, (1, 1))), 4, self.colours)
+        self.c_above = self.c.clone()
+        self.window.clear()
+
+    def step(self, at: int, colour: int, x: Tensor) -> Tensor:
+        self.window.reveal(at, colour, x)
+        own = _share(self.h.shape[1], self.colours, colour)
+        a = self.window.step(at, colour) + self.across[at, colour]
+        h, c = cell(a, self.c_above[:, own, at])
+        self.h[:, own, at], self.c[:, own, at] = h, c
+        return h
+
+
+class _DiagonalSteps:
+    """A `DiagonalBiLSTM` at one pixel, with the states of this row and the one above."""
+
+    def __init__(self, layer: DiagonalBiLSTM, n: int, width: int) -> None:
+        self.input: ColourConv = layer.inputs[1]  # type: ignore[assignment]
+        self.window = ColourWindow(layer.inputs[0], n, width)  # type: ignore[arg-type]
+        self.weight, self.mirrored = layer.weights()
+        self.colours, channels = self.input.colours, self.weight.shape[1]
+        self.above = self.weight.new_zeros(n, channels, width)  # h of the row above, from the left
+        self.right = torch.zeros_like(self.above)  # and from the right
+        self.h, self.c = (self.weight.new_zeros(n, channels, width + 1) for _ in range(2))
+        self.across = self.h.new_empty(0)
+
+    def start(self, row: int) -> None:
+        if row > 0:
+            self._from_the_right()
+        self.above = self.h[:, :, 1:].clone()
+        self.h.zero_()
+        self.c.zero_()
+        self.window.clear()
+
+    def _from_the_right(self) -> None:
+        """The mirrored way over the row that is whole now."""
+        inputs = self.input(self.window.seen.transpose(1, 2)[:, :, None])[:, :, 0]
+        h = c = torch.zeros_like(self.right[:, :, 0])
+        for at in reversed(range(inputs.shape[2])):
+            a = inputs[:, :, at] + _state(self.mirrored, self.right[:, :, at], h)
+            h, c = cell(a, c)
+            self.right[:, :, at] = h
+
+    def step(self, at: int, colour: int, x: Tensor) -> Tensor:
+        self.window.reveal(at, colour, x)
+        if colour == 0:
+            a = _state(self.weight, self.above[:, :, at], self.h[:, :, at])
+            self.across = by_colour(a[:, :, None], 4, self.colours)[0]
+        own = _share(self.h.shape[1], self.colours, colour)
+        h, c = cell(self.window.step(at, colour) + self.across[colour], self.c[:, own, at])
+        self.h[:, own, at + 1], self.c[:, own, at + 1] = h, c
+        return h + self.right[:, own, at]
+
+
+def _state(weight: Tensor, above: Tensor, beside: Tensor) -> Tensor:
+    """What two states say to the next: `(n, c) -> (n, 4 c)`."""
+    return F.linear(above, weight[..., 0]) + F.linear(beside, weight[..., 1])
+
+
+def _share(channels: int, colours: int, colour: int) -> slice:
+    share = channels // colours
+    return slice(colour * share, (colour + 1) * share)
