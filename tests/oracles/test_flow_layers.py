@@ -4,10 +4,12 @@ import pytest
 import torch
 
 from pofx import catalogue
+from pofx.capabilities import Density, Estimate
 from pofx.flow import actnorm
 from pofx.flow.actnorm import ActNorm
 from pofx.flow.autoregressive import Autoregressive, Inverse
 from pofx.flow.bijection import Chain
+from pofx.flow.continuous import Continuous, Velocity
 from pofx.flow.elementwise import Affine, Spline
 from pofx.flow.flow import Flow, flow
 from pofx.flow.glow import glow_scales
@@ -113,14 +115,17 @@ def test_one_layer_is_the_exact_density_of_a_normal():
     assert torch.allclose(Flow(layer, DataSpec((3,))).log_prob(x), truth.log_prob(x), atol=1e-10)
 
 
-@pytest.mark.parametrize("name", ["nice", "maf", "iaf", "nsf"])
+@pytest.mark.parametrize("name", ["nice", "maf", "iaf", "nsf", "ffjord"])
 @torch.no_grad()
 def test_a_density_integrates_to_one(name):
     torch.manual_seed(3)
-    recipe = catalogue.build(name, DataSpec((2,), Real()), layers=2, hidden=(12,))
+    few = {} if name == "ffjord" else {"layers": 2}
+    recipe = catalogue.build(name, DataSpec((2,), Real()), hidden=(12,), **few)
     model = shaken(recipe.model, 0.07)
-    axis = (torch.arange(600) + 0.5) * (24 / 600) - 12
-    total = model.log_prob(torch.cartesian_prod(axis, axis)).exp().sum().item() * (24 / 600) ** 2
+    points = 120 if name == "ffjord" else 600
+    axis = (torch.arange(points) + 0.5) * (24 / points) - 12
+    p = model.log_prob(torch.cartesian_prod(axis, axis)).exp()
+    total = p.sum().item() * (24 / points) ** 2
     assert total == pytest.approx(1, abs=1e-3)
 
 
@@ -238,3 +243,55 @@ def test_a_stretch_is_what_it_costs():
 def test_what_cannot_be_served_is_refused_in_a_sentence(name, shape, arguments, word):
     with pytest.raises(RecipeError, match=word):
         catalogue.build(name, DataSpec(shape), **arguments)
+
+
+# --- continuous flows
+
+
+def continuous(steps=40, *, exact=True, classes=0):
+    return shaken(Continuous(Velocity(3, (8, 8), classes), steps, exact=exact), 0.3)
+
+
+def test_the_integral_of_the_trace_is_the_determinant():
+    bijection, cond = continuous(classes=2), torch.tensor([0, 1, 1])
+    x = torch.randn(3, 3)
+    z, ladj = bijection(x, cond)
+    assert torch.allclose(bijection.inverse(z, cond), x, atol=1e-6)
+    for i in range(3):
+        one = torch.autograd.functional.jacobian(
+            lambda a, i=i: bijection(a[None], cond[i : i + 1])[0][0], x[i]
+        )
+        assert ladj[i].item() == pytest.approx(torch.linalg.slogdet(one)[1].item(), abs=1e-6)
+
+
+def test_directions_go_forwards_as_autograd_says():
+    velocity = shaken(Velocity(3, (8,)), 0.5)
+    x, along = torch.randn(1, 3), torch.randn(2, 1, 3)
+    known = velocity.known(x, None)
+    v, after = velocity(x, 0.3, known, along)
+    one = torch.autograd.functional.jacobian(
+        lambda a: velocity(a[None], 0.3, known, along[:0])[0][0], x[0]
+    )
+    assert torch.allclose(after[:, 0], along[:, 0] @ one.t(), atol=1e-12)
+    assert v.shape == (1, 3)
+
+
+@torch.no_grad()
+def test_an_estimate_has_the_exact_mean():
+    bijection = continuous(steps=4)
+    x = torch.randn(1, 3)
+    exact = bijection(x)[1].item()
+    bijection.exact = False
+    z, draws = bijection(x.expand(4000, 3))
+    error = draws.std().item() / 4000**0.5
+    assert error > 1e-4
+    assert abs(draws.mean().item() - exact) < 5 * error
+    assert torch.allclose(z, z[:1].expand_as(z), atol=1e-12)
+
+
+def test_what_a_continuous_flow_promises_depends_on_its_trace():
+    few, many = (catalogue.build("ffjord", DataSpec((d,))).model for d in (8, 9))
+    assert isinstance(few, Density)
+    assert not isinstance(few, Estimate)
+    assert isinstance(many, Estimate)
+    assert not isinstance(many, Density)

@@ -22,7 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from pofx.flow.bijection import Bijection
-from pofx.flow.flow import DequantizedFlow, Flow
+from pofx.flow.flow import AnyFlow
 from pofx.functional.dequantize import dequantize, log_cell
 from pofx.functional.processes import sum_over_processes
 from pofx.objective import LossObjective, Metrics
@@ -88,9 +88,9 @@ class NormalisedLikelihood(LossObjective):
     sets after the first step.
     """
 
-    def __init__(self, model: Flow | DequantizedFlow) -> None:
+    def __init__(self, model: AnyFlow) -> None:
         super().__init__()
-        self.model: Flow | DequantizedFlow = model
+        self.model: AnyFlow = model
         self._first = next(m for m in model.modules() if isinstance(m, ActNorm))
         self._seen: list[tuple[Tensor, Cond | None]] = []
 

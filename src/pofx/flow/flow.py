@@ -86,6 +86,27 @@ class Flow(_Change):
         return quantize(self.bijection.inverse(z, cond), self.spec)
 
 
+class EstimatedFlow(_Change):
+    """A random estimate of the density of continuous examples, whose mean is the log-density.
+
+    Its bijection draws what it says of its Jacobian. Arguments as for `Flow`.
+    """
+
+    likelihood_detail = "one random direction"
+
+    def log_prob_estimate(self, x: Data, cond: Cond | None = None) -> PerExample:
+        return self.log_density(x, cond)
+
+    def sample(self, n: int, cond: Cond | None = None) -> Data:
+        return quantize(self._draw(n, cond), self.spec)
+
+    def encode(self, x: Data, cond: Cond | None = None) -> Tensor:
+        return self.bijection(x, cond)[0]
+
+    def decode(self, z: Tensor, cond: Cond | None = None) -> Data:
+        return quantize(self.bijection.inverse(z, cond), self.spec)
+
+
 class DequantizedFlow(_Change):
     """A bound of the mass of discrete examples, and of what mixes discrete with continuous columns.
 
@@ -134,21 +155,25 @@ def _shrink(support: object) -> float:
     return 1 - 1e-5 if isinstance(support, Interval) else 0.95
 
 
+AnyFlow = Flow | EstimatedFlow | DequantizedFlow
+
+
 def flow(
-    bijection: Bijection, spec: DataSpec, *, conditional: bool = False
-) -> Flow | DequantizedFlow:
-    """The kind of flow that the data calls for."""
-    discrete = any(c.discrete for c in spec.columns)
-    return (DequantizedFlow if discrete else Flow)(bijection, spec, conditional=conditional)
+    bijection: Bijection, spec: DataSpec, *, conditional: bool = False, exact: bool = True
+) -> AnyFlow:
+    """The kind of flow that the data calls for, and the bijection, if its `ladj` is not exact."""
+    if any(c.discrete for c in spec.columns):
+        return DequantizedFlow(bijection, spec, conditional=conditional)
+    return (Flow if exact else EstimatedFlow)(bijection, spec, conditional=conditional)
 
 
 def vector_flow(
-    bijection: Bijection, spec: DataSpec, *, conditional: bool = False
-) -> Flow | DequantizedFlow:
+    bijection: Bijection, spec: DataSpec, *, conditional: bool = False, exact: bool = True
+) -> AnyFlow:
     """The same of a bijection of vectors, for examples of any shape."""
     if len(spec.shape) > 1:
         bijection = Chain([Flatten(spec.shape), bijection])
-    return flow(bijection, spec, conditional=conditional)
+    return flow(bijection, spec, conditional=conditional, exact=exact)
 
 
 def check_arguments(name: str, spec: DataSpec, conditional: bool, **counts: int) -> None:
@@ -173,11 +198,11 @@ def check_arguments(name: str, spec: DataSpec, conditional: bool, **counts: int)
 class MaximumLikelihood(LossObjective):
     """Minimises the mean of `-log p(x)`, or of its bound."""
 
-    def __init__(self, model: Flow | DequantizedFlow) -> None:
+    def __init__(self, model: AnyFlow) -> None:
         super().__init__()
-        self.model: Flow | DequantizedFlow = model
+        self.model: AnyFlow = model
 
     def loss(self, x: Data, cond: Cond | None = None) -> tuple[Tensor, Metrics]:
-        model = self.model
-        log_prob = model.log_prob if isinstance(model, Flow) else model.elbo
-        return -log_prob(x, cond).mean(), {}
+        y = dequantize(x, self.model.spec)
+        log_prob = self.model.log_density(y, cond) + log_cell(self.model.spec)
+        return -log_prob.mean(), {}
