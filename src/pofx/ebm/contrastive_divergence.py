@@ -68,7 +68,7 @@ class Contrast(Objective):
 
     def draw_hidden(self, x: Data) -> Tensor:
         """Draws the hidden side given the visible one."""
-        return self.model.draw_hidden(self.model.free_energy(x)[1])
+        return self.model.draw_hidden(self.model.hidden_parameters(x))
 
     def update(self, x: Data, energy: PerExample, negative: PerExample) -> Update:
         """The step that lowers the energy of the data and raises that of the negatives."""

@@ -30,6 +30,10 @@ class BipartiteEnergy(Protocol):
         """F(x), nats per example, and the parameters of p(h | x)."""
         ...
 
+    def hidden_parameters(self, x: Data) -> Tensor:
+        """The parameters of p(h | x) alone."""
+        ...
+
     def draw_hidden(self, parameters: Tensor) -> Tensor:
         """Draws h, `(n, *hidden_shape)`, from p(h | x) with these parameters."""
         ...

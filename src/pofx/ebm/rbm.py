@@ -80,7 +80,7 @@ class RBM(nn.Module):
 
     def free_energy(self, x: Data) -> tuple[PerExample, Tensor]:
         """F(x), and the logits of p(h | x)."""
-        logits = at_least_float32(self._hidden_logits(x))
+        logits = at_least_float32(self.hidden_parameters(x))
         bias = (x.flatten(1) * self.visible_bias).sum(1)
         return -bias - F.softplus(logits).sum(1), logits
 
@@ -93,7 +93,7 @@ class RBM(nn.Module):
 
     def encode(self, x: Data, cond: Cond | None = None) -> Data:
         """p(h = 1 | x)."""
-        return self._hidden_logits(x).sigmoid()
+        return self.hidden_parameters(x).sigmoid()
 
     def decode(self, z: Data, cond: Cond | None = None) -> Data:
         """p(x = 1 | h = z): probabilities."""
@@ -110,7 +110,7 @@ class RBM(nn.Module):
         """Draws `n` examples, each the end of a chain of `sweeps` sweeps."""
         x = bernoulli(self.base_logits().expand(n, -1)).unflatten(1, self.shape)
         steps = self.sweeps if sweeps is None else sweeps
-        return block_gibbs(x, lambda x: bernoulli(self._hidden_logits(x)), self.draw_visible, steps)
+        return block_gibbs(x, lambda x: bernoulli(self.hidden_parameters(x)), self.draw_visible, steps)
 
     @torch.no_grad()
     def observe(self, total: Data, examples: Tensor) -> None:
@@ -143,7 +143,8 @@ class RBM(nn.Module):
             path.log_f, path.transition, path.init_log_z(), path.start(chains), betas
         )
 
-    def _hidden_logits(self, x: Data) -> Tensor:
+    def hidden_parameters(self, x: Data) -> Tensor:
+        """The logits of p(h | x)."""
         return F.linear(x.flatten(1), self.weight, self.hidden_bias)
 
     def _visible_logits(self, h: Tensor) -> Tensor:
