@@ -1,5 +1,7 @@
 """Text through the command line: train, inspect, write, go on from a prompt."""
 
+import pathlib
+
 import pytest
 
 import pofx
@@ -55,6 +57,17 @@ def test_ways_to_draw_reach_the_model(run, capsys):
         run.stream("T", top_k=0)
     likeliest = ["sample", run.path, "--prompt", "T", "--length", 20, "--temperature", 0]
     assert said(capsys, *likeliest, "--seed", 1) == said(capsys, *likeliest, "--seed", 2)
+
+
+def test_the_rest_of_a_text(run, capsys, tmp_path):
+    if run.job.recipe != "gpt":
+        return
+    (tmp_path / "begun.txt").write_text("Tyger Tyger, bur", encoding="utf-8")
+    path = said(capsys, "complete", run.path, "--data", tmp_path / "begun.txt").strip()
+    assert path.endswith("completed-0.txt")
+    done = pathlib.Path(path).read_text(encoding="utf-8")
+    assert done.startswith("Tyger Ty")
+    assert len(done) == 17
 
 
 def test_resume_is_exact_on_text(tmp_path):

@@ -35,7 +35,8 @@ _BATCH = 256
 )
 @click.option("--class", "cond", help="A class, by number or name, where the model is conditional.")
 @click.option(
-    "--out", help="A .png with examples beside them, .npz or .csv; in the run folder by default."
+    "--out",
+    help="A .png with examples beside them, .npz, .csv or .txt; in the run folder by default.",
 )
 @click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda.")
 def complete(  # noqa: PLR0913
@@ -67,7 +68,8 @@ def complete(  # noqa: PLR0913
     known = _known(opened.spec.shape, keep, fraction)
     labels = None if cond is None else opened.labels(len(x), cond)
     done = _completed(opened, x, known, labels, seed)
-    suffix = "png" if opened.spec.is_image else "csv"
+    text = opened.schema.tokens is not None
+    suffix = "png" if opened.spec.is_image else "txt" if text else "csv"
     path = out or str(opened.path / f"completed-{seed}.{suffix}")
     if opened.spec.is_image and path.lower().endswith(".png"):
         _draw(opened, x, known, done, path)
