@@ -271,3 +271,16 @@ def test_dropout_is_for_training_alone():
     x = model.sample(4)
     assert not torch.equal(model.train().log_prob(x), model.log_prob(x))
     assert torch.equal(model.eval().log_prob(x), model.log_prob(x))
+
+
+def test_in_bfloat16_it_is_nearly_the_same_and_as_causal():
+    model = loud(DataSpec((12,), Categorical(5)))
+    x = torch.randint(0, 5, (8, 12)).float()
+    changed = x.clone()
+    changed[:, 7] = (changed[:, 7] + 1) % 5
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        quick, after = model.log_factors(x), model.log_factors(changed)
+    assert quick.dtype == torch.float32
+    assert torch.equal(quick[:, :7], after[:, :7])
+    with torch.no_grad():
+        assert (quick - model.log_factors(x)).abs().mean() < 0.2
