@@ -26,7 +26,7 @@ from pofx.training.loop import Options
 BAR = 92.0
 MOST_MINUTES = 15.0
 LEAST_SPEEDUP = 30.0
-NAIVE = 8
+NAIVE = 16
 """Images drawn either way."""
 
 

@@ -263,8 +263,8 @@ class ColourWindow:
         assert conv.bias is not None
         by_part = conv.bias.unflatten(0, (conv.parts, conv.colours, -1))
         self.biases = [by_part[:, j].flatten() for j in range(conv.colours)]
-        self.weights, self.reach = conv.of_colours(), conv.reach
-        self.share = conv.in_channels // conv.colours
+        self.weights = [w.t() for w in conv.of_colours()]
+        self.reach, self.share = conv.reach, conv.in_channels // conv.colours
         self.seen = conv.weight.new_zeros(n, conv.reach + width, conv.in_channels)
 
     def clear(self) -> None:
@@ -277,20 +277,26 @@ class ColourWindow:
         self.seen[:, at + self.reach, own] = h
         return own
 
-    def step(self, at: int, colour: int) -> Tensor:
-        """A colour's outputs at a pixel, `(n, its outputs)`: later colours are still zero."""
+    def step(self, at: int, colour: int, plus: Tensor | None = None) -> Tensor:
+        """A colour's outputs at a pixel, `(n, its outputs)`: later colours are still zero.
+
+        With something to add to them that has the bias in it, or with the bias.
+        """
         window = self.seen[:, at : at + self.reach + 1].flatten(1)
-        return F.linear(window, self.weights[colour], self.biases[colour])
+        plus = self.biases[colour] if plus is None else plus
+        return torch.addmm(plus, window, self.weights[colour])
 
 
 class Point:
     """A `ColourConv` without reach at one pixel after another."""
 
     def __init__(self, conv: ColourConv, n: int) -> None:
-        self.window = ColourWindow(conv, n)
+        self.window, self.alone = ColourWindow(conv, n), conv.colours == 1
 
     def step(self, colour: int, h: Tensor) -> Tensor:
         """A colour's outputs from its inputs, `(n, its channels)`, and the colours before it."""
+        if self.alone:  # nothing to keep
+            return torch.addmm(self.window.biases[0], h, self.window.weights[0])
         self.window.reveal(0, colour, h)
         return self.window.step(0, colour)
 
@@ -321,15 +327,19 @@ class _Column:
     def start(self, row: int, cond: Tensor | None) -> Tensor:
         """Computes v' of a row, and what its v says to h: once for all of its pixels."""
         u, across = self.layer.above(self.above[:, :, row : row + self.rows], cond)
-        self.across = by_colour(across[:, :, 0], 2, self.layer.right.colours)
+        self.across = by_colour(across[:, :, 0], self.layer.right)
         self.left.clear()
         return gate(u)[:, :, 0]
 
     def step(self, at: int, colour: int) -> Tensor:
         """What is added to a colour at a pixel: `(n, share)`."""
-        return self.out.step(colour, gate(self.left.step(at, colour) + self.across[at, colour]))
+        return self.out.step(colour, gate(self.left.step(at, colour, self.across[at, colour])))
 
 
-def by_colour(row: Tensor, parts: int, colours: int) -> Tensor:
-    """A row's channels as those of each pixel and colour: `(n, c, w) -> (w, colours, n, share)`."""
-    return row.unflatten(1, (parts, colours, -1)).permute(4, 2, 0, 1, 3).flatten(3).contiguous()
+def by_colour(row: Tensor, conv: ColourConv) -> Tensor:
+    """What is to be added to a convolution of a row, and its bias, for each pixel and colour:
+    `(n, c, w) -> (w, colours, n, share)`.
+    """
+    assert conv.bias is not None
+    apart = (row + conv.bias[:, None]).unflatten(1, (conv.parts, conv.colours, -1))
+    return apart.permute(4, 2, 0, 1, 3).flatten(3).contiguous()

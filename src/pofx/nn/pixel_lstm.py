@@ -107,6 +107,11 @@ class DiagonalBiLSTM(nn.Module):
         """The layer, pixel by pixel."""
         return _DiagonalSteps(self, n, width)
 
+    def convolutions(self) -> tuple[ColourConv, ColourConv]:
+        """From an image to the gates, there and mirrored."""
+        here, mirrored = self.inputs
+        return here, mirrored  # type: ignore[return-value]
+
     def weights(self) -> tuple[Tensor, Tensor]:
         """From state to state, there and mirrored."""
         here, mirrored = (r.state.weight for r in self.recurrences)  # type: ignore[union-attr]
@@ -221,7 +226,7 @@ class LSTMByPixel:
         above = self.net.above(self.image[:, :, row : row + self.left.reach])[:, :, 0]
         if self.net.label is not None:
             above = above + self.net.label(self.cond)[:, :, None]
-        self.above = by_colour(above, 1, self.net.left.colours)
+        self.above = by_colour(above, self.net.left)
         self.left.clear()
         for layer in self.layers:
             layer.start(row)
@@ -229,7 +234,7 @@ class LSTMByPixel:
     @torch.no_grad()
     def outputs(self, at: int, colour: int) -> Tensor:
         """What comes out for a colour of the pixel at a column: `(n, outputs)`."""
-        h = self.left.step(at, colour) + self.above[at, colour]
+        h = self.left.step(at, colour, self.above[at, colour])
         for layer, widen in zip(self.layers, self.widen, strict=True):
             h = h + widen.step(colour, layer.step(at, colour, h))
         return self.head.step(colour, h)
@@ -245,21 +250,21 @@ class _RowSteps:
     """A `RowLSTM` at one pixel, with the states of the row above."""
 
     def __init__(self, layer: RowLSTM, n: int, width: int) -> None:
-        self.window, self.state = ColourWindow(layer.input, n, width), layer.recurrence.state
-        self.colours = layer.input.colours
+        self.input, self.state = layer.input, layer.recurrence.state
+        self.window, self.colours = ColourWindow(layer.input, n, width), layer.input.colours
         self.h = self.state.weight.new_zeros(n, self.state.in_channels, width)
         self.c, self.c_above = torch.zeros_like(self.h), torch.zeros_like(self.h)
         self.across = self.h.new_empty(0)
 
     def start(self, row: int) -> None:
-        self.across = by_colour(self.state(F.pad(self.h, (1, 1))), 4, self.colours)
+        self.across = by_colour(self.state(F.pad(self.h, (1, 1))), self.input)
         self.c_above = self.c.clone()
         self.window.clear()
 
     def step(self, at: int, colour: int, x: Tensor) -> Tensor:
         self.window.reveal(at, colour, x)
         own = _share(self.h.shape[1], self.colours, colour)
-        a = self.window.step(at, colour) + self.across[at, colour]
+        a = self.window.step(at, colour, self.across[at, colour])
         h, c = cell(a, self.c_above[:, own, at])
         self.h[:, own, at], self.c[:, own, at] = h, c
         return h
@@ -269,8 +274,8 @@ class _DiagonalSteps:
     """A `DiagonalBiLSTM` at one pixel, with the states of this row and the one above."""
 
     def __init__(self, layer: DiagonalBiLSTM, n: int, width: int) -> None:
-        self.input: ColourConv = layer.inputs[1]  # type: ignore[assignment]
-        self.window = ColourWindow(layer.inputs[0], n, width)  # type: ignore[arg-type]
+        self.input, self.mirrored_input = layer.convolutions()
+        self.window = ColourWindow(self.input, n, width)
         self.weight, self.mirrored = layer.weights()
         self.colours, channels = self.input.colours, self.weight.shape[1]
         self.above = self.weight.new_zeros(n, channels, width)  # h of the row above, from the left
@@ -288,7 +293,7 @@ class _DiagonalSteps:
 
     def _from_the_right(self) -> None:
         """The mirrored way over the row that is whole now."""
-        inputs = self.input(self.window.seen.transpose(1, 2)[:, :, None])[:, :, 0]
+        inputs = self.mirrored_input(self.window.seen.transpose(1, 2)[:, :, None])[:, :, 0]
         h = c = torch.zeros_like(self.right[:, :, 0])
         for at in reversed(range(inputs.shape[2])):
             a = inputs[:, :, at] + _state(self.mirrored, self.right[:, :, at], h)
@@ -299,9 +304,9 @@ class _DiagonalSteps:
         self.window.reveal(at, colour, x)
         if colour == 0:
             a = _state(self.weight, self.above[:, :, at], self.h[:, :, at])
-            self.across = by_colour(a[:, :, None], 4, self.colours)[0]
+            self.across = by_colour(a[:, :, None], self.input)[0]
         own = _share(self.h.shape[1], self.colours, colour)
-        h, c = cell(self.window.step(at, colour) + self.across[colour], self.c[:, own, at])
+        h, c = cell(self.window.step(at, colour, self.across[colour]), self.c[:, own, at])
         self.h[:, own, at + 1], self.c[:, own, at + 1] = h, c
         return h + self.right[:, own, at]
 
