@@ -36,6 +36,7 @@ SMALL = {
     "temperatures": {"int": 50},
     "sweeps": {"int": 10},
     "sampling_steps": {"int": 5},
+    "solver_steps": {"int": 3},
     "critic_steps": {"int": 2},
     "points": {"int": 50},
 }

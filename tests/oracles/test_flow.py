@@ -16,6 +16,7 @@ from pofx.flow.flow import DequantizedFlow, Flow, Unbound, flow
 from pofx.flow.linear import LU, Diagonal, rotation, shuffle
 from pofx.flow.permutation import Permutation, reversal
 from pofx.flow.realnvp import image_scales
+from pofx.flow.residual import Contraction, Residual
 from pofx.flow.squeeze import MultiScale, Squeeze, colours_to_rows
 from pofx.recipe import RecipeError
 from pofx.spec import Binary, Bytes, Categorical, DataSpec, Interval, Mixed, Real
@@ -79,6 +80,8 @@ BIJECTIONS = {
     "1x1 convolution": (lambda: LU(rotation(4)), (4, 3, 2), 0),
     "shuffle": (lambda: LU(shuffle(5)), (5,), 0),
     "diagonal": (lambda: Diagonal(4), (4,), 0),
+    "residual": (lambda: Residual(Contraction(4, (8, 8))), (4,), 0),
+    "residual, classes": (lambda: Residual(Contraction(3, (8,), classes=3)), (3,), 3),
     "permutation": (lambda: Permutation([3, 0, 2, 1]), (4,), 0),
     "reversal of channels": (lambda: reversal(3), (3, 2, 4), 0),
     "rows": (lambda: colours_to_rows(8), (8, 2, 3), 0),

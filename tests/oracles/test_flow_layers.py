@@ -14,6 +14,7 @@ from pofx.flow.elementwise import Affine, Spline
 from pofx.flow.flow import Flow, flow
 from pofx.flow.glow import glow_scales
 from pofx.flow.linear import LU, Diagonal, rotation, shuffle
+from pofx.flow.residual import Contraction, Residual
 from pofx.recipe import RecipeError
 from pofx.spec import Bytes, DataSpec, Real
 from pofx.training.loop import Budget, Options, Training, train
@@ -115,7 +116,7 @@ def test_one_layer_is_the_exact_density_of_a_normal():
     assert torch.allclose(Flow(layer, DataSpec((3,))).log_prob(x), truth.log_prob(x), atol=1e-10)
 
 
-@pytest.mark.parametrize("name", ["nice", "maf", "iaf", "nsf", "ffjord"])
+@pytest.mark.parametrize("name", ["nice", "maf", "iaf", "nsf", "ffjord", "residual-flow"])
 @torch.no_grad()
 def test_a_density_integrates_to_one(name):
     torch.manual_seed(3)
@@ -236,6 +237,7 @@ def test_a_stretch_is_what_it_costs():
         ("maf", (3,), {"layers": 0}, "layers"),
         ("nice", (3,), {"conditional": True}, "classes"),
         ("iaf", (1, 4, 4), {}, "maf"),
+        ("residual-flow", (3,), {"lipschitz": 1.0}, "lipschitz"),
         ("glow", (3,), {}, "even"),
         ("glow", (1, 5, 4), {}, "even"),
     ],
@@ -295,3 +297,28 @@ def test_what_a_continuous_flow_promises_depends_on_its_trace():
     assert not isinstance(few, Estimate)
     assert isinstance(many, Estimate)
     assert not isinstance(many, Density)
+
+
+# --- residual flows
+
+
+def test_a_contraction_contracts_whatever_its_weights():
+    net = shaken(Contraction(4, (16, 16), 0.9), 3.0)
+    a, b = torch.randn(2, 500, 4)
+    moved = (net(a)[0] - net(b)[0]).norm(dim=1) / (a - b).norm(dim=1)
+    assert moved.max() <= 0.9 * (1 + 1e-12)
+    _, push = net(a)
+    along = torch.randn(1, 500, 4)
+    assert (push(along).norm(dim=2) / along.norm(dim=2)).max() <= 0.9 * (1 + 1e-12)
+
+
+@torch.no_grad()
+def test_a_series_cut_at_random_has_the_exact_mean():
+    bijection = Residual(shaken(Contraction(3, (8,), 0.9), 1.0))
+    x = torch.randn(1, 3)
+    exact = bijection(x)[1].item()
+    bijection.exact = False
+    draws = bijection(x.expand(40_000, 3))[1]
+    error = draws.std().item() / 40_000**0.5
+    assert error > 1e-5
+    assert abs(draws.mean().item() - exact) < 5 * error

@@ -39,7 +39,7 @@ def recipe(
     exact: int = 8,
     conditional: bool = False,
     lr: float = 3e-3,
-    batch_size: int = 512,
+    batch_size: int = 256,
     steps: int = 5_000,
 ) -> Recipe:
     """A continuous flow.
