@@ -43,6 +43,22 @@ def test_text_comes_back_from_its_tokens(kind):
     assert again.decode(index) == PROSE
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_any_text_comes_back(kind):
+    rng, pieces = np.random.default_rng(0), cut(PROSE, "bpe") if kind == "bpe" else None
+    ends = (0x80, 0x800, 0xD800, 0x110000)
+    for i in range(1000):
+        points = rng.integers(0, ends[i % 4], rng.integers(0, 30))
+        strange = (
+            "".join(chr(p) for p in points if not 0xD800 <= p < 0xE000) + "\r\n\u2028 \u0301\0"
+        )
+        tokens = pieces or cut(strange, kind)
+        index = tokens.encode(strange)
+        assert tokens.decode(index) == strange
+        assert "".join(tokens.stream(index.tolist())) == strange
+        assert tokens.count(index) == len(strange)
+
+
 def test_a_character_in_pieces_is_told_when_it_is_whole():
     index = cut("", "bytes").encode("é")
     assert list(cut("", "bytes").stream(index.tolist())) == ["", "é", ""]
