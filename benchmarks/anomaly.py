@@ -25,9 +25,10 @@ from pofx.evaluation.anomaly import Scorer, detection
 from pofx.run import Run
 
 LATENT = 4
+BATCH = {"batch_size": 2048, "steps": 4000}
 NETS = {"hidden": (64, 64), "batch_size": 128}
 RECIPES = {
-    "linear autoencoder": ("autoencoder", {"linear": True, "latent": LATENT, "lr": 1e-2}),
+    "linear autoencoder": ("autoencoder", {"linear": True, "latent": LATENT, "lr": 0.03, **BATCH}),
     "autoencoder": ("autoencoder", {"latent": LATENT, **NETS}),
     "denoising": ("denoising", {"latent": LATENT, **NETS}),
     "vae": ("vae", {"latent": LATENT, **NETS}),
@@ -53,9 +54,8 @@ def split(path: Path) -> tuple[np.ndarray, np.ndarray, torch.Tensor]:
 def fit(name: str, train: np.ndarray, steps: int, folder: Path) -> Run:
     recipe, arguments = RECIPES[name]
     budget = {} if recipe in FITTED else {"steps": steps}
-    return pofx.fit(
-        recipe, train, out=folder, threads=1, quiet=True, sample_every=10**9, **budget, **arguments
-    )
+    how = {**budget, **arguments}
+    return pofx.fit(recipe, train, out=folder, threads=1, quiet=True, sample_every=10**9, **how)
 
 
 def distance_from_components(run: Run, x: torch.Tensor) -> np.ndarray:
