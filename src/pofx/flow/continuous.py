@@ -41,17 +41,24 @@ class Velocity(nn.Module):
         known = 1 + (_EMBEDDING if classes else 0)
         self.gates = nn.ModuleList(nn.Linear(known, b) for b in sizes[1:])
         self.shifts = nn.ModuleList(nn.Linear(known, b, bias=False) for b in sizes[1:])
+        nn.init.normal_(self.layers[0].weight, std=size**-0.5)  # type: ignore[arg-type]
+        nn.init.uniform_(self.layers[0].bias, -2, 2)  # type: ignore[arg-type]
         for layer in (self.layers[-1], self.shifts[-1]):
             for parameter in layer.parameters():
                 nn.init.zeros_(parameter)
 
     def known(self, x: Tensor, cond: Cond | None) -> Tensor:
-        """What does not change on the way, `(n, known)`, with a place for the time."""
-        time = x.new_zeros(len(x), 1)
-        return time if self.label is None else torch.cat([time, self.label(cond)], 1)
+        """What does not change on the way, with a place for the time: `(n, known)`, or `(1, 1)`
+        where there is no class.
+        """
+        if self.label is None:
+            return x.new_zeros(1, 1)
+        return torch.cat([x.new_zeros(len(x), 1), self.label(cond)], 1)
 
     def forward(self, x: Tensor, t: float, known: Tensor, along: Tensor) -> tuple[Tensor, Tensor]:
-        """v, and what it does to directions, `(k, n, size)` before and after."""
+        """v, and what it does to directions: `(k, n, size)`, or `(k, 1, size)` the same for all,
+        before, and `(k, n, size)` after.
+        """
         known = torch.cat([torch.full_like(known[:, :1], t), known[:, 1:]], 1)
         layers: list[nn.Linear] = list(self.layers)  # type: ignore[arg-type]
         for i, (layer, gate, shift) in enumerate(zip(layers, self.gates, self.shifts, strict=True)):
@@ -96,8 +103,7 @@ class Continuous(Bijection):
         return rk4(lambda t, x: self.velocity(x, t, known, none)[0], z, 1.0, 0.0, self.solver_steps)
 
     def _directions(self, x: Tensor) -> Tensor:
-        """`(k, n, size)`: every axis, or a random corner of the cube for each example."""
+        """Every axis, or a random corner of the cube for each example."""
         if not self.exact:
             return 2 * torch.bernoulli(torch.full_like(x, 0.5))[None] - 1
-        axes = torch.eye(x.shape[1], dtype=x.dtype, device=x.device)
-        return axes[:, None].expand(-1, *x.shape)
+        return torch.eye(x.shape[1], dtype=x.dtype, device=x.device)[:, None]

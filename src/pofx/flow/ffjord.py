@@ -38,7 +38,7 @@ def recipe(
     solver_steps: int = 8,
     exact: int = 8,
     conditional: bool = False,
-    lr: float = 3e-3,
+    lr: float = 5e-3,
     batch_size: int = 256,
     steps: int = 5_000,
 ) -> Recipe:
