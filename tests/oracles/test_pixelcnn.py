@@ -30,7 +30,7 @@ SIZES = {
     "pixelrnn": {"channels": 6, "layers": 2},
 }
 KEPT = [("pixelcnn", kind, {}) for kind in SPECS]
-KEPT += [("pixelcnn", "colour", {"likelihood": "logistic"})]
+KEPT += [("pixelcnn", "colour", {"likelihood": "logistic"}), ("pixelcnn", "bits", {"place": False})]
 KEPT += [
     ("pixelrnn", kind, {"lstm": lstm})
     for kind in ("bits", "colour", "classes")

@@ -21,8 +21,8 @@ References:
     https://arxiv.org/abs/1704.06001
 
 Note:
-    The paper takes 5 x 5 filters where this takes 3 x 3 after the first. Bytes may have a mixture
-    of logistics instead of the softmax.
+    The paper takes 5 x 5 filters where this takes 3 x 3 after the first, and does not tell a pixel
+    where it is. Bytes may have a mixture of logistics instead of the softmax.
 """
 
 from __future__ import annotations
@@ -43,6 +43,7 @@ def recipe(  # noqa: PLR0913
     layers: int = 6,
     reach: int = 1,
     first: int = 3,
+    place: bool = True,
     likelihood: Literal["softmax", "logistic"] = "softmax",
     components: int = 10,
     conditional: bool = False,
@@ -65,6 +66,7 @@ def recipe(  # noqa: PLR0913
         layers: gated layers of each stack.
         reach: pixels that a layer sees to either side; 1 is a 3 x 3 filter.
         first: pixels that the first layer sees to either side; 3 is a 7 x 7 filter.
+        place: let the row and the column of a pixel move the first gates.
         likelihood: of bytes: a softmax over their levels, or a mixture of discretised logistics.
         components: of the mixture of logistics of bytes, real or bounded pixels.
         conditional: condition every gate on the class.
@@ -80,7 +82,7 @@ def recipe(  # noqa: PLR0913
     net = GatedStacks(
         inputs_of(spec), element.channels, spec.shape[0],
         channels=channels, layers=layers, reach=reach, first=first,
-        classes=spec.classes if conditional else 0,
+        classes=spec.classes if conditional else 0, size=spec.shape[1:] if place else None,  # type: ignore[arg-type]
     )  # fmt: skip
     model = Pixels(spec, net, element, conditional=conditional)
     return Recipe(

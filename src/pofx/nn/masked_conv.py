@@ -19,6 +19,7 @@ References:
 Note:
     Convolutions reach only upward or to the left, so that no weight is masked but between the
     colours of one pixel. The shift down by a row is in the first layer, and v is strictly above.
+    Rows and columns may move the first gates, which the paper does not have.
 """
 
 from __future__ import annotations
@@ -91,6 +92,8 @@ class GatedLayer(nn.Module):
         colours: how many there are.
         reach: pixels to either side, to the left and upward.
         classes: how many a label may name; 0 for none.
+        size: height and width of an image, of which each row and each column moves the gates; the
+            margin alone does not tell a pixel where it is. None for no such thing.
         first: whether v and h are the image itself, of which the pixel is not to be seen.
     """
 
@@ -101,6 +104,7 @@ class GatedLayer(nn.Module):
         colours: int,
         reach: int,
         classes: int = 0,
+        size: tuple[int, int] | None = None,
         *,
         first: bool = False,
     ) -> None:
@@ -111,6 +115,7 @@ class GatedLayer(nn.Module):
         self.link = nn.Conv2d(2 * channels, 2 * channels, 1)
         self.out = ColourConv(channels, channels, colours)
         self.label = nn.Embedding(classes, 4 * channels) if classes else None
+        self.place = _Place(4 * channels, *size) if size else None
 
     def forward(self, v: Tensor, h: Tensor, cond: Tensor | None) -> tuple[Tensor, Tensor]:
         side = self.reach
@@ -119,14 +124,31 @@ class GatedLayer(nn.Module):
         out = self.out(gate(self.right(h) + across))
         return gate(u), out if self.first else h + out
 
-    def above(self, padded: Tensor, cond: Tensor | None) -> tuple[Tensor, Tensor]:
-        """What the rows above, with a margin of zeros, say to v and to h; before the gate."""
+    def above(self, padded: Tensor, cond: Tensor | None, row: int = 0) -> tuple[Tensor, Tensor]:
+        """What the rows above, with a margin of zeros, say to v and to h, from a row on; before the
+        gate.
+        """
         u = self.down(padded)
-        if self.label is None:
-            return u, self.link(u)
-        to_v, to_h = self.label(cond)[:, :, None, None].to(u.dtype).chunk(2, 1)
+        to_v = to_h = u.new_zeros(())
+        if self.label is not None:
+            to_v, to_h = self.label(cond)[:, :, None, None].to(u.dtype).chunk(2, 1)
+        if self.place is not None:
+            place = self.place(slice(row, row + u.shape[2])).to(u.dtype)
+            to_v, to_h = to_v + place[: u.shape[1]], to_h + place[u.shape[1] :]
         u = u + to_v
         return u, self.link(u) + to_h
+
+
+class _Place(nn.Module):
+    """What the row and the column of a pixel add to its features: `(channels, rows, width)`."""
+
+    def __init__(self, channels: int, height: int, width: int) -> None:
+        super().__init__()
+        self.rows = nn.Parameter(torch.zeros(channels, height))
+        self.columns = nn.Parameter(torch.zeros(channels, width))
+
+    def forward(self, rows: slice) -> Tensor:
+        return self.rows[:, rows, None] + self.columns[:, None]
 
 
 def gate(a: Tensor) -> Tensor:
@@ -149,12 +171,13 @@ class GatedStacks(nn.Module):
         reach: how far each layer sees.
         first: how far the first layer sees.
         classes: how many a label may name; 0 for none.
+        size: height and width of an image, if a pixel is to know where it is.
 
     >>> GatedStacks(1, 2, 3, channels=6, layers=2)(torch.zeros(5, 3, 8, 8)).shape
     torch.Size([5, 6, 8, 8])
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913
         self,
         inputs: int,
         outputs: int,
@@ -165,13 +188,16 @@ class GatedStacks(nn.Module):
         reach: int = 1,
         first: int = 3,
         classes: int = 0,
+        size: tuple[int, int] | None = None,
     ) -> None:
         super().__init__()
         self.colours, self.inputs, self.outputs = colours, inputs, outputs
         channels = -(-channels // colours) * colours
         widths = [colours * inputs, *[channels] * layers]
         self.layers = nn.ModuleList(
-            GatedLayer(a, b, colours, first if i == 0 else reach, classes, first=i == 0)
+            GatedLayer(
+                a, b, colours, reach if i else first, classes, None if i else size, first=i == 0
+            )
             for i, (a, b) in enumerate(pairwise(widths))
         )
         self.hidden = ColourConv(channels, channels, colours)
@@ -326,7 +352,7 @@ class _Column:
 
     def start(self, row: int, cond: Tensor | None) -> Tensor:
         """Computes v' of a row, and what its v says to h: once for all of its pixels."""
-        u, across = self.layer.above(self.above[:, :, row : row + self.rows], cond)
+        u, across = self.layer.above(self.above[:, :, row : row + self.rows], cond, row)
         self.across = by_colour(across[:, :, 0], self.layer.right)
         self.left.clear()
         return gate(u)[:, :, 0]
