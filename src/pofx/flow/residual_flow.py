@@ -37,7 +37,7 @@ def recipe(  # noqa: PLR0913
     lipschitz: float = 0.97,
     exact: int = 8,
     conditional: bool = False,
-    lr: float = 2e-3,
+    lr: float = 2e-2,
     batch_size: int = 256,
     steps: int = 5_000,
 ) -> Recipe:
