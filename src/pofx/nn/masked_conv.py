@@ -114,7 +114,7 @@ class GatedLayer(nn.Module):
         self.right = ColourConv(inputs, 2 * channels, colours, reach, strict=first, parts=2)
         self.link = nn.Conv2d(2 * channels, 2 * channels, 1)
         self.out = ColourConv(channels, channels, colours)
-        self.label = nn.Embedding(classes, 4 * channels) if classes else None
+        self.label = class_bias(classes, 4 * channels)
         self.place = _Place(4 * channels, *size) if size else None
 
     def forward(self, v: Tensor, h: Tensor, cond: Tensor | None) -> tuple[Tensor, Tensor]:
@@ -137,6 +137,15 @@ class GatedLayer(nn.Module):
             to_v, to_h = to_v + place[: u.shape[1]], to_h + place[u.shape[1] :]
         u = u + to_v
         return u, self.link(u) + to_h
+
+
+def class_bias(classes: int, channels: int) -> nn.Embedding | None:
+    """What each class adds to features, small at first; None where there are none."""
+    if not classes:
+        return None
+    label = nn.Embedding(classes, channels)
+    nn.init.normal_(label.weight, std=0.1)
+    return label
 
 
 class _Place(nn.Module):

@@ -26,7 +26,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from pofx.nn.masked_conv import ColourConv, ColourWindow, Head, Point, by_colour
+from pofx.nn.masked_conv import ColourConv, ColourWindow, Head, Point, by_colour, class_bias
 
 
 class Recurrence(nn.Module):
@@ -173,7 +173,7 @@ class PixelLSTM(nn.Module):
         wide, reach = 2 * channels, 3
         self.above = nn.Conv2d(colours * inputs, wide, (reach, 2 * reach + 1))
         self.left = ColourConv(colours * inputs, wide, colours, reach, strict=True)
-        self.label = nn.Embedding(classes, wide) if classes else None
+        self.label = class_bias(classes, wide)
         self.layers = nn.ModuleList(layer(wide, channels, colours) for _ in range(layers))
         self.widen = nn.ModuleList(ColourConv(channels, wide, colours) for _ in range(layers))
         self.hidden = ColourConv(wide, wide, colours)

@@ -24,6 +24,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from pofx.nn.masked_conv import class_bias
+
 
 class Shifted(nn.Conv2d):
     """A convolution up, and to both sides (`down`) or to the left (`right`): `(2, 3)` or `(2, 2)`.
@@ -85,7 +87,7 @@ class GatedResidual(nn.Module):
         self.first = Shifted(2 * channels, channels, right=right)
         self.skip = nn.Conv2d(2 * skip, channels, 1) if skip else None
         self.last = Shifted(2 * channels, 2 * channels, right=right)
-        self.label = nn.Embedding(classes, 2 * channels) if classes else None
+        self.label = class_bias(classes, 2 * channels)
         self.dropout = dropout
         with torch.no_grad():
             self.last.weight *= 0.1
