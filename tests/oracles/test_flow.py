@@ -14,6 +14,7 @@ from pofx.flow.coupling import Couplings, ElementwiseCoupling
 from pofx.flow.elementwise import Affine, Shift, Spline
 from pofx.flow.flow import DequantizedFlow, Flow, Unbound, flow
 from pofx.flow.linear import LU, Diagonal, rotation, shuffle
+from pofx.flow.patches import PatchAutoregressive, Patches
 from pofx.flow.permutation import Permutation, reversal
 from pofx.flow.realnvp import image_scales
 from pofx.flow.residual import Contraction, Residual
@@ -82,6 +83,17 @@ BIJECTIONS = {
     "diagonal": (lambda: Diagonal(4), (4,), 0),
     "residual": (lambda: Residual(Contraction(4, (8, 8))), (4,), 0),
     "residual, classes": (lambda: Residual(Contraction(3, (8,), classes=3)), (3,), 3),
+    "patches": (lambda: Patches((2, 4, 6), 2), (2, 4, 6), 0),
+    "autoregressive patches": (
+        lambda: PatchAutoregressive(3, 4, Affine(), width=8, heads=2, classes=3),
+        (3, 4),
+        3,
+    ),
+    "patches backwards": (
+        lambda: PatchAutoregressive(3, 4, Spline(3), width=8, heads=2, backwards=True),
+        (3, 4),
+        0,
+    ),
     "permutation": (lambda: Permutation([3, 0, 2, 1]), (4,), 0),
     "reversal of channels": (lambda: reversal(3), (3, 2, 4), 0),
     "rows": (lambda: colours_to_rows(8), (8, 2, 3), 0),
