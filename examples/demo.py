@@ -12,7 +12,7 @@ import pofx
 RECIPES = {
     "gmm": {},
     "vae": {"steps": 1500, "channels": 8},
-    "gan": {"steps": 1000, "channels": 8, "r1": 1.0},
+    "gan": {"steps": 1000, "channels": 8},
     "ddpm": {"steps": 1000},
 }
 
