@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from pofx import catalogue
-from pofx.autoregressive.decoding import Decoding
+from pofx.autoregressive.decoding import Decoding, gumbels
 from pofx.autoregressive.gpt import GPT
 from pofx.errors import UserError
 from pofx.functional.draw import draw
@@ -88,10 +88,11 @@ def naive(model, n, seed, how, begun=()):
     """The whole network anew at every place, with the noise of the cached one."""
     tokens = torch.tensor(begun, dtype=torch.int64).expand(n, -1)
     with torch.no_grad(), noise(seed, n):
+        gumbel = gumbels(n, model.embed.weight[:, 0])
         while tokens.shape[1] < model.spec.size:
             h = torch.cat([model.start.weight.expand(n, 1, -1), model.embed(tokens)], 1)
             logits = model.net(h)[:, -1] @ model.embed.weight.T
-            tokens = torch.cat([tokens, how.draw(logits)[:, None]], 1)
+            tokens = torch.cat([tokens, how.draw(logits, next(gumbel))[:, None]], 1)
     return tokens
 
 
@@ -215,10 +216,11 @@ def test_draws_have_the_frequencies_of_what_is_kept():
         ({"temperature": 0.5}, (2 * LOGITS[0]).softmax(0)),
     ):
         with noise(0, len(logits)):
-            drawn = Decoding(**how).draw(logits)
+            gumbel = -torch.empty(logits.shape).exponential_().log()
+            drawn = Decoding(**how).draw(logits, gumbel)
         frequency = torch.bincount(drawn, minlength=5) / len(drawn)
         assert torch.allclose(frequency, expected, atol=0.008)
-    assert Decoding(temperature=0).draw(logits[:3]).tolist() == [0, 0, 0]
+    assert Decoding(temperature=0).draw(logits[:3], logits[:3]).tolist() == [0, 0, 0]
 
 
 def test_the_same_seed_writes_the_same_whatever_the_batch():

@@ -17,12 +17,16 @@ References:
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from pofx.errors import UserError
+
+_AHEAD = 1 << 12
+"""Numbers that are drawn for a row at once."""
 
 
 @dataclass(frozen=True)
@@ -51,12 +55,11 @@ class Decoding:
         if self.top_p is not None and not 0 < self.top_p <= 1:
             raise UserError(f"--top-p is above 0 and at most 1, and {self.top_p} came.")
 
-    def draw(self, logits: Tensor) -> Tensor:
-        """One token for each row of logits `(n, levels)`: `(n,)`, int64."""
+    def draw(self, logits: Tensor, gumbel: Tensor) -> Tensor:
+        """One token for each row of logits `(n, levels)`: `(n,)`, int64, by noise of `gumbels`."""
         if self.temperature == 0:
             return logits.argmax(1)
-        kept = self.kept(logits)
-        return (kept - torch.empty_like(kept).exponential_().log_()).argmax(1)
+        return (self.kept(logits) + gumbel).argmax(1)
 
     def kept(self, logits: Tensor) -> Tensor:
         """Logits at the temperature, and minus infinity for what is dropped."""
@@ -70,6 +73,18 @@ class Decoding:
             beyond = p.cumsum(1) - p >= self.top_p
             logits = logits.masked_fill(beyond.gather(1, order.argsort(1)), -math.inf)
         return logits
+
+
+def gumbels(n: int, like: Tensor) -> Iterator[Tensor]:
+    """Noise `(n, levels)` for one token after another, without end; `like` has the levels last.
+
+    It is drawn for many tokens at once, whose number does not depend on n.
+    """
+    levels = like.shape[-1]
+    ahead = max(1, _AHEAD // levels)
+    while True:
+        e = like.new_empty(n, ahead, levels).exponential_()
+        yield from e.log_().neg_().unbind(1)
 
 
 def decoding(

@@ -35,7 +35,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pofx.autoregressive.autoregressive import Autoregressive, Given, MaximumLikelihood
-from pofx.autoregressive.decoding import Decoding, decoding
+from pofx.autoregressive.decoding import Decoding, decoding, gumbels
 from pofx.errors import UserError
 from pofx.functional.dequantize import indices, values
 from pofx.functional.labels import any_class
@@ -154,11 +154,11 @@ class GPT(Autoregressive):
         if self.conditional and cond is None:
             cond = any_class(1, self.spec.classes, self.orders.device)
         seen = prompt.tolist()[max(0, len(prompt) - length + 1) :]
-        writing = _Writing(self, 1, cond)
+        writing, noise = _Writing(self, 1, cond), self._noise(1)
         while True:
             for k in seen[writing.count :]:
                 writing(self.orders.new_tensor([k]))
-            seen.append(int(how.draw(writing.logits)))
+            seen.append(int(how.draw(writing.logits, next(noise))))
             yield seen[-1]
             if writing.full:
                 writing, seen = _Writing(self, 1, cond), seen[len(seen) - length // 2 :]
@@ -178,12 +178,12 @@ class GPT(Autoregressive):
         count, size = begun.shape[1], self.spec.size
         tokens = self.orders.new_empty(n, size)
         tokens[:, :count] = begun
-        writing = _Writing(self, n, cond)
+        writing, noise = _Writing(self, n, cond), self._noise(n)
         for i in range(size):
             if i:
                 writing(tokens[:, i - 1])
             if i >= count:
-                tokens[:, i] = how.draw(writing.logits)
+                tokens[:, i] = how.draw(writing.logits, next(noise))
         return tokens
 
     def _examples(self, tokens: Tensor) -> Data:
@@ -191,6 +191,9 @@ class GPT(Autoregressive):
         x[:, self.orders[0]] = tokens
         drawn = values(x, self.support).to(self.embed.weight.dtype)
         return drawn.unflatten(1, self.spec.shape)
+
+    def _noise(self, n: int) -> Iterator[Tensor]:
+        return gumbels(n, self.embed.weight[:, 0])
 
     def _begin(self, n: int, cond: Cond | None) -> Tensor:
         return self.start(cond) if self.conditional else self.start.weight.expand(n, -1)

@@ -186,9 +186,13 @@ class Cached:
         """Whether every place is taken."""
         return self.place == self.net.length
 
-    @torch.no_grad()
     def __call__(self, h: Tensor) -> Tensor:
         """The output at the next place, `(n, width)`, from its input, `(n, width)`."""
+        # nothing here is random, and to be asked of every step whether it is would cost as much
+        with torch.no_grad(), torch._C.DisableTorchFunction():
+            return self._step(h)
+
+    def _step(self, h: Tensor) -> Tensor:
         n, heads, width, depth = self.n, self.net.heads, self.net.width, self.depth
         place, end, scale = self.place, self.place + 1, 1 / math.sqrt(self.depth)
         learned, axes = self.net.places, (width,)
