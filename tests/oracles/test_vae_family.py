@@ -15,10 +15,9 @@ from pofx.spec import Binary, DataSpec
 from pofx.training.loop import Budget, Training, train
 from pofx.vae.beta_vae import Capacity
 from pofx.vae.elbo import ELBO
-from pofx.vae.iaf_vae import IAFStep
+from pofx.vae.inverse_autoregressive import IAFStep
 from pofx.vae.iwae import ImportanceWeighted
-from pofx.vae.ladder_vae import combined, normal_divergence
-from pofx.vae.latent_variable import NormalPosterior, log_normal
+from pofx.vae.normal import NormalPosterior, combined, log_normal, normal_divergence
 from pofx.vae.vae import VAE
 
 pytestmark = pytest.mark.usefixtures("double")

@@ -25,7 +25,8 @@ from torch import Tensor
 from pofx.recipe import Recipe, RecipeError
 from pofx.spec import DataSpec
 from pofx.vae.elbo import ELBO
-from pofx.vae.vae import VAE, build, trained
+from pofx.vae.networks import trained
+from pofx.vae.vae import VAE, build
 
 
 class Capacity(ELBO):

@@ -36,7 +36,8 @@ from pofx.recipe import Recipe, RecipeError
 from pofx.spec import DataSpec
 from pofx.typing import Cond, Data
 from pofx.vae.latent_variable import LatentVariable
-from pofx.vae.vae import build, trained
+from pofx.vae.networks import trained
+from pofx.vae.vae import build
 
 Gradient = Literal["dreg", "stl", "plain"]
 

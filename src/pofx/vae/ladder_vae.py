@@ -12,19 +12,16 @@ step of it by what the data say from below:
 the prior of that layer given the code above it.
 
 References:
-    Ladder variational autoencoders (Sønderby et al., 2016), eq. 8-12 for the passes and 17-19 for
-    the combination. https://arxiv.org/abs/1602.02282
+    Ladder variational autoencoders (Sønderby et al., 2016), eq. 8-12 and 17-19.
+    https://arxiv.org/abs/1602.02282
 
 Note:
-    No batch normalisation, because an example's bound would then depend on its neighbours; the KL
-    warm-up, which the paper needs as well, is there.
+    No batch normalisation, because an example's bound would then depend on its neighbours.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from itertools import pairwise
-from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -36,82 +33,10 @@ from pofx.recipe import Recipe
 from pofx.spec import DataSpec
 from pofx.typing import Cond, Data, PerExample
 from pofx.vae.elbo import ELBO
-from pofx.vae.latent_variable import LatentVariable, NormalPosterior, log_normal
-from pofx.vae.vae import check_codes, decoder_for, encoder_for, is_noisy, trained
-
-
-class Layer(NamedTuple):
-    """What a layer's code is drawn from, given the one above it, in inference and generation."""
-
-    posterior: NormalPosterior
-    prior: NormalPosterior
-
-
-class LadderPosterior:
-    """The codes of all layers, drawn from the top down.
-
-    Args:
-        model: whose posterior it is.
-        evidence: what the data say of each layer, from the lowest up.
-    """
-
-    def __init__(self, model: LadderVAE, evidence: list[NormalPosterior]) -> None:
-        self.model, self.evidence = model, evidence
-
-    @property
-    def mean(self) -> Tensor:
-        """The mean of each layer given those above it, side by side, the lowest first."""
-        z, _ = self._down(1, lambda q: q.mu)
-        return torch.cat(z, 1)
-
-    def draw(self, k: int, *, stopped: bool = False) -> tuple[Tensor, Tensor]:
-        z, layers = self.drawn(k)
-        n = self.evidence[0].mu.shape[0]
-        log_q = torch.zeros_like(z[0][:, 0])
-        for part, (q, _) in zip(z, layers, strict=True):
-            held = (q.mu.detach(), q.log_var.detach()) if stopped else (q.mu, q.log_var)
-            log_q = log_q + log_normal(part, *held)
-        return torch.cat(z, 1).reshape(k, n, -1), log_q.reshape(k, n)
-
-    def drawn(self, k: int = 1) -> tuple[list[Tensor], list[Layer]]:
-        """The codes of each layer, `(k n, latent_i)`, and what they were drawn from, the lowest
-        first.
-        """
-
-        def choose(q: NormalPosterior) -> Tensor:
-            # the noise of a row belongs to its example
-            n, latent = len(q.mu) // k, q.mu.shape[1]
-            eps = torch.randn(n, k, latent, dtype=q.mu.dtype, device=q.mu.device)
-            return q.mu + (0.5 * q.log_var).exp() * eps.transpose(0, 1).flatten(0, 1)
-
-        return self._down(k, choose)
-
-    def _down(
-        self, k: int, choose: Callable[[NormalPosterior], Tensor]
-    ) -> tuple[list[Tensor], list[Layer]]:
-        z: list[Tensor] = []
-        layers: list[Layer] = []
-        for said, net in zip(self.evidence[::-1], [None, *self.model.priors], strict=True):
-            mu, log_var = said.mu.repeat(k, 1), said.log_var.repeat(k, 1)
-            zero = torch.zeros_like(mu)
-            top = NormalPosterior(zero, zero)
-            prior = top if net is None else NormalPosterior(*net(z[-1]).chunk(2, 1))
-            layers.append(Layer(combined(NormalPosterior(mu, log_var), prior), prior))
-            z.append(choose(layers[-1].posterior))
-        return z[::-1], layers[::-1]
-
-
-def combined(a: NormalPosterior, b: NormalPosterior) -> NormalPosterior:
-    """The product of two normal densities, normalised: means weighted by precision."""
-    log_precision = torch.logaddexp(-a.log_var, -b.log_var)
-    share = torch.sigmoid(b.log_var - a.log_var)  # of a
-    return NormalPosterior(share * a.mu + (1 - share) * b.mu, -log_precision)
-
-
-def normal_divergence(q: NormalPosterior, p: NormalPosterior) -> Tensor:
-    """KL(q || p) of each coordinate, nats."""
-    ratio = q.log_var - p.log_var
-    return 0.5 * (ratio.exp() + (q.mu - p.mu) ** 2 * (-p.log_var).exp() - 1 - ratio)
+from pofx.vae.latent_variable import LatentVariable
+from pofx.vae.networks import check_codes, decoder_for, encoder_for, is_noisy, trained
+from pofx.vae.normal import NormalPosterior, log_normal, normal_divergence
+from pofx.vae.top_down import TopDownPosterior
 
 
 class LadderVAE(LatentVariable):
@@ -126,7 +51,7 @@ class LadderVAE(LatentVariable):
         likelihood: p(x | z_1).
         spec: of the data.
         latents: numbers in each layer's code, from the lowest up.
-        options: `conditional` and `pixel_noise`.
+        options: as for `VAE`.
     """
 
     def __init__(
@@ -145,12 +70,13 @@ class LadderVAE(LatentVariable):
         self.encoder, self.up, self.evidence, self.priors = encoder, up, evidence, priors
         self.latents = latents
 
-    def posterior(self, x: Data, cond: Cond | None = None) -> LadderPosterior:
+    def posterior(self, x: Data, cond: Cond | None = None) -> TopDownPosterior:
         stops = [self.encoder(relax(x, self.spec), cond)]
         for net in self.up:
             stops.append(net(stops[-1]))
         pairs = zip(self.evidence, stops, strict=True)
-        return LadderPosterior(self, [NormalPosterior(*net(h).chunk(2, 1)) for net, h in pairs])
+        said = [NormalPosterior(*net(h).chunk(2, 1)) for net, h in pairs]
+        return TopDownPosterior(self.priors, said)
 
     def terms(self, x: Data, cond: Cond | None = None) -> tuple[PerExample, Tensor]:
         """Log p(x | z_1) of one draw, and each coordinate's KL given the draw above it."""

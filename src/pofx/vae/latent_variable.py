@@ -21,8 +21,8 @@ from pofx.distributions.heads import Head
 from pofx.functional.precision import at_least_float32
 from pofx.spec import DataSpec
 from pofx.typing import Cond, Data, PerExample
+from pofx.vae.normal import LOG_2PI
 
-_LOG_2PI = math.log(2 * math.pi)
 _DRAWS = 25
 """Codes of each example that are decoded at once, where many are needed."""
 
@@ -43,43 +43,6 @@ class Posterior(Protocol):
             stopped: whether log q is a function of the code alone, its parameters held constant.
         """
         ...
-
-
-class NormalPosterior:
-    """A normal distribution for each coordinate.
-
-    Args:
-        mu: means, `(n, latent)`.
-        log_var: logs of the variances, `(n, latent)`.
-    """
-
-    def __init__(self, mu: Tensor, log_var: Tensor) -> None:
-        self.mu, self.log_var = at_least_float32(mu), at_least_float32(log_var).clamp(-20, 10)
-
-    @property
-    def mean(self) -> Tensor:
-        return self.mu
-
-    def codes(self, k: int) -> tuple[Tensor, Tensor]:
-        """Codes and the noise that they were made of, each `(k, n, latent)`."""
-        n, latent = self.mu.shape
-        eps = torch.randn(n, k, latent, dtype=self.mu.dtype, device=self.mu.device).transpose(0, 1)
-        return self.mu + (0.5 * self.log_var).exp() * eps, eps
-
-    def draw(self, k: int, *, stopped: bool = False) -> tuple[Tensor, Tensor]:
-        z, eps = self.codes(k)
-        if not stopped:
-            return z, -0.5 * (eps**2 + self.log_var + _LOG_2PI).sum(-1)
-        return z, log_normal(z, self.mu.detach(), self.log_var.detach())
-
-
-def log_normal(z: Tensor, mu: Tensor, log_var: Tensor) -> Tensor:
-    """Log of the normal density, summed over the last axis, nats.
-
-    >>> log_normal(torch.zeros(2), torch.zeros(2), torch.zeros(2))
-    tensor(-1.8379)
-    """
-    return -0.5 * ((z - mu) ** 2 * (-log_var).exp() + log_var + _LOG_2PI).sum(-1)
 
 
 class LatentVariable(nn.Module, ABC):
@@ -115,7 +78,7 @@ class LatentVariable(nn.Module, ABC):
 
     def log_prior(self, z: Tensor) -> Tensor:
         """Log p(z), nats: `(..., latent) -> (...)`."""
-        return -0.5 * (z**2 + _LOG_2PI).sum(-1)
+        return -0.5 * (z**2 + LOG_2PI).sum(-1)
 
     def draw_prior(self, n: int) -> Tensor:
         """Draws codes from p(z), `(n, latent)`."""

@@ -17,15 +17,15 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from pofx.distributions.heads import Head, head
-from pofx.functional.dequantize import relax, relaxed_shape
-from pofx.nn.defaults import Decoder, Encoder
-from pofx.objective import Objective
-from pofx.recipe import Adam, Recipe, RecipeError
+from pofx.distributions.heads import Head
+from pofx.functional.dequantize import relax
+from pofx.recipe import Recipe, RecipeError
 from pofx.spec import DataSpec
 from pofx.typing import Cond, Data, PerExample
 from pofx.vae.elbo import ELBO
-from pofx.vae.latent_variable import LatentVariable, NormalPosterior
+from pofx.vae.latent_variable import LatentVariable
+from pofx.vae.networks import check_codes, decoder_for, encoder_for, is_noisy, trained
+from pofx.vae.normal import NormalPosterior
 
 
 def kl_to_standard_normal(mu: Tensor, log_var: Tensor) -> Tensor:
@@ -71,54 +71,6 @@ class VAE(LatentVariable):
         z, _ = posterior.codes(1)
         kl = kl_to_standard_normal(posterior.mu, posterior.log_var)
         return self._log_likelihood(x, z, cond)[0], kl
-
-
-def check_codes(name: str, spec: DataSpec, *, latent: int, conditional: bool = False) -> None:
-    """Refuses codes without numbers, and classes where there are none."""
-    if conditional and not spec.classes:
-        raise RecipeError(
-            f"{name}: --conditional needs data with classes, and this has none; leave it out."
-        )
-    if latent < 1:
-        raise RecipeError(f"{name}: --latent is at least 1, and {latent} came.")
-
-
-def encoder_for(
-    spec: DataSpec, outputs: int, hidden: tuple[int, ...], channels: int, classes: int = 0
-) -> Encoder:
-    """An encoder that suits the data: `(x relaxed, cond) -> (n, outputs)`."""
-    return Encoder(relaxed_shape(spec), outputs, hidden=hidden, channels=channels, classes=classes)
-
-
-def decoder_for(
-    spec: DataSpec, latent: int, hidden: tuple[int, ...], channels: int, classes: int = 0
-) -> tuple[Decoder, Head]:
-    """A decoder and the likelihood that suit the data; `hidden` is the encoder's."""
-    likelihood = head(spec)
-    shape = likelihood.parameters_shape
-    decoder = Decoder(latent, shape, hidden=hidden[::-1], channels=channels, classes=classes)
-    return decoder, likelihood
-
-
-def is_noisy(spec: DataSpec, pixel_noise: bool) -> bool:
-    """Whether samples are drawn from p(x | z): always, but for the shades of an image."""
-    return pixel_noise or not spec.is_image or spec.columns[0].levels == 2
-
-
-def trained(
-    model: nn.Module, objective: Objective, lr: float, batch_size: int, steps: int
-) -> Recipe:
-    """How the whole family is trained: Adam, its learning rate decayed to 0 by a cosine."""
-    return Recipe(
-        model=model,
-        objective=objective,
-        optimizers={"model": Adam(lr)},
-        batch_size=batch_size,
-        steps=steps,
-        decay="cosine",
-        clip=100.0,
-        warmup=100,
-    )
 
 
 def build(

@@ -29,8 +29,10 @@ from pofx.recipe import Recipe, RecipeError
 from pofx.spec import DataSpec, Real
 from pofx.typing import Cond, Data, PerExample
 from pofx.vae.elbo import ELBO
-from pofx.vae.latent_variable import LatentVariable, NormalPosterior
-from pofx.vae.vae import VAE, check_codes, decoder_for, encoder_for, is_noisy, trained
+from pofx.vae.latent_variable import LatentVariable
+from pofx.vae.networks import check_codes, decoder_for, encoder_for, is_noisy, trained
+from pofx.vae.normal import NormalPosterior
+from pofx.vae.vae import VAE
 
 
 class VampVAE(VAE):
