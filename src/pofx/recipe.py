@@ -11,10 +11,32 @@ from torch import nn
 
 from pofx.errors import UserError
 from pofx.objective import Objective
+from pofx.spec import DataSpec
 
 
 class RecipeError(UserError):
     """A recipe cannot serve this data or these arguments."""
+
+
+def check_at_least(recipe: str, least: float, **values: float | None) -> None:
+    """Refuses arguments below `least`; what is None passes.
+
+    >>> check_at_least("rbm", 1, hidden=0)
+    Traceback (most recent call last):
+    pofx.recipe.RecipeError: rbm: --hidden is at least 1, and 0 came.
+    """
+    for name, value in values.items():
+        if value is not None and value < least:
+            flag = name.replace("_", "-")
+            raise RecipeError(f"{recipe}: --{flag} is at least {least:g}, and {value} came.")
+
+
+def check_classes(recipe: str, spec: DataSpec, *, conditional: bool) -> None:
+    """Refuses a conditional model of data without classes."""
+    if conditional and not spec.classes:
+        raise RecipeError(
+            f"{recipe}: --conditional needs data with classes, and this has none; leave it out."
+        )
 
 
 @dataclass(frozen=True)

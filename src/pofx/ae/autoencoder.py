@@ -29,7 +29,7 @@ from pofx.functional.dequantize import harden, relax, relaxed_shape, split_relax
 from pofx.functional.reductions import sum_event
 from pofx.nn.defaults import Decoder, Encoder
 from pofx.objective import LossObjective, Metrics
-from pofx.recipe import Adam, Recipe, RecipeError
+from pofx.recipe import Adam, Recipe, check_at_least
 from pofx.spec import Binary, Categorical, DataSpec, Simple
 from pofx.typing import Cond, Data, PerExample
 
@@ -105,8 +105,7 @@ def networks(
     Raises:
         RecipeError: a code without dimensions.
     """
-    if latent < 1:
-        raise RecipeError(f"an autoencoder's --latent is at least 1, and {latent} came.")
+    check_at_least("an autoencoder", 1, latent=latent)
     shape = relaxed_shape(spec)
     encoder = Encoder(shape, latent, hidden=hidden, channels=channels)
     return encoder, Decoder(latent, shape, hidden=hidden[::-1], channels=channels)

@@ -27,7 +27,7 @@ from torch.special import xlog1py, xlogy
 from pofx.ae.autoencoder import Autoencoder, Reconstruction, distance, networks, trained
 from pofx.functional.dequantize import relax
 from pofx.objective import Metrics
-from pofx.recipe import Recipe, RecipeError
+from pofx.recipe import Recipe, RecipeError, check_at_least
 from pofx.spec import DataSpec
 from pofx.typing import Cond, Data
 
@@ -145,8 +145,7 @@ def recipe(  # noqa: PLR0913
     """
     if sparsity == "topk" and not 1 <= k <= latent:
         raise RecipeError(f"sparse: --k is from 1 to --latent {latent}, and {k} came.")
-    if weight < 0:
-        raise RecipeError(f"sparse: --weight is at least 0, and {weight} came.")
+    check_at_least("sparse", 0, weight=weight)
     if not 0 < rate < 1:
         raise RecipeError(f"sparse: --rate is a share between 0 and 1, and {rate} came.")
     model = SparseAutoencoder(*networks(spec, latent, hidden, 0), spec, sparsity, k)

@@ -31,7 +31,7 @@ import torch
 from pofx.classical.em import EM
 from pofx.classical.normals import Normals
 from pofx.classical.yardstick import Dequantized, Exact, moments, scales
-from pofx.recipe import Recipe, RecipeError
+from pofx.recipe import Recipe, check_at_least, check_classes
 from pofx.spec import DataSpec
 from pofx.typing import Cond, Data
 
@@ -128,15 +128,9 @@ def recipe(
             each element.
     """
     covariance = covariance or ("full" if spec.size <= 256 else "diagonal")
-    if conditional and not spec.classes:
-        raise RecipeError(
-            "gmm: --conditional needs data with classes, and this has none; leave it out."
-        )
-    for name, value in {"components": components, "iterations": iterations}.items():
-        if value < 1:
-            raise RecipeError(f"gmm: --{name} is at least 1, and {value} came.")
-    if prior < 0:
-        raise RecipeError(f"gmm: --prior is a number of examples, at least 0, and {prior} came.")
+    check_classes("gmm", spec, conditional=conditional)
+    check_at_least("gmm", 1, components=components, iterations=iterations)
+    check_at_least("gmm", 0, prior=prior)
     discrete = any(c.discrete for c in spec.columns)
     model = (DequantizedGMM if discrete else GMM)(
         spec, components,

@@ -35,7 +35,7 @@ from torch import Tensor
 from pofx.classical.normals import Normals
 from pofx.classical.yardstick import Dequantized, Exact, moments, scales
 from pofx.distributions.mixture import log_normals, precisions
-from pofx.recipe import Recipe, RecipeError
+from pofx.recipe import Recipe, check_at_least, check_classes
 from pofx.spec import DataSpec
 from pofx.typing import Cond, Data
 
@@ -195,13 +195,8 @@ def recipe(
             others, or by the rule of scott or silverman, which suits one normal cloud.
         conditional: blur the examples of each class apart.
     """
-    least = spec.classes if conditional else 1
-    if conditional and not spec.classes:
-        raise RecipeError(
-            "kde: --conditional needs data with classes, and this has none; leave it out."
-        )
-    if points < least:
-        raise RecipeError(f"kde: --points is at least {least}, and {points} came.")
+    check_classes("kde", spec, conditional=conditional)
+    check_at_least("kde", spec.classes if conditional else 1, points=points)
     discrete = any(c.discrete for c in spec.columns)
     model = (DequantizedKDE if discrete else KDE)(
         spec, points, bandwidth=bandwidth, conditional=conditional

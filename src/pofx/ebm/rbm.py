@@ -36,7 +36,7 @@ from pofx.ebm.energy import enumerate_log_partition
 from pofx.functional.precision import at_least_float32
 from pofx.mcmc.ais import AISEstimate, annealed_importance_sampling, temperatures
 from pofx.mcmc.gibbs import bernoulli, block_gibbs
-from pofx.recipe import SGD, Recipe, RecipeError
+from pofx.recipe import SGD, Recipe, RecipeError, check_at_least
 from pofx.spec import Binary, DataSpec
 from pofx.typing import Cond, Data, PerExample
 
@@ -110,7 +110,11 @@ class RBM(nn.Module):
         """Draws `n` examples, each the end of a chain of `sweeps` sweeps."""
         x = bernoulli(self.base_logits().expand(n, -1)).unflatten(1, self.shape)
         steps = self.sweeps if sweeps is None else sweeps
-        return block_gibbs(x, lambda x: bernoulli(self.hidden_parameters(x)), self.draw_visible, steps)
+
+        def draw_hidden(x: Data) -> Tensor:
+            return self.draw_hidden(self.hidden_parameters(x))
+
+        return block_gibbs(x, draw_hidden, self.draw_visible, steps)
 
     @torch.no_grad()
     def observe(self, total: Data, examples: Tensor) -> None:
@@ -243,10 +247,8 @@ def recipe(  # noqa: PLR0913
             "rbm: its visible units are 0 or 1, and this data is not; --binarize threshold makes "
             "bits of pixels, and realnvp, vae or gmm take anything."
         )
-    counts = {"hidden": hidden, "k": k, "sweeps": sweeps, "chains": chains}
-    for name, value in counts.items():
-        if value < 1:
-            raise RecipeError(f"rbm: --{name} is at least 1, and {value} came.")
+    check_at_least("rbm", 1, hidden=hidden, k=k, sweeps=sweeps, chains=chains)
+    check_at_least("rbm", 2, temperatures=temperatures)
     kind = SmallRBM if min(hidden, spec.size) <= _EXACT_UNITS else RBM
     model = kind(spec.shape, hidden, sweeps=sweeps, temperatures=temperatures, chains=chains)
     return Recipe(

@@ -22,7 +22,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from pofx.recipe import Recipe, RecipeError
+from pofx.recipe import Recipe, check_at_least
 from pofx.spec import DataSpec
 from pofx.vae.elbo import ELBO
 from pofx.vae.networks import trained
@@ -78,9 +78,7 @@ def recipe(  # noqa: PLR0913
         batch_size: examples in a step.
         steps: optimizer steps.
     """
-    if beta < 0 or (capacity is not None and capacity < 0):
-        flag, value = ("beta", beta) if beta < 0 else ("capacity", capacity)
-        raise RecipeError(f"beta-vae: --{flag} is at least 0, and {value} came.")
+    check_at_least("beta-vae", 0, beta=beta, capacity=capacity)
     model = build(
         "beta-vae", spec, latent, hidden, channels, conditional=conditional, pixel_noise=pixel_noise
     )

@@ -20,7 +20,7 @@ from torch import nn
 
 from pofx.distributions.heads import Head
 from pofx.functional.dequantize import relax
-from pofx.recipe import Recipe, RecipeError
+from pofx.recipe import Recipe, check_at_least
 from pofx.spec import DataSpec
 from pofx.typing import Cond, Data
 from pofx.vae.elbo import ELBO
@@ -95,9 +95,7 @@ def recipe(  # noqa: PLR0913
         steps: optimizer steps.
     """
     check_codes("iaf-vae", spec, latent=latent, conditional=conditional)
-    for name, value in {"context": context, "width": width}.items():
-        if value < 1:
-            raise RecipeError(f"iaf-vae: --{name} is at least 1, and {value} came.")
+    check_at_least("iaf-vae", 1, context=context, width=width)
     classes = spec.classes if conditional else 0
     encoder = encoder_for(spec, 2 * latent + context, hidden, channels, classes)
     decoder, likelihood = decoder_for(spec, latent, hidden, channels, classes)

@@ -32,7 +32,7 @@ from typing import Literal
 from torch import Tensor
 
 from pofx.objective import LossObjective, Metrics
-from pofx.recipe import Recipe, RecipeError
+from pofx.recipe import Recipe, check_at_least
 from pofx.spec import DataSpec
 from pofx.typing import Cond, Data
 from pofx.vae.latent_variable import LatentVariable
@@ -102,8 +102,7 @@ def recipe(  # noqa: PLR0913
         batch_size: examples in a step.
         steps: optimizer steps.
     """
-    if k < 1:
-        raise RecipeError(f"iwae: --k is at least 1, and {k} came.")
+    check_at_least("iwae", 1, k=k)
     model = build(
         "iwae", spec, latent, hidden, channels, conditional=conditional, pixel_noise=pixel_noise
     )

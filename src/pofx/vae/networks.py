@@ -8,18 +8,14 @@ from pofx.distributions.heads import Head, head
 from pofx.functional.dequantize import relaxed_shape
 from pofx.nn.defaults import Decoder, Encoder
 from pofx.objective import Objective
-from pofx.recipe import Adam, Recipe, RecipeError
+from pofx.recipe import Adam, Recipe, check_at_least, check_classes
 from pofx.spec import DataSpec
 
 
 def check_codes(name: str, spec: DataSpec, *, latent: int, conditional: bool = False) -> None:
     """Refuses codes without numbers, and classes where there are none."""
-    if conditional and not spec.classes:
-        raise RecipeError(
-            f"{name}: --conditional needs data with classes, and this has none; leave it out."
-        )
-    if latent < 1:
-        raise RecipeError(f"{name}: --latent is at least 1, and {latent} came.")
+    check_classes(name, spec, conditional=conditional)
+    check_at_least(name, 1, latent=latent)
 
 
 def encoder_for(

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from pofx.distributions.heads import Head
 from pofx.functional.dequantize import relax
-from pofx.recipe import Recipe, RecipeError
+from pofx.recipe import Recipe, check_at_least
 from pofx.spec import DataSpec
 from pofx.typing import Cond, Data, PerExample
 from pofx.vae.elbo import ELBO
@@ -126,9 +126,7 @@ def recipe(  # noqa: PLR0913
         batch_size: examples in a step.
         steps: optimizer steps.
     """
-    if beta < 0 or free_bits < 0:
-        flag, value = ("beta", beta) if beta < 0 else ("free-bits", free_bits)
-        raise RecipeError(f"vae: --{flag} is at least 0, and {value} came.")
+    check_at_least("vae", 0, beta=beta, free_bits=free_bits)
     model = build(
         "vae", spec, latent, hidden, channels, conditional=conditional, pixel_noise=pixel_noise
     )

@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from pofx.distributions.heads import Head
 from pofx.functional.dequantize import relaxed_shape
 from pofx.functional.labels import any_class
-from pofx.recipe import Recipe, RecipeError
+from pofx.recipe import Recipe, check_at_least
 from pofx.spec import DataSpec, Real
 from pofx.typing import Cond, Data, PerExample
 from pofx.vae.elbo import ELBO
@@ -112,8 +112,7 @@ def recipe(  # noqa: PLR0913
         steps: optimizer steps.
     """
     check_codes("vamp", spec, latent=latent)
-    if components < 1:
-        raise RecipeError(f"vamp: --components is at least 1, and {components} came.")
+    check_at_least("vamp", 1, components=components)
     encoder = encoder_for(spec, 2 * latent, hidden, channels)
     decoder, likelihood = decoder_for(spec, latent, hidden, channels)
     noisy = is_noisy(spec, pixel_noise)
