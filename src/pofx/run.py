@@ -44,7 +44,6 @@ from pofx.training.folder import Job, RunError, read
 from pofx.training.loop import Options
 from pofx.typing import Data
 
-
 _NORMAL = 10_000
 """Training examples whose codes the distance of an anomaly is measured from."""
 
@@ -452,8 +451,8 @@ class Run:
         if not 0 < quantile < 1:
             raise RunError(f"the quantile is a share between 0 and 1, and {quantile} came.")
         held = self.dataset.valid.values()[0]
-        normal = self.dataset.train.values(slice(_NORMAL))[0]
-        scorer = Scorer(self.model, self.spec, normal, score, seed=seed, stop=stop)
+        known = self.dataset.train.values(slice(_NORMAL))[0]
+        scorer = Scorer(self.model, self.spec, known, score, seed=seed, stop=stop)
         found = self._own_examples("test") if source is None else self.examples(source)
         scores = scorer(found.x)
         anomalous = self._anomalous(found, normal)
