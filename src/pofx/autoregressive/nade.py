@@ -118,8 +118,8 @@ def recipe(
     hidden: int = 500,
     order: Literal["natural", "random"] | None = None,
     conditional: bool = False,
-    lr: float = 1e-3,
-    weight_decay: float = 0.0,
+    lr: float = 5e-3,
+    weight_decay: float = 0.1,
     batch_size: int = 100,
     steps: int = 10_000,
 ) -> Recipe:
