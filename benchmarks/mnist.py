@@ -30,7 +30,8 @@ RUNS = {
         "steps": 57_000,
     },
     "iwae": {
-        "k": 5, "latent": 50, "hidden": (200, 200), "channels": 0, "lr": 2e-3, "steps": 45_000,
+        "k": 5, "latent": 50, "hidden": (200, 200), "channels": 0, "lr": 2e-3, "kl_warmup": 6000,
+        "steps": 62_000,
     },
     "rbm": {
         "hidden": 500, "lr": 0.05, "k": 1, "weight_decay": 0.0, "steps": 70_000,

@@ -31,10 +31,11 @@ from typing import Literal
 
 from torch import Tensor
 
-from pofx.objective import LossObjective, Metrics
+from pofx.objective import Metrics
 from pofx.recipe import Recipe, check_at_least
 from pofx.spec import DataSpec
 from pofx.typing import Cond, Data
+from pofx.vae.elbo import ELBO
 from pofx.vae.latent_variable import LatentVariable
 from pofx.vae.networks import trained
 from pofx.vae.vae import build
@@ -42,25 +43,31 @@ from pofx.vae.vae import build
 Gradient = Literal["dreg", "stl", "plain"]
 
 
-class ImportanceWeighted(LossObjective):
+class ImportanceWeighted(ELBO):
     """Minimises -L_k, averaged over examples.
 
     Args:
         model: what is trained.
         k: codes of each example.
         gradient: of the posterior; that of the likelihood and the prior is the same for all three.
+        kl_warmup: steps over which the weight of log p(z) / q(z | x) rises from 0 in log w.
     """
 
-    def __init__(self, model: LatentVariable, k: int = 5, gradient: Gradient = "dreg") -> None:
-        super().__init__()
-        self.model: LatentVariable = model
+    def __init__(
+        self,
+        model: LatentVariable,
+        k: int = 5,
+        gradient: Gradient = "dreg",
+        kl_warmup: int = 0,
+    ) -> None:
+        super().__init__(model, kl_warmup=kl_warmup)
         self.k, self.gradient = k, gradient
 
     def loss(self, x: Data, cond: Cond | None = None) -> tuple[Tensor, Metrics]:
         model = self.model
         stopped = self.gradient != "plain"
         z, log_q = model.posterior(x, cond).draw(self.k, stopped=stopped)
-        log_w = model.log_weights(x, cond, z, log_q)
+        log_w = model.log_weights(x, cond, z, log_q, self.weight)
         bound = log_w.logsumexp(0) - math.log(self.k)
         weights = log_w.detach().softmax(0)
         metrics = {"ess": 1 / weights.square().sum(0).mean()}
@@ -78,6 +85,7 @@ def recipe(  # noqa: PLR0913
     *,
     k: int = 5,
     gradient: Gradient = "dreg",
+    kl_warmup: int = 500,
     latent: int = 32,
     hidden: tuple[int, ...] = (256, 256),
     channels: int = 32,
@@ -93,6 +101,7 @@ def recipe(  # noqa: PLR0913
         k: codes of each example; the cost of the decoder grows with it.
         gradient: of the posterior, doubly reparameterised (dreg), sticking the landing (stl) or
             plain.
+        kl_warmup: steps over which the weight of the prior and the posterior rises from 0.
         latent: dimensions of the latent z.
         hidden: widths of the encoder's hidden layers; the decoder mirrors them.
         channels: channels of an image's first convolution; 0 uses fully connected networks.
@@ -106,4 +115,4 @@ def recipe(  # noqa: PLR0913
     model = build(
         "iwae", spec, latent, hidden, channels, conditional=conditional, pixel_noise=pixel_noise
     )
-    return trained(model, ImportanceWeighted(model, k, gradient), lr, batch_size, steps)
+    return trained(model, ImportanceWeighted(model, k, gradient, kl_warmup), lr, batch_size, steps)

@@ -100,9 +100,16 @@ class LatentVariable(nn.Module, ABC):
         log_likelihood, divergence = self.terms(x, cond)
         return log_likelihood - divergence.sum(1)
 
-    def log_weights(self, x: Data, cond: Cond | None, z: Tensor, log_q: Tensor) -> Tensor:
-        """`log p(x, z) - log q(z | x)` of codes that were drawn, `(k, n)`."""
-        return self._log_likelihood(x, z, cond) + self.log_prior(z) - log_q
+    def log_weights(
+        self,
+        x: Data,
+        cond: Cond | None,
+        z: Tensor,
+        log_q: Tensor,
+        weight: Tensor | float = 1.0,
+    ) -> Tensor:
+        """`log p(x | z) + weight (log p(z) - log q(z | x))` of codes that were drawn, `(k, n)`."""
+        return self._log_likelihood(x, z, cond) + weight * (self.log_prior(z) - log_q)
 
     def importance_bound(
         self, x: Data, cond: Cond | None = None, *, samples: int = 500
