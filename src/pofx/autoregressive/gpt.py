@@ -40,7 +40,7 @@ from pofx.errors import UserError
 from pofx.functional.dequantize import indices, values
 from pofx.functional.labels import any_class
 from pofx.nn.transformer import STD, Cached, Transformer
-from pofx.recipe import Adam, Recipe, RecipeError
+from pofx.recipe import Adam, Recipe, RecipeError, check_at_least
 from pofx.spec import DataSpec, Mixed
 from pofx.typing import Cond, Data, PerExample
 
@@ -266,9 +266,7 @@ def recipe(  # noqa: PLR0913
             "gpt: examples are text, or vectors or images of categories, bits or bytes, and these "
             f"have support {type(spec.support).__name__} and shape {spec.shape}."
         )
-    for name, value in {"width": width, "layers": layers, "heads": heads}.items():
-        if value < 1:
-            raise RecipeError(f"gpt: --{name} is at least 1, and {value} came.")
+    check_at_least("gpt", 1, width=width, layers=layers, heads=heads)
     if width % (2 * heads):
         raise RecipeError(
             f"gpt: --width is a multiple of twice --heads, and {width} and {heads} came."

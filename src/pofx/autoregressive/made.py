@@ -35,7 +35,7 @@ from pofx.autoregressive.conditionals import Conditionals
 from pofx.functional.labels import any_class
 from pofx.nn.masked import MaskedMLP, Unrolled
 from pofx.objective import LossObjective, Metrics
-from pofx.recipe import Adam, Recipe, RecipeError
+from pofx.recipe import Adam, Recipe, check_at_least, check_classes
 from pofx.spec import DataSpec
 from pofx.typing import Cond, Data, PerExample
 
@@ -179,15 +179,9 @@ def recipe(  # noqa: PLR0913
         batch_size: examples in a step.
         steps: optimizer steps.
     """
-    if conditional and not spec.classes:
-        raise RecipeError(
-            "made: --conditional needs data with classes, and this has none; leave it out."
-        )
-    for name, value in {"orders": orders, "components": components}.items():
-        if value < 1:
-            raise RecipeError(f"made: --{name} is at least 1, and {value} came.")
-    if weight_decay is not None and weight_decay < 0:
-        raise RecipeError(f"made: --weight-decay is 0 or more, and {weight_decay} came.")
+    check_classes("made", spec, conditional=conditional)
+    check_at_least("made", 1, orders=orders, components=components)
+    check_at_least("made", 0, weight_decay=weight_decay)
     natural = order == "natural" or (order is None and spec.is_image)
     first = raster(spec.shape) if natural else torch.randperm(spec.size)
     rest = [torch.randperm(spec.size) for _ in range(orders - 1)]

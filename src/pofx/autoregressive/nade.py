@@ -37,7 +37,7 @@ from pofx.autoregressive.autoregressive import (
 from pofx.distributions.heads import head
 from pofx.functional.dequantize import relax, relaxed_shape
 from pofx.functional.precision import at_least_float32
-from pofx.recipe import Adam, Recipe, RecipeError
+from pofx.recipe import Adam, Recipe, RecipeError, check_at_least, check_classes
 from pofx.spec import Binary, Categorical, DataSpec
 from pofx.typing import Cond, Data, PerExample
 
@@ -141,15 +141,9 @@ def recipe(
             f"nade: takes bits or categories, and these data are {spec.support}; binarise them, or "
             "use made."
         )
-    if conditional and not spec.classes:
-        raise RecipeError(
-            "nade: --conditional needs data with classes, and this has none; leave it out."
-        )
-    if hidden < 1 or weight_decay < 0:
-        raise RecipeError(
-            f"nade: --hidden is at least 1 and --weight-decay 0 or more, and {hidden} and "
-            f"{weight_decay} came."
-        )
+    check_classes("nade", spec, conditional=conditional)
+    check_at_least("nade", 1, hidden=hidden)
+    check_at_least("nade", 0, weight_decay=weight_decay)
     natural = order == "natural" or (order is None and spec.is_image)
     places = raster(spec.shape) if natural else torch.randperm(spec.size)
     model = NADE(spec, places, hidden, conditional=conditional)

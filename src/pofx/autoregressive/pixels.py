@@ -23,7 +23,7 @@ from pofx.functional.dequantize import relax, relaxed_shape
 from pofx.functional.precision import at_least_float32
 from pofx.nn.masked_conv import GatedStacks
 from pofx.nn.pixel_lstm import PixelLSTM
-from pofx.recipe import RecipeError
+from pofx.recipe import RecipeError, check_at_least, check_classes
 from pofx.spec import Bytes, DataSpec, Mixed
 from pofx.typing import Cond, Data, PerExample
 
@@ -131,10 +131,5 @@ def check_images(name: str, spec: DataSpec, *, conditional: bool, **counts: int)
             f"{name}: takes images (channels, height, width), and these data are "
             f"{spec.shape}; use made or nade for vectors."
         )
-    if conditional and not spec.classes:
-        raise RecipeError(
-            f"{name}: --conditional needs data with classes, and this has none; leave it out."
-        )
-    for flag, value in counts.items():
-        if value < 1:
-            raise RecipeError(f"{name}: --{flag} is at least 1, and {value} came.")
+    check_classes(name, spec, conditional=conditional)
+    check_at_least(name, 1, **counts)

@@ -28,7 +28,7 @@ from pofx.functional.labels import any_class, marginal
 from pofx.functional.reductions import sum_event
 from pofx.functional.unbound import bound, unbound
 from pofx.objective import LossObjective, Metrics
-from pofx.recipe import RecipeError
+from pofx.recipe import RecipeError, check_at_least, check_classes
 from pofx.spec import DataSpec, Interval, Real
 from pofx.typing import Cond, Data, PerExample
 
@@ -186,13 +186,8 @@ def check_arguments(name: str, spec: DataSpec, conditional: bool, **counts: int)
         raise RecipeError(
             f"{name} sets elements by others and needs 2 of them, but 1 came; use gmm."
         )
-    if conditional and not spec.classes:
-        raise RecipeError(
-            f"{name}: --conditional needs data with classes, and this has none; leave it out."
-        )
-    for argument, value in counts.items():
-        if value < 1:
-            raise RecipeError(f"{name}: --{argument} is at least 1, and {value} came.")
+    check_classes(name, spec, conditional=conditional)
+    check_at_least(name, 1, **counts)
 
 
 class MaximumLikelihood(LossObjective):
