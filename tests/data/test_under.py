@@ -49,7 +49,7 @@ def pets(tmp_path):
     rows = [
         f"{i * 1.5},{'cat dog eel'.split()[i % 3]},{i % 2},{'odd' if i % 2 else 'even'}"
         for i in range(30)
-    ]  # noqa: E501
+    ]
     path = table(tmp_path / "pets.csv", rows)
     return load(path, label="kind"), path
 
