@@ -1,0 +1,137 @@
+r"""wavenet: WaveNet: a generative model for raw audio (van den Oord et al., 2016).
+
+Every element of a sequence from those before it, through dilated causal convolutions whose reach
+doubles from layer to layer:
+
+.. math:: \log p(x) = \sum_t \log p(x_t | x_{t - R}, \ldots, x_{t - 1})
+
+Sampling keeps what each layer has yet to see again, so that a step costs one column of the network.
+
+References:
+    WaveNet: a generative model for raw audio (van den Oord et al., 2016), eq. 1-3. https://arxiv.org/abs/1609.03499
+
+Note:
+    Categories, bits and bytes get the likelihood of their kind and numbers a mixture of logistics,
+    where the paper quantises audio to 256 levels by the mu-law.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from pofx.autoregressive.autoregressive import Autoregressive, Given, MaximumLikelihood
+from pofx.autoregressive.conditionals import conditional as likelihood_of
+from pofx.functional.dequantize import relax, relaxed_shape
+from pofx.functional.precision import at_least_float32
+from pofx.nn.wavenet import Steps, WaveStack
+from pofx.recipe import Adam, Recipe, RecipeError, check_at_least, check_classes
+from pofx.spec import DataSpec, Mixed
+from pofx.typing import Cond, Data, PerExample
+
+
+class WaveNet(Autoregressive):
+    """A sequence whose elements are all of one kind, in the order in which they stand.
+
+    Args:
+        spec: of the data, `(length,)`.
+        channels: of the layers.
+        layers: in a block.
+        blocks: how many.
+        components: of the mixture of a real or bounded element.
+        conditional: whether `cond` is used.
+
+    >>> from pofx.spec import Binary
+    >>> model = WaveNet(DataSpec((3,), Binary()), 8, 2, 1, 1)
+    >>> strings = torch.cartesian_prod(*[torch.tensor([0.0, 1.0])] * 3)
+    >>> round(model.log_prob(strings).exp().sum().item(), 5)
+    1.0
+    """
+
+    def __init__(
+        self,
+        spec: DataSpec,
+        channels: int,
+        layers: int,
+        blocks: int,
+        components: int,
+        *,
+        conditional: bool = False,
+    ) -> None:
+        super().__init__(spec, conditional=conditional)
+        self.one = DataSpec((1,), spec.columns[0])
+        self.element = likelihood_of(spec.columns[0], components)
+        inputs, classes = relaxed_shape(self.one)[0], spec.classes if conditional else 0
+        self.start = nn.Parameter(torch.zeros(inputs))
+        self.net = WaveStack(
+            inputs, self.element.channels, channels, layers=layers, blocks=blocks, classes=classes
+        )
+
+    def chain(self, x: Data, cond: Cond | None, known: Tensor | None = None) -> PerExample:
+        before = torch.cat([self.start.expand(len(x), 1, -1), self._seen(x)[:, :-1]], 1)
+        parameters = at_least_float32(self.net(before, cond)).flatten(0, 1)
+        each = self.element.log_prob(parameters, x.reshape(-1, 1)).view(len(x), -1)
+        return (each if known is None else each * known).sum(1)
+
+    def ancestral(self, n: int, cond: Cond | None, given: Given | None = None) -> Data:
+        steps, seen = Steps(self.net, n, cond), self.start.expand(n, -1)
+        x = self.start.new_empty(n, self.spec.size)
+        for t in range(self.spec.size):
+            drawn = self.element.sample(steps(seen))
+            if given is not None:
+                drawn = given.settle(t, drawn)
+            x[:, t] = drawn[:, 0]
+            seen = self._seen(drawn)[:, 0]
+        return x
+
+    def _seen(self, x: Tensor) -> Tensor:
+        """What the network sees of each element: `(n, d) -> (n, d, inputs)`."""
+        return relax(x.reshape(-1, 1), self.one).view(*x.shape, -1)
+
+
+def recipe(  # noqa: PLR0913
+    spec: DataSpec,
+    *,
+    channels: int = 64,
+    layers: int | None = None,
+    blocks: int = 1,
+    components: int = 10,
+    conditional: bool = False,
+    lr: float = 2e-3,
+    batch_size: int = 64,
+    steps: int = 10_000,
+) -> Recipe:
+    """A WaveNet of sequences: text, categories, bits or numbers.
+
+    Args:
+        spec: what the data is.
+        channels: of the layers.
+        layers: in a block; by default as many as see the whole sequence, at most 10.
+        blocks: how many.
+        components: logistics in the mixture of a real or bounded element.
+        conditional: condition every element on the class.
+        lr: learning rate of Adam, decayed to 0 by a cosine.
+        batch_size: examples in a step.
+        steps: optimizer steps.
+    """
+    if len(spec.shape) != 1 or isinstance(spec.support, Mixed):
+        raise RecipeError(
+            f"wavenet: takes sequences of one kind of element, and these data are {spec.shape} of "
+            f"{type(spec.support).__name__}; use pixelcnn for images, made for tables."
+        )
+    layers = layers if layers is not None else min(10, (spec.size - 1).bit_length() or 1)
+    check_classes("wavenet", spec, conditional=conditional)
+    check_at_least(
+        "wavenet", 1, channels=channels, layers=layers, blocks=blocks, components=components
+    )
+    model = WaveNet(spec, channels, layers, blocks, components, conditional=conditional)
+    return Recipe(
+        model=model,
+        objective=MaximumLikelihood(model),
+        optimizers={"model": Adam(lr)},
+        batch_size=batch_size,
+        steps=steps,
+        decay="cosine",
+        warmup=100,
+        clip=1.0,
+    )
