@@ -27,11 +27,11 @@ SETS = {
     "wine": ("winequality-white.csv", "column 12"),
     "banknote": ("banknote_authentication.csv", "column 5"),
 }
-NETS = {"hidden": (64, 64), "batch_size": 256, "lr": 1e-3}
+NETS = {"hidden": (64, 64), "batch_size": 256, "lr": 5e-4}
 RECIPES = {
     "Gaussian": ("gmm", {"components": 1, "covariance": "full", "prior": 0.0}),
     "RealNVP": ("realnvp", {"layers": 8, **NETS}),
-    "MAF": ("maf", {"layers": 5, **NETS}),
+    "MAF": ("maf", {"layers": 10, **NETS}),
     "NSF": ("nsf", {"layers": 4, **NETS}),
 }
 

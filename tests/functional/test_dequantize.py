@@ -10,6 +10,7 @@ from pofx.functional.dequantize import (
     harden,
     indices,
     log_cell,
+    middle,
     quantize,
     relax,
     relaxed_shape,
@@ -70,3 +71,11 @@ def test_what_is_continuous_passes():
     assert torch.equal(dequantize(x, DataSpec((2,), Real())), x)
     assert log_cell(DataSpec((2,), Interval())) == 0
     assert quantize(torch.tensor([[3.0]]), DataSpec((1,), Interval())).item() == 1
+
+
+def test_the_middle_of_a_cell_is_quantised_to_its_value():
+    spec = DataSpec((3,), Mixed((Real(), Categorical(4), Binary())))
+    x = torch.tensor([[0.3, 3.0, 1.0], [-2.0, 0.0, 0.0]])
+    y = middle(x, spec)
+    assert torch.allclose(y, torch.tensor([[0.3, 0.75, 0.5], [-2.0, -0.75, -0.5]]))
+    assert torch.equal(quantize(y, spec), x)

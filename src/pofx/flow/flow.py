@@ -23,7 +23,7 @@ import torch
 from torch import Tensor, nn
 
 from pofx.flow.bijection import Bijection, Chain, Flatten
-from pofx.functional.dequantize import dequantize, log_cell, quantize
+from pofx.functional.dequantize import dequantize, log_cell, middle, quantize
 from pofx.functional.labels import any_class, marginal
 from pofx.functional.reductions import sum_event
 from pofx.functional.unbound import bound, unbound
@@ -121,6 +121,13 @@ class DequantizedFlow(_Change):
 
     def sample(self, n: int, cond: Cond | None = None) -> Data:
         return quantize(self._draw(n, cond), self.spec)
+
+    def encode(self, x: Data, cond: Cond | None = None) -> Tensor:
+        """The code of the middle of each example's cell."""
+        return self.bijection(middle(x, self.spec), cond)[0]
+
+    def decode(self, z: Tensor, cond: Cond | None = None) -> Data:
+        return quantize(self.bijection.inverse(z, cond), self.spec)
 
 
 class Unbound(Bijection):

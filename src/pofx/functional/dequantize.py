@@ -15,6 +15,7 @@ References:
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -49,10 +50,19 @@ def dequantize(x: Data, spec: DataSpec) -> Tensor:
 
     Continuous values pass unchanged.
     """
+    return _in_cells(x, spec, torch.rand_like)
+
+
+def middle(x: Data, spec: DataSpec) -> Tensor:
+    """The middle of each discrete value's cell: `dequantize` with u = 1/2."""
+    return _in_cells(x, spec, lambda x: torch.full_like(x, 0.5))
+
+
+def _in_cells(x: Data, spec: DataSpec, place: Callable[[Tensor], Tensor]) -> Tensor:
     if isinstance(spec.support, Mixed):
         columns = zip(x.unbind(1), spec.support.columns, strict=True)
-        return torch.stack([_dequantize(c, s) for c, s in columns], 1)
-    return _dequantize(x, spec.support)
+        return torch.stack([_in_cell(c, s, place) for c, s in columns], 1)
+    return _in_cell(x, spec.support, place)
 
 
 def quantize(y: Tensor, spec: DataSpec) -> Data:
@@ -63,10 +73,10 @@ def quantize(y: Tensor, spec: DataSpec) -> Data:
     return _quantize(y, spec.support)
 
 
-def _dequantize(x: Tensor, support: Support) -> Tensor:
+def _in_cell(x: Tensor, support: Support, place: Callable[[Tensor], Tensor]) -> Tensor:
     if not support.discrete:
         return x
-    return (indices(x, support) + torch.rand_like(x)) * (2 / support.levels) - 1  # type: ignore[union-attr]
+    return (indices(x, support) + place(x)) * (2 / support.levels) - 1  # type: ignore[union-attr]
 
 
 def _quantize(y: Tensor, support: Support) -> Tensor:
