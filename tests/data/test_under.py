@@ -114,3 +114,13 @@ def test_a_label_is_a_column_of_classes(pets, label, word):
         load(pets[1], label=label)
     with pytest.raises(DataError, match="is no table"):
         load("digits", label="x")
+
+
+def test_a_column_of_numbers_meets_words_with_its_gaps(tmp_path):
+    """Where the model knows words and gaps, numbers with gaps are looked up among them."""
+    rows = [f"{i},{('1', '2', 'x', '')[i % 4]}" for i in range(40)]
+    dataset = load(table(tmp_path / "old.csv", rows, "a,b"))
+    new = table(tmp_path / "new.csv", ["1,2", "2,", "3,1"], "a,b")
+    found = under(new, dataset.schema, dataset.source)
+    known = dataset.schema.columns[1].categories
+    assert [known[int(k)] for k in found.x[:, 1]] == ["2", "", "1"]

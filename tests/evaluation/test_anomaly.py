@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from pofx.ae.autoencoder import Autoencoder
+from pofx.ae.reconstruction import Autoencoder
 from pofx.capabilities import Samples
 from pofx.classical.ppca import PPCA
 from pofx.errors import UserError

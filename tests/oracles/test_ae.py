@@ -8,8 +8,8 @@ from sklearn.datasets import load_digits
 from torch.distributions import Bernoulli, kl_divergence
 
 from pofx import catalogue
-from pofx.ae.autoencoder import Autoencoder, distance
 from pofx.ae.denoising import Denoising
+from pofx.ae.reconstruction import Autoencoder, distance
 from pofx.ae.sparse import SparseAutoencoder, rate_divergence
 from pofx.functional.dequantize import relax
 from pofx.recipe import RecipeError

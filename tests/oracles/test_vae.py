@@ -11,7 +11,8 @@ from pofx import catalogue
 from pofx.distributions.heads import GaussianHead
 from pofx.functional.random import noise
 from pofx.spec import Binary, Bytes, Categorical, DataSpec, Mixed, Real
-from pofx.vae.vae import ELBO, VAE, kl_to_standard_normal
+from pofx.vae.elbo import ELBO
+from pofx.vae.normal_vae import VAE, kl_to_standard_normal
 
 torch.manual_seed(0)
 

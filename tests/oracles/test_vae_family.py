@@ -18,7 +18,7 @@ from pofx.vae.elbo import ELBO
 from pofx.vae.inverse_autoregressive import IAFStep
 from pofx.vae.iwae import ImportanceWeighted
 from pofx.vae.normal import NormalPosterior, combined, log_normal, normal_divergence
-from pofx.vae.vae import VAE
+from pofx.vae.normal_vae import VAE
 
 pytestmark = pytest.mark.usefixtures("double")
 

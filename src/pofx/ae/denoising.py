@@ -22,7 +22,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from pofx.ae.autoencoder import Autoencoder, Reconstruction, distance, networks, trained
+from pofx.ae.reconstruction import Autoencoder, Reconstruction, distance, networks, trained
 from pofx.functional.dequantize import relax
 from pofx.objective import Metrics
 from pofx.recipe import Recipe, RecipeError

@@ -24,7 +24,7 @@ import torch
 from torch import Tensor, nn
 from torch.special import xlog1py, xlogy
 
-from pofx.ae.autoencoder import Autoencoder, Reconstruction, distance, networks, trained
+from pofx.ae.reconstruction import Autoencoder, Reconstruction, distance, networks, trained
 from pofx.functional.dequantize import relax
 from pofx.objective import Metrics
 from pofx.recipe import Recipe, RecipeError, check_at_least

@@ -68,9 +68,7 @@ def complete(  # noqa: PLR0913
     known = _known(opened.spec.shape, keep, fraction)
     labels = None if cond is None else opened.labels(len(x), cond)
     done = _completed(opened, x, known, labels, seed)
-    text = opened.schema.tokens is not None
-    suffix = "png" if opened.spec.is_image else "txt" if text else "csv"
-    path = out or str(opened.path / f"completed-{seed}.{suffix}")
+    path = out or str(opened.path / f"completed-{seed}{opened.schema.suffix}")
     if opened.spec.is_image and path.lower().endswith(".png"):
         _draw(opened, x, known, done, path)
     else:

@@ -185,14 +185,14 @@ def take_label(raw: Raw, name: str) -> None:
 
 
 def words(column: Column, x: np.ndarray) -> list[str]:
-    """The user's words for a column's codes, or his numbers as text.
+    """The user's words for a column's codes, or his numbers as text; nothing where one is missing.
 
     >>> words(Column("a", "int"), np.array([2.0, 0.5]))
     ['2', '0.5']
     """
     if column.kind == "category":
         return [column.categories[int(k)] for k in x]
-    return [f"{v:.15g}" for v in x]
+    return ["" if np.isnan(v) else f"{v:.15g}" for v in x]
 
 
 def _scan(path: Path, delimiter: str) -> tuple[tuple[int, list[str]], list[_Scan], int]:

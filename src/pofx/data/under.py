@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pofx.data import limits
 from pofx.data.builtin import TEXTS, text_content
 from pofx.data.dataset import Split
 from pofx.data.limits import DataError, listing
@@ -65,6 +66,7 @@ def under(source: Source, schema: Schema, settings: Mapping[str, Any]) -> Exampl
     _check_shape(raw, whole, schema)
     discrete = isinstance(schema.spec.support, Bytes | Binary | Interval)
     split = _discrete(raw, whole, schema, options) if discrete else _real(raw, whole, schema)
+    limits.check_memory(raw.name, 4 * len(split) * schema.spec.size)
     return Examples(raw.name, split.values()[0], _names(raw, split))
 
 

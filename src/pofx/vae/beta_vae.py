@@ -26,7 +26,7 @@ from pofx.recipe import Recipe, check_at_least
 from pofx.spec import DataSpec
 from pofx.vae.elbo import ELBO
 from pofx.vae.networks import trained
-from pofx.vae.vae import VAE, build
+from pofx.vae.normal_vae import VAE, build
 
 
 class Capacity(ELBO):

@@ -38,7 +38,7 @@ from pofx.typing import Cond, Data
 from pofx.vae.elbo import ELBO
 from pofx.vae.latent_variable import LatentVariable
 from pofx.vae.networks import trained
-from pofx.vae.vae import build
+from pofx.vae.normal_vae import build
 
 Gradient = Literal["dreg", "stl", "plain"]
 

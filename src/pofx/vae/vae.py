@@ -15,83 +15,11 @@ References:
 
 from __future__ import annotations
 
-from torch import Tensor, nn
-
-from pofx.distributions.heads import Head
-from pofx.functional.dequantize import relax
 from pofx.recipe import Recipe, check_at_least
 from pofx.spec import DataSpec
-from pofx.typing import Cond, Data, PerExample
 from pofx.vae.elbo import ELBO
-from pofx.vae.latent_variable import LatentVariable
-from pofx.vae.networks import check_codes, decoder_for, encoder_for, is_noisy, trained
-from pofx.vae.normal import NormalPosterior
-
-
-def kl_to_standard_normal(mu: Tensor, log_var: Tensor) -> Tensor:
-    r"""KL(N(mu, exp(log_var)) || N(0, 1)) of each coordinate, in nats.
-
-    >>> import torch
-    >>> kl_to_standard_normal(torch.tensor(1.0), torch.tensor(0.0))
-    tensor(0.5000)
-    """
-    return 0.5 * (mu**2 + log_var.exp() - 1 - log_var)
-
-
-class VAE(LatentVariable):
-    """A variational autoencoder with a standard normal prior and a normal posterior.
-
-    Args:
-        encoder: `(x relaxed, cond) -> (n, 2 latent)`, the mean and log-variance of q(z | x).
-        decoder: as for `LatentVariable`, and so on.
-        likelihood: p(x | z).
-        spec: of the data.
-        latent: numbers in a code.
-        options: `conditional` and `pixel_noise`.
-    """
-
-    def __init__(
-        self,
-        encoder: nn.Module,
-        decoder: nn.Module,
-        likelihood: Head,
-        spec: DataSpec,
-        latent: int,
-        **options: bool,
-    ) -> None:
-        super().__init__(decoder, likelihood, spec, latent, **options)
-        self.encoder = encoder
-
-    def posterior(self, x: Data, cond: Cond | None = None) -> NormalPosterior:
-        return NormalPosterior(*self.encoder(relax(x, self.spec), cond).chunk(2, 1))
-
-    def terms(self, x: Data, cond: Cond | None = None) -> tuple[PerExample, Tensor]:
-        """Log p(x | z) of one draw, and the KL of each coordinate in closed form, `(n, latent)`."""
-        posterior = self.posterior(x, cond)
-        z, _ = posterior.codes(1)
-        kl = kl_to_standard_normal(posterior.mu, posterior.log_var)
-        return self._log_likelihood(x, z, cond)[0], kl
-
-
-def build(
-    name: str,
-    spec: DataSpec,
-    latent: int,
-    hidden: tuple[int, ...],
-    channels: int,
-    *,
-    conditional: bool = False,
-    pixel_noise: bool = False,
-) -> VAE:
-    """A VAE with networks that suit the data."""
-    check_codes(name, spec, latent=latent, conditional=conditional)
-    classes = spec.classes if conditional else 0
-    encoder = encoder_for(spec, 2 * latent, hidden, channels, classes)
-    decoder, likelihood = decoder_for(spec, latent, hidden, channels, classes)
-    noisy = is_noisy(spec, pixel_noise)
-    return VAE(
-        encoder, decoder, likelihood, spec, latent, conditional=conditional, pixel_noise=noisy
-    )
+from pofx.vae.networks import trained
+from pofx.vae.normal_vae import build
 
 
 def recipe(  # noqa: PLR0913

@@ -32,7 +32,7 @@ from pofx.vae.elbo import ELBO
 from pofx.vae.latent_variable import LatentVariable
 from pofx.vae.networks import check_codes, decoder_for, encoder_for, is_noisy, trained
 from pofx.vae.normal import NormalPosterior
-from pofx.vae.vae import VAE
+from pofx.vae.normal_vae import VAE
 
 
 class VampVAE(VAE):
