@@ -134,6 +134,15 @@ class Inverse(Bijection):
         return torch.autograd.grad(x.sum(), columns)[0].t()
 
 
+def to_and_fro(
+    size: int, layers: int, element: Elementwise, hidden: tuple[int, ...], classes: int = 0
+) -> list[Autoregressive]:
+    """Layers in the order of the elements and against it, in turn."""
+    order = torch.arange(size)
+    orders = [order if i % 2 == 0 else order.flip(0) for i in range(layers)]
+    return [Autoregressive(o, element, hidden, classes=classes) for o in orders]
+
+
 def _solve(g: Tensor, x: Tensor, z: Tensor, diagonal: Tensor) -> Tensor:
     """The v whose product with the Jacobian dx/dz is g."""
     v = g / diagonal

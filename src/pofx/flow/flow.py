@@ -183,7 +183,9 @@ def vector_flow(
     return flow(bijection, spec, conditional=conditional, exact=exact)
 
 
-def check_arguments(name: str, spec: DataSpec, conditional: bool, **counts: int) -> None:
+def check_arguments(
+    name: str, spec: DataSpec, conditional: bool, *, bound: float | None = None, **counts: int
+) -> None:
     """What every flow that couples elements asks of its data and arguments.
 
     Raises:
@@ -195,6 +197,8 @@ def check_arguments(name: str, spec: DataSpec, conditional: bool, **counts: int)
         )
     check_classes(name, spec, conditional=conditional)
     check_at_least(name, 1, **counts)
+    if bound is not None and not bound > 0:
+        raise RecipeError(f"{name}: --bound is a positive number of nats, and {bound} came.")
 
 
 class MaximumLikelihood(LossObjective):

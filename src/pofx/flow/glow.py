@@ -95,9 +95,9 @@ def recipe(  # noqa: PLR0913
             f"glow squeezes images and needs even sides, but examples of shape {spec.shape} came; "
             "bring images to an even size with --resize, or use realnvp or nsf."
         )
-    check_arguments("glow", spec, conditional, layers=layers, scales=scales, channels=channels)
-    if not bound > 0:
-        raise RecipeError(f"glow: --bound is a positive number of nats, and {bound} came.")
+    check_arguments(
+        "glow", spec, conditional, bound=bound, layers=layers, scales=scales, channels=channels
+    )
     bijection = glow_scales(
         spec.shape, layers,  # type: ignore[arg-type]
         scales=scales, channels=channels, blocks=blocks, bound=bound,

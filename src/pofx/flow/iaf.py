@@ -22,9 +22,7 @@ Note:
 
 from __future__ import annotations
 
-import torch
-
-from pofx.flow.autoregressive import Autoregressive, Inverse
+from pofx.flow.autoregressive import Inverse, to_and_fro
 from pofx.flow.bijection import Chain
 from pofx.flow.elementwise import Affine
 from pofx.flow.flow import MaximumLikelihood, check_arguments, vector_flow
@@ -55,17 +53,14 @@ def recipe(
         batch_size: examples in a step.
         steps: optimizer steps.
     """
-    check_arguments("iaf", spec, conditional, layers=layers)
+    check_arguments("iaf", spec, conditional, bound=bound, layers=layers)
     if len(spec.shape) > 1:
         raise RecipeError(
             "iaf finds a density one element after the other and serves vectors and tables, but "
             f"examples of shape {spec.shape} came; use maf or nsf."
         )
-    if not bound > 0:
-        raise RecipeError(f"iaf: --bound is a positive number of nats, and {bound} came.")
-    classes, order = spec.classes if conditional else 0, torch.arange(spec.size)
-    orders = [order if i % 2 == 0 else order.flip(0) for i in range(layers)]
-    each = [Autoregressive(o, Affine(bound), hidden, classes=classes) for o in orders]
+    classes = spec.classes if conditional else 0
+    each = to_and_fro(spec.size, layers, Affine(bound), hidden, classes)
     model = vector_flow(Chain([Inverse(layer) for layer in each]), spec, conditional=conditional)
     return Recipe(
         model=model,

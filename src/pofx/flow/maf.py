@@ -21,13 +21,11 @@ Note:
 
 from __future__ import annotations
 
-import torch
-
-from pofx.flow.autoregressive import Autoregressive
+from pofx.flow.autoregressive import to_and_fro
 from pofx.flow.bijection import Chain
 from pofx.flow.elementwise import Affine
 from pofx.flow.flow import MaximumLikelihood, check_arguments, vector_flow
-from pofx.recipe import Adam, Recipe, RecipeError
+from pofx.recipe import Adam, Recipe
 from pofx.spec import DataSpec
 
 
@@ -54,16 +52,9 @@ def recipe(
         batch_size: examples in a step.
         steps: optimizer steps.
     """
-    check_arguments("maf", spec, conditional, layers=layers)
-    if not bound > 0:
-        raise RecipeError(f"maf: --bound is a positive number of nats, and {bound} came.")
-    classes, order = spec.classes if conditional else 0, torch.arange(spec.size)
-    parts = [
-        Autoregressive(
-            order if i % 2 == 0 else order.flip(0), Affine(bound), hidden, classes=classes
-        )
-        for i in range(layers)
-    ]
+    check_arguments("maf", spec, conditional, bound=bound, layers=layers)
+    classes = spec.classes if conditional else 0
+    parts = to_and_fro(spec.size, layers, Affine(bound), hidden, classes)
     model = vector_flow(Chain(parts), spec, conditional=conditional)
     return Recipe(
         model=model,

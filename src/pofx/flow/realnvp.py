@@ -28,7 +28,7 @@ from pofx.flow.coupling import Couplings, ElementwiseCoupling
 from pofx.flow.elementwise import Affine
 from pofx.flow.flow import MaximumLikelihood, check_arguments, flow, vector_flow
 from pofx.flow.squeeze import MultiScale, Squeeze, colours_to_rows
-from pofx.recipe import Adam, Recipe, RecipeError
+from pofx.recipe import Adam, Recipe
 from pofx.spec import DataSpec
 
 
@@ -97,9 +97,7 @@ def recipe(  # noqa: PLR0913
     layers = layers if layers is not None else 4 if convolves else 16
     lr = lr if lr is not None else 1e-3 if convolves else 3e-3
     batch_size = batch_size if batch_size is not None else 64 if convolves else 1024
-    check_arguments("realnvp", spec, conditional, layers=layers, scales=scales)
-    if not bound > 0:
-        raise RecipeError(f"realnvp: --bound is a positive number of nats, and {bound} came.")
+    check_arguments("realnvp", spec, conditional, bound=bound, layers=layers, scales=scales)
     classes = spec.classes if conditional else 0
     if convolves:
         scale = image_scales(

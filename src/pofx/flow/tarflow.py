@@ -60,8 +60,7 @@ def recipe(  # noqa: PLR0913
     """
     if patch is None:
         patch = 4 if max(spec.shape) > 16 else 2
-    check_arguments(
-        "tarflow", spec, conditional,
+    check_arguments("tarflow", spec, conditional, bound=bound,
         layers=layers, patch=patch, width=width, blocks=blocks, heads=heads,
     )  # fmt: skip
     if not spec.is_image or spec.shape[1] % patch or spec.shape[2] % patch:
@@ -73,8 +72,6 @@ def recipe(  # noqa: PLR0913
         raise RecipeError(
             f"tarflow: --width is a multiple of twice --heads, and {width} with {heads} came."
         )
-    if not bound > 0:
-        raise RecipeError(f"tarflow: --bound is a positive number of nats, and {bound} came.")
     c, h, w = spec.shape
     length, size = (h // patch) * (w // patch), c * patch * patch
     each = [
