@@ -11,6 +11,7 @@ no saved random state, and nothing that happens between steps can disturb it.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
@@ -172,10 +173,12 @@ class Training:
                 update = next(stream, None)
             if update is None:
                 return None
-            if name is None:
-                name = update.player
-                self.players[name].grad.zero_()
-            update.loss.mul(weight).backward(inputs=self.players[name].parameters)
+            name, first = update.player, name is None
+            player = self.players[name]
+            grads = torch.autograd.grad(
+                update.loss.mul(weight), player.parameters, materialize_grads=True
+            )
+            player.receive(grads, first=first)
             log = {f"loss/{name}" if len(self.players) > 1 else "loss": update.loss}
             for key, value in {**log, **update.metrics}.items():
                 part = value.detach() * weight
@@ -192,12 +195,13 @@ class Training:
         loss = metrics[f"loss/{name}" if several else "loss"]
         grad = self.world.mean_(self.players[name].grad)
         norm = torch.linalg.vector_norm(grad)
-        finite = torch.stack([torch.as_tensor(loss), norm]).isfinite().tolist()
+        values = torch.stack([torch.as_tensor(loss), norm]).tolist()
+        finite = [math.isfinite(value) for value in values]
         if not all(finite) if self.world.size == 1 else self.world.any(not all(finite)):
             raise NonFinite(name, "gradient" if finite[0] else "loss", self.step + 1)
         clip = self.options.clip or self.recipe.clip
-        if clip:
-            grad *= (clip / (norm + 1e-6)).clamp(max=1.0)
+        if clip and values[1] > clip:
+            grad *= clip / values[1]
         self.optimizers[name].step()
         metrics[f"grad_norm/{name}" if several else "grad_norm"] = norm
 
