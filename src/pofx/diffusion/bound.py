@@ -19,6 +19,10 @@ expectation what it is. pi is the share that each step has when the data is stan
 
 .. math:: \pi_k \propto \log(1 + \mathrm{snr}_{k-1}) - \log(1 + \mathrm{snr}_k)
 
+The chain ends where the noise is a third of half the distance of two values of discrete data: from
+there on the decoder knows the value, and a network's error, small beside that distance, would only
+be weighed ever more.
+
 References:
     Denoising diffusion probabilistic models (Ho et al., 2020), eq. 5, 8 and 13.
     https://arxiv.org/abs/2006.11239
@@ -55,9 +59,9 @@ def elbo(
         steps: T, the length of the chain, at least 2.
     """
     y = relax(x, spec)
-    chain = _Chain(denoiser, steps)
+    chain = _Chain(denoiser, steps, least_noise(spec))
     k = torch.multinomial(chain.share.to(y), y.shape[0], replacement=True)
-    last = torch.full_like(k, steps - 1)
+    last = torch.full_like(k, len(chain.times) - 1)
     level = chain.level(torch.cat([k, last]), y)
     eps = torch.cat([torch.randn_like(y), torch.randn_like(y)])
     x_t = level.alpha * torch.cat([y, y]) + level.sigma * eps
@@ -71,6 +75,21 @@ def elbo(
     return log_likelihood(x, guess_1, chain.decoder_std, spec) - kl - chain.prior_kl(y)
 
 
+def least_noise(spec: DataSpec) -> float:
+    """A third of half the distance of two values of discrete data, relaxed; 0 where any element
+    has a density.
+
+    >>> from pofx.spec import Bytes
+    >>> round(least_noise(DataSpec((64,), Bytes(17))), 6)
+    0.020833
+    """
+    halves = [
+        1.0 if isinstance(c, Categorical) else 1 / (c.levels - 1) if c.discrete else 0.0
+        for c in set(spec.columns)
+    ]
+    return min(halves) / 3
+
+
 def _continuous(spec: DataSpec) -> Tensor:
     """Which elements of a relaxed example have a density; one entry where all are alike."""
     if not isinstance(spec.support, Mixed):
@@ -81,16 +100,18 @@ def _continuous(spec: DataSpec) -> Tensor:
 
 
 class _Chain:
-    """A chain from t = 1 to data.
+    """A chain from t = 1 to the noise-to-signal ratio `least`, or its own last one.
 
     Its levels; the weight of each step's error, for v = beta and v = beta-tilde; the sum over
     steps of what v = beta costs an element; and the share of each step.
     """
 
-    def __init__(self, denoiser: Denoiser, steps: int) -> None:
+    def __init__(self, denoiser: Denoiser, steps: int, least: float = 0.0) -> None:
         times = denoiser.schedule.grid(steps)[:-1]
-        self.times = torch.tensor(times, dtype=torch.float64)
         scales = denoiser.schedule.scales(times)
+        count = max(2, sum(sigma >= least * alpha for alpha, sigma in scales))
+        times, scales = times[:count], scales[:count]
+        self.times = torch.tensor(times, dtype=torch.float64)
         self.alpha, self.sigma = torch.tensor(scales, dtype=torch.float64).T
         alpha, sigma = self.alpha[:-1], self.sigma[:-1]
         alpha_s, sigma_s = self.alpha[1:], self.sigma[1:]

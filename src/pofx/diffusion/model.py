@@ -2,31 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import math
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor, nn
 
-from pofx.diffusion import bound
+from pofx.diffusion import bound, likelihood
 from pofx.diffusion.denoiser import Clip, Denoiser
+from pofx.diffusion.grid import Grid
+from pofx.diffusion.grid import grid as choose_grid
 from pofx.diffusion.guidance import ClassifierFree
+from pofx.diffusion.probability_flow import ProbabilityFlow
 from pofx.diffusion.sampler import Sampler, State
-from pofx.diffusion.samplers.ancestral import Ancestral
-from pofx.diffusion.samplers.ddim import DDIM
-from pofx.errors import UserError, did_you_mean
-from pofx.functional.dequantize import harden, relaxed_shape
+from pofx.diffusion.samplers import choose
+from pofx.functional.dequantize import harden, relax, relaxed_shape
 from pofx.spec import Categorical, DataSpec, Real
 from pofx.typing import Cond, Data, PerExample
 
-_SAMPLERS: dict[str, Callable[[], Sampler]] = {
-    "ddim": DDIM,
-    "ancestral": lambda: Ancestral("large"),
-    "ancestral-small": lambda: Ancestral("small"),
-}
+_CARRY = 16
+"""Steps of Runge and Kutta's method between an example and its noise."""
 
 
 class Diffusion(nn.Module):
-    """A diffusion model: capabilities Samples, Bound and Score.
+    """A diffusion model: capabilities Samples, Bound, Score and Latent.
 
     It lives in the relaxed space of the data (`pofx.functional.dequantize`), where bounded values
     are in [-1, 1].
@@ -37,6 +36,7 @@ class Diffusion(nn.Module):
         sampler: how it samples unless told otherwise.
         steps: of sampling, unless told otherwise.
         guidance: classifier-free guidance w of samples with a class; 0 for none.
+        grid: how the times of sampling lie, unless told otherwise.
         chain: steps of the chain that the bound is of.
     """
 
@@ -48,11 +48,12 @@ class Diffusion(nn.Module):
         sampler: Sampler | str = "ddim",
         steps: int = 50,
         guidance: float = 0.0,
+        grid: Grid | str = "uniform",
         chain: int = 1000,
     ) -> None:
         super().__init__()
-        self.denoiser, self.spec = denoiser, spec
-        self.sampler, self.steps, self.guidance, self.chain = sampler, steps, guidance, chain
+        self.denoiser, self.spec, self.chain = denoiser, spec, chain
+        self.sampler, self.steps, self.guidance, self.grid = sampler, steps, guidance, grid
 
     @property
     def conditional(self) -> bool:
@@ -60,51 +61,62 @@ class Diffusion(nn.Module):
         return self.denoiser.classes > 0
 
     @torch.no_grad()
-    def sample(
+    def sample(  # noqa: PLR0913, the command line's flags
         self,
         n: int,
         cond: Cond | None = None,
         *,
         sampler: Sampler | str | None = None,
         steps: int | None = None,
-        guidance: float | None = None,
+        grid: Grid | str | None = None,
         eta: float | None = None,
+        guidance: float | None = None,
+        guidance_from: float = 0.0,
+        guidance_to: float = 1.0,
     ) -> Data:
         """Draws `n` examples.
 
         Args:
             n: how many.
             cond: a label for each; None draws from all classes at once.
-            sampler: `ddim`, `ancestral` (variance beta), `ancestral-small` (variance beta-tilde),
-                or a `Sampler`.
-            steps: evaluations of the denoiser for each example.
+            sampler: a `Sampler`, or the name of one in `pofx.diffusion.samplers`.
+            steps: of the grid; most samplers ask the denoiser once in each.
+            grid: a `Grid`, or the name of one in `pofx.diffusion.grid`.
+            eta: how much noise the samplers `ddim` and `dpmpp-2m` add, from 0 (none) to 1.
             guidance: classifier-free guidance w; 0 for none.
-            eta: of DDIM, from 0 (deterministic) to 1.
+            guidance_from: the earliest time that is guided; 0 is data.
+            guidance_to: the latest.
 
         Raises:
-            UserError: an unknown sampler, or a number out of its range.
+            UserError: an unknown sampler or grid, or a number out of its range.
         """
         x0 = torch.empty(0)
         for state in self.trajectory(
-            n, cond, sampler=sampler, steps=steps, guidance=guidance, eta=eta
-        ):
+            n, cond, sampler=sampler, steps=steps, grid=grid, eta=eta, guidance=guidance,
+            guidance_from=guidance_from, guidance_to=guidance_to,
+        ):  # fmt: skip
             x0 = state.x_t
         return harden(x0, self.spec)
 
-    def trajectory(
+    def trajectory(  # noqa: PLR0913, the command line's flags
         self,
         n: int,
         cond: Cond | None = None,
         *,
         sampler: Sampler | str | None = None,
         steps: int | None = None,
-        guidance: float | None = None,
+        grid: Grid | str | None = None,
         eta: float | None = None,
+        guidance: float | None = None,
+        guidance_from: float = 0.0,
+        guidance_to: float = 1.0,
     ) -> Iterator[State]:
         """Yields every step of `sample`, relaxed; the next step overwrites `state.x_t`."""
-        chosen = _choose(self.sampler if sampler is None else sampler, eta)
-        times = self.denoiser.schedule.grid(self.steps if steps is None else steps)
-        denoiser = self._clipped(self._guided(self.guidance if guidance is None else guidance))
+        chosen = choose(self.sampler if sampler is None else sampler, eta)
+        lay = choose_grid(self.grid if grid is None else grid)
+        times = lay(self.denoiser.schedule, self.steps if steps is None else steps)
+        w = self.guidance if guidance is None else guidance
+        denoiser = self._clipped(self._guided(w, (guidance_from, guidance_to)))
         like = next(self.parameters(), torch.empty(0))
         x_t = torch.randn(n, *relaxed_shape(self.spec), dtype=like.dtype, device=like.device)
         x_t = x_t * self.denoiser.schedule.prior_scale
@@ -117,8 +129,50 @@ class Diffusion(nn.Module):
         cond = cond if self.conditional else None
         return bound.elbo(self._clipped(self.denoiser), x, self.spec, cond, steps=self.chain)
 
-    def _guided(self, w: float) -> Denoiser:
-        return ClassifierFree(self.denoiser, w) if w and self.conditional else self.denoiser
+    def flow_elbo(
+        self,
+        x: Data,
+        cond: Cond | None = None,
+        *,
+        steps: int = 50,
+        exact: int = 8,
+        directions: int = 1,
+    ) -> PerExample:
+        """As `elbo`, by the probability-flow equation, which is usually tighter and dearer.
+
+        Args:
+            x: examples, `(n, *event)`.
+            cond: a class for each.
+            steps: of Runge and Kutta's fourth order.
+            exact: up to so many elements the trace is exact.
+            directions: along which the trace is estimated above that.
+        """
+        cond = cond if self.conditional else None
+        few = math.prod(relaxed_shape(self.spec)) <= exact
+        return likelihood.elbo(
+            self.denoiser, x, self.spec, cond, steps=steps, directions=None if few else directions
+        )
+
+    @torch.no_grad()
+    def encode(self, x: Data, cond: Cond | None = None) -> Tensor:
+        """The noise, of unit variance, that the probability flow carries examples to."""
+        flow = ProbabilityFlow(self.denoiser, cond if self.conditional else None)
+        first = self.denoiser.schedule.first
+        y = flow.scaled(relax(x, self.spec) * self.denoiser.schedule.scales([first])[0][0], first)
+        return flow.carry(y, flow.place(first), flow.place(1.0), _CARRY)
+
+    @torch.no_grad()
+    def decode(self, z: Tensor, cond: Cond | None = None) -> Data:
+        """The examples of such noise."""
+        cond = cond if self.conditional else None
+        flow, first = ProbabilityFlow(self.denoiser, cond), self.denoiser.schedule.first
+        x_t = flow.unscaled(flow.carry(z, flow.place(1.0), flow.place(first), _CARRY), first)
+        t = torch.full(z.shape[:1], first, dtype=z.dtype, device=z.device)
+        return harden(self._clipped(self.denoiser)(x_t, t, cond), self.spec)
+
+    def _guided(self, w: float, interval: tuple[float, float]) -> Denoiser:
+        guided = ClassifierFree(self.denoiser, w, interval)
+        return guided if w and self.conditional else self.denoiser
 
     def _clipped(self, denoiser: Denoiser) -> Denoiser:
         bounds = _bounds(self.spec)
@@ -128,20 +182,6 @@ class Diffusion(nn.Module):
             return Clip(denoiser)
         like: Tensor = next(self.parameters(), torch.empty(0))
         return Clip(denoiser, torch.tensor(bounds, dtype=like.dtype, device=like.device))
-
-
-def _choose(sampler: Sampler | str, eta: float | None) -> Sampler:
-    if eta is not None:
-        if sampler != "ddim":
-            raise UserError(
-                f"eta belongs to the sampler ddim, and the sampler is {sampler}; leave eta out."
-            )
-        return DDIM(eta)
-    if isinstance(sampler, Sampler):
-        return sampler
-    if sampler not in _SAMPLERS:
-        raise UserError(f"there is no sampler '{sampler}'; {did_you_mean(str(sampler), _SAMPLERS)}")
-    return _SAMPLERS[sampler]()
 
 
 def _bounds(spec: DataSpec) -> list[float]:

@@ -13,6 +13,10 @@ References:
     https://arxiv.org/abs/2006.11239
     Progressive distillation for fast sampling of diffusion models (Salimans and Ho, 2022), section
     4 and appendix D: v. https://arxiv.org/abs/2202.00512
+    Elucidating the design space of diffusion-based generative models (Karras et al., 2022), eq. 7
+    and table 1: F. https://arxiv.org/abs/2206.00364
+    Flow straight and fast: learning to generate and transfer data with rectified flow (Liu et al.,
+    2023), eq. 1: the velocity. https://arxiv.org/abs/2209.03003
 """
 
 from __future__ import annotations
@@ -73,6 +77,41 @@ class V(Parameterization):
 
     def weights(self, alpha: Scale, sigma: Scale) -> tuple[Scale | float, Scale | float]:
         return -sigma, alpha
+
+
+class Score(Parameterization):
+    r""":math:`\nabla \log q(x_t | x_0) = -\epsilon / \sigma`."""
+
+    def weights(self, alpha: Scale, sigma: Scale) -> tuple[Scale | float, Scale | float]:
+        return 0.0, -1 / sigma
+
+
+class Velocity(Parameterization):
+    r""":math:`\epsilon - x_0`: where a point of the straight line from data to noise goes."""
+
+    def weights(self, alpha: Scale, sigma: Scale) -> tuple[Scale | float, Scale | float]:
+        return -1.0, 1.0
+
+
+class Preconditioned(Parameterization):
+    r"""EDM's F: what is left to say, of unit variance, once the best linear guess is made.
+
+    .. math:: F = \frac{x_0 - c_\text{skip} x_t / \alpha}{c_\text{out}}
+                = \frac{\sigma x_0 / s - \alpha s\, \epsilon}{\sqrt{\sigma^2 + \alpha^2 s^2}}
+
+    with s the standard deviation of the data. For s = 1 and a schedule that preserves variance it
+    is -v.
+
+    Args:
+        data_std: s.
+    """
+
+    def __init__(self, data_std: float = 0.5) -> None:
+        self.data_std = data_std
+
+    def weights(self, alpha: Scale, sigma: Scale) -> tuple[Scale | float, Scale | float]:
+        norm = (sigma**2 + (self.data_std * alpha) ** 2) ** 0.5
+        return sigma / (self.data_std * norm), -alpha * self.data_std / norm
 
 
 def _mix(x: Tensor, a: float | Tensor, y: Tensor, b: float | Tensor) -> Tensor:

@@ -7,8 +7,10 @@ updated in place, so that a step costs little besides the denoiser.
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Iterable, Iterator
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -16,7 +18,7 @@ import torch
 from torch import Tensor
 
 from pofx.diffusion.denoiser import Denoiser
-from pofx.diffusion.schedule import Level
+from pofx.diffusion.schedule import Level, Schedule
 from pofx.typing import Cond, Data
 
 Scales = tuple[float, float]
@@ -61,29 +63,158 @@ class Coefficients(NamedTuple):
     noise: float
 
 
-class OneStepSampler(Sampler):
+class PlannedSampler(Sampler):
     """A sampler whose every step mixes the state, one guess of the clean data and fresh noise."""
 
     @abstractmethod
-    def coefficients(self, t: Scales, s: Scales) -> Coefficients:
-        """The step between two noise levels, each (alpha, sigma), from t to the cleaner s."""
+    def plan(self, schedule: Schedule, times: list[float]) -> list[Coefficients]:
+        """Every step along a grid of times."""
 
     def trajectory(
         self, denoiser: Denoiser, x_t: Data, times: list[float], cond: Cond | None = None
     ) -> Iterator[State]:
-        scales = denoiser.schedule.scales(times)
-        steps = [self.coefficients(t, s) for t, s in pairwise(scales)]
-        levels = [Level(t, *v) for t, v in zip(_per_example(times, x_t), scales, strict=True)]
+        steps = self.plan(denoiser.schedule, times)
         quiet = (
             torch.no_grad()
         )  # made once, entered at each step: the caller's own code is outside it
-        for (keep, clean, noise), level, s in zip(steps, levels, times[1:], strict=False):
+        path = zip(steps, levels(denoiser.schedule, times, x_t), times[1:], strict=False)
+        for (keep, clean, noise), level, s in path:
             with quiet:
                 x0 = denoiser.denoise(x_t, level, cond)
                 x_t.mul_(keep).add_(x0, alpha=clean)
                 if noise:
                     x_t.add_(torch.randn_like(x_t), alpha=noise)
             yield State(s, x_t, x0)
+
+
+class OneStepSampler(PlannedSampler):
+    """One of which two noise levels determine the step between them."""
+
+    @abstractmethod
+    def coefficients(self, t: Scales, s: Scales) -> Coefficients:
+        """The step between two noise levels, each (alpha, sigma), from t to the cleaner s."""
+
+    def plan(self, schedule: Schedule, times: list[float]) -> list[Coefficients]:
+        return [self.coefficients(t, s) for t, s in pairwise(schedule.scales(times))]
+
+
+class Multistep(NamedTuple):
+    """One step: `x_s = keep x_t + sum_j clean[j] x0_j + noise z`, the newest guess first."""
+
+    keep: float
+    clean: tuple[float, ...]
+    noise: float
+
+
+class MultistepSampler(Sampler):
+    """A sampler that also remembers the guesses of earlier steps, for the length of a trajectory.
+
+    Args:
+        order: how many guesses it uses.
+    """
+
+    order: int
+
+    @abstractmethod
+    def plan(self, schedule: Schedule, times: list[float]) -> list[Multistep]:
+        """Every step along a grid of times; step i has at most i + 1 guesses."""
+
+    def trajectory(
+        self, denoiser: Denoiser, x_t: Data, times: list[float], cond: Cond | None = None
+    ) -> Iterator[State]:
+        guesses: deque[Data] = deque(maxlen=self.order)
+        steps = self.plan(denoiser.schedule, times)
+        quiet = torch.no_grad()
+        path = zip(steps, levels(denoiser.schedule, times, x_t), times[1:], strict=False)
+        for (keep, clean, noise), level, s in path:
+            with quiet:
+                guesses.appendleft(denoiser.denoise(x_t, level, cond))
+                x_t.mul_(keep)
+                _add(x_t, clean, guesses)
+                if noise:
+                    x_t.add_(torch.randn_like(x_t), alpha=noise)
+            yield State(s, x_t, guesses[0])
+
+
+class Stages(NamedTuple):
+    """One step by several guesses, each made where those before it lead.
+
+    Args:
+        start: the time of the first guess.
+        scale: what the state is multiplied by beforehand; 1 unless noise is added.
+        noise: fresh noise that the state gets beforehand.
+        between: the time of each further guess, and how it is reached.
+        last: how the step's end is reached.
+    """
+
+    start: float
+    scale: float
+    noise: float
+    between: tuple[tuple[float, Reach], ...]
+    last: Reach
+
+
+class Reach(NamedTuple):
+    """`keep x_t + sum_j clean[j] x0_j`, the guesses in the order in which they were made."""
+
+    keep: float
+    clean: tuple[float, ...]
+
+
+class StagedSampler(Sampler):
+    """A sampler that asks the denoiser several times in a step, and remembers nothing after it."""
+
+    @abstractmethod
+    def plan(self, schedule: Schedule, times: list[float]) -> list[Stages]:
+        """Every step along a grid of times."""
+
+    def trajectory(
+        self, denoiser: Denoiser, x_t: Data, times: list[float], cond: Cond | None = None
+    ) -> Iterator[State]:
+        steps = self.plan(denoiser.schedule, times)
+        asked = [t for step in steps for t in (step.start, *(t for t, _ in step.between))]
+        level = iter(levels(denoiser.schedule, asked, x_t))
+        quiet = torch.no_grad()
+        for step, s in zip(steps, times[1:], strict=True):
+            with quiet:
+                if step.noise:
+                    x_t.mul_(step.scale).add_(torch.randn_like(x_t), alpha=step.noise)
+                guesses = [denoiser.denoise(x_t, next(level), cond)]
+                for _, (keep, clean) in step.between:
+                    x = _add(x_t * keep, clean, guesses)
+                    guesses.append(denoiser.denoise(x, next(level), cond))
+                _add(x_t.mul_(step.last.keep), step.last.clean, guesses)
+            yield State(s, x_t, guesses[-1])
+
+
+def _add(x: Tensor, weights: Iterable[float], guesses: Iterable[Tensor]) -> Tensor:
+    """`x` plus the weighted guesses, in place."""
+    for weight, guess in zip(weights, guesses, strict=False):
+        if weight:
+            x.add_(guess, alpha=weight)
+    return x
+
+
+def levels(schedule: Schedule, times: list[float], x: Tensor) -> list[Level]:
+    """The level of a whole batch at each time, its scales as floats."""
+    scales = schedule.scales(times)
+    each = per_example(times, x)
+    return [Level(t, *v) for t, v in zip(each, scales, strict=True)]
+
+
+def ratio(scales: Scales) -> float:
+    """Sigma / alpha; infinite where there is no signal."""
+    return scales[1] / scales[0] if scales[0] else math.inf
+
+
+def direct(t: Scales, s: Scales) -> tuple[float, float]:
+    """The deterministic step of first order: how much of the state, and of the clean guess.
+
+    >>> [round(v, 4) for v in direct((0.6, 0.8), (0.8, 0.6))]
+    [0.75, 0.35]
+    """
+    keep = s[1] / t[1]
+    return keep, s[0] - t[0] * keep
 
 
 def transition(t: Scales, s: Scales) -> tuple[float, float]:
@@ -101,7 +232,7 @@ def transition(t: Scales, s: Scales) -> tuple[float, float]:
     return alpha, t[1] ** 2 - (alpha * s[1]) ** 2
 
 
-def _per_example(times: list[float], x: Tensor) -> tuple[Tensor, ...]:
+def per_example(times: list[float], x: Tensor) -> tuple[Tensor, ...]:
     """Each time, `(n,)`: the same for every example, and all of them in one transfer."""
     table = torch.tensor(times, dtype=x.dtype).to(x.device)
     return table[:, None].expand(-1, x.shape[0]).unbind(0)
