@@ -43,6 +43,7 @@ class UNet(nn.Module):
         embedding: width of the embedding of time and class.
         classes: how many classes `cond` may name, a label equal to `classes` naming none; 0 leaves
             it out.
+        copies: how many times as many channels y has.
 
     >>> UNet((3, 9, 14), widths=(8, 16))(torch.zeros(2, 3, 9, 14), torch.zeros(2)).shape
     torch.Size([2, 3, 9, 14])
@@ -58,6 +59,7 @@ class UNet(nn.Module):
         head: int = 32,
         embedding: int = 128,
         classes: int = 0,
+        copies: int = 1,
     ) -> None:
         super().__init__()
         self.patch = patch
@@ -70,7 +72,7 @@ class UNet(nn.Module):
         self.film_sizes = down + down[::-1]
         self.stem = nn.Conv2d(shape[0] * patch**2, widths[0], 3, padding=1)
         self.body = _Level(widths, blocks, head)
-        self.last = nn.Conv2d(widths[0], shape[0] * patch**2, 3, padding=1)
+        self.last = nn.Conv2d(widths[0], copies * shape[0] * patch**2, 3, padding=1)
         _zero(self.last)
 
     def forward(self, x: Tensor, t: Tensor, cond: Tensor | None = None) -> Tensor:
@@ -106,12 +108,21 @@ class TimedMLP(nn.Module):
         hidden: width of the layers.
         blocks: residual blocks.
         classes: as for `UNet`.
+        copies: how many times as many numbers y has.
     """
 
-    def __init__(self, size: int, *, hidden: int = 256, blocks: int = 3, classes: int = 0) -> None:
+    def __init__(
+        self,
+        size: int,
+        *,
+        hidden: int = 256,
+        blocks: int = 3,
+        classes: int = 0,
+        copies: int = 1,
+    ) -> None:
         super().__init__()
         self.embed = Embedding(hidden, classes)
-        self.body = ResidualMLP(size, size, hidden, blocks)
+        self.body = ResidualMLP(size, copies * size, hidden, blocks)
 
     def forward(self, x: Tensor, t: Tensor, cond: Tensor | None = None) -> Tensor:
         return self.body(x, self.embed(t, cond))
