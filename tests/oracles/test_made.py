@@ -7,8 +7,9 @@ import pytest
 import torch
 
 from pofx import catalogue
+from pofx.autoregressive.autoregressive import raster
 from pofx.autoregressive.conditionals import TruncatedLogistic, conditional
-from pofx.autoregressive.made import OrderAfterOrder, raster
+from pofx.autoregressive.orders import OrderAfterOrder
 from pofx.distributions.heads import head
 from pofx.errors import UserError
 from pofx.evaluation.check import check_model

@@ -76,7 +76,7 @@ def test_parameters_see_exactly_the_elements_before_theirs():
     model, n = build("bits"), 12
     x = torch.rand(n)
     jacobian = torch.autograd.functional.jacobian(
-        lambda v: model.conditionals(v[None], None)[0, :, 0], x
+        lambda v: model.parameters_of(model.seen(v[None]), None)[0, :, 0], x
     )
     for d, j in itertools.product(range(n), repeat=2):
         assert bool(jacobian[d, j] != 0) == (j < d)

@@ -58,7 +58,7 @@ def test_kept_sampling_equals_naive(support):
         x -= 1
     with noise(3, 4), torch.no_grad():
         for t in range(9):
-            before = torch.cat([model.start.expand(4, 1, -1), model._seen(x)[:, :-1]], 1)
+            before = torch.cat([model.start.expand(4, 1, -1), model.seen(x)[:, :-1]], 1)
             x[:, t] = model.element.sample(model.net(before)[:, t])[:, 0]
     assert torch.allclose(quick, x, atol=1e-9)
 

@@ -17,30 +17,27 @@ References:
 
 Note:
     Elements need not be binary (`pofx.autoregressive.conditionals`). Degrees of hidden units are
-    spread evenly and fixed; the paper draws them, and draws them anew for connectivity-agnostic
-    training.
+    fixed (`pofx.nn.masked`); the paper may also draw them anew.
 """
 
 from __future__ import annotations
 
-import math
 from typing import Literal
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from pofx.autoregressive.autoregressive import Autoregressive, Given, raster
+from pofx.autoregressive.autoregressive import Given
 from pofx.autoregressive.conditionals import Conditionals
-from pofx.functional.labels import any_class
+from pofx.autoregressive.orders import InOrders, OrderAfterOrder, orders_of
 from pofx.nn.masked import MaskedMLP, Unrolled
-from pofx.objective import LossObjective, Metrics
 from pofx.recipe import Adam, Recipe, check_at_least, check_classes
 from pofx.spec import DataSpec
 from pofx.typing import Cond, Data, PerExample
 
 
-class MADE(Autoregressive):
+class MADE(InOrders):
     """A masked autoencoder: the equal mixture of its orders.
 
     Args:
@@ -58,8 +55,6 @@ class MADE(Autoregressive):
     1.0
     """
 
-    orders: Tensor
-
     def __init__(
         self,
         conditionals: Conditionals,
@@ -76,38 +71,16 @@ class MADE(Autoregressive):
             inputs, outputs = [self.spec.classes, *inputs], [0, *outputs]
         self.net = MaskedMLP(inputs, outputs, hidden, direct=direct)
 
-    def chain(self, x: Data, cond: Cond | None, known: Tensor | None = None) -> PerExample:
-        each = [self.in_order(order, x, cond, known) for order in self.orders]
-        return torch.stack(each).logsumexp(0) - math.log(len(each))
-
     def in_order(
         self, order: Tensor, x: Data, cond: Cond | None, known: Tensor | None = None
     ) -> PerExample:
-        """Log p of what is known of x, or of all of it, in one order; nats."""
         seen = self.conditionals.seen(x)
         if self.conditional:
             seen = torch.cat([self._label(cond), seen], 1)
             order = F.pad(order + 1, (1, 0))
         return self.conditionals.log_prob(self.net(seen, order), x, known)
 
-    def ancestral(self, n: int, cond: Cond | None, given: Given | None = None) -> Data:
-        # every order draws all rows, because an example's noise belongs to its row
-        drawn = torch.stack([self._in_order(order, n, cond, given) for order in self.orders])
-        if len(drawn) == 1:
-            return drawn[0]
-        return drawn[self._chosen(n, cond, given), torch.arange(n, device=drawn.device)]
-
-    def _chosen(self, n: int, cond: Cond | None, given: Given | None) -> Tensor:
-        """An order for each example: the likelier, the better it explains what is given."""
-        if given is None:
-            return any_class(n, len(self.orders), self.orders.device)
-        known = given.known.to(self.orders.device)
-        each = [self.in_order(order, given.x, cond, known) for order in self.orders]
-        return torch.multinomial(torch.stack(each, 1).softmax(1), 1)[:, 0]
-
-    def _in_order(
-        self, order: Tensor, n: int, cond: Cond | None, given: Given | None = None
-    ) -> Data:
+    def drawn_in(self, order: Tensor, n: int, cond: Cond | None, given: Given | None) -> Data:
         steps = Unrolled(self.net, n)
         if self.conditional:
             steps.reveal(0, self._label(cond))
@@ -124,27 +97,6 @@ class MADE(Autoregressive):
     def _label(self, cond: Cond | None) -> Tensor:
         assert cond is not None
         return F.one_hot(cond, self.spec.classes).to(self.net.last.weight.dtype)
-
-
-class OrderAfterOrder(LossObjective):
-    """Minimises the mean of `-log p(x)` of one order, the next one at each step.
-
-    Its mean over orders is an upper bound of the mixture's, by Jensen's inequality.
-    """
-
-    turn: Tensor
-
-    def __init__(self, model: MADE) -> None:
-        super().__init__()
-        self.model: MADE = model
-        self.register_buffer("turn", torch.zeros((), dtype=torch.int64))
-
-    def after_step(self) -> None:
-        self.turn += 1
-
-    def loss(self, x: Data, cond: Cond | None = None) -> tuple[Tensor, Metrics]:
-        order = self.model.orders[self.turn % len(self.model.orders)]
-        return -self.model.in_order(order, x, cond).mean(), {}
 
 
 def recipe(  # noqa: PLR0913
@@ -182,13 +134,10 @@ def recipe(  # noqa: PLR0913
     check_classes("made", spec, conditional=conditional)
     check_at_least("made", 1, orders=orders, components=components)
     check_at_least("made", 0, weight_decay=weight_decay)
-    natural = order == "natural" or (order is None and spec.is_image)
-    first = raster(spec.shape) if natural else torch.randperm(spec.size)
-    rest = [torch.randperm(spec.size) for _ in range(orders - 1)]
     if weight_decay is None:
         weight_decay = 1.0 if spec.support.discrete and not spec.is_image else 0.1
     model = MADE(
-        Conditionals(spec, components), torch.stack([first, *rest]), hidden,
+        Conditionals(spec, components), orders_of(spec, order, orders), hidden,
         direct=direct, conditional=conditional,
     )  # fmt: skip
     return Recipe(

@@ -28,24 +28,19 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from pofx.autoregressive.autoregressive import (
-    Autoregressive,
-    Given,
-    MaximumLikelihood,
-    raster,
-)
+from pofx.autoregressive.autoregressive import MaximumLikelihood
+from pofx.autoregressive.orders import orders_of
+from pofx.autoregressive.sequence import Sequence
 from pofx.distributions.heads import head
-from pofx.functional.dequantize import relax, relaxed_shape
-from pofx.functional.precision import at_least_float32
 from pofx.recipe import Adam, Recipe, RecipeError, check_at_least, check_classes
 from pofx.spec import Binary, Categorical, DataSpec
-from pofx.typing import Cond, Data, PerExample
+from pofx.typing import Cond
 
 _BLOCK = 64
 """Elements at a time; more would not stay in a processor's cache."""
 
 
-class NADE(Autoregressive):
+class NADE(Sequence):
     """Shared weights over the elements, all of one kind.
 
     Args:
@@ -63,26 +58,17 @@ class NADE(Autoregressive):
     def __init__(
         self, spec: DataSpec, order: Tensor, hidden: int = 500, *, conditional: bool = False
     ) -> None:
-        super().__init__(spec, conditional=conditional, orders=order[None])
-        self.one = DataSpec((1,), spec.columns[0])
-        self.head = head(self.one)
-        inputs, outputs = relaxed_shape(self.one)[0], self.head.channels
+        element = head(DataSpec((1,), spec.columns[0]))
+        super().__init__(spec, element, conditional=conditional, order=order)
+        outputs = element.channels
         self.c = nn.Parameter(torch.zeros(hidden))
-        self.W = nn.Parameter(torch.randn(spec.size, inputs, hidden) / math.sqrt(spec.size))
+        self.W = nn.Parameter(torch.randn(spec.size, self.inputs, hidden) / math.sqrt(spec.size))
         self.b = nn.Parameter(torch.zeros(spec.size, outputs))
         self.V = nn.Parameter(torch.randn(spec.size, outputs, hidden) / math.sqrt(hidden))
         self.label = nn.Embedding(spec.classes, hidden) if conditional else None
 
-    def chain(self, x: Data, cond: Cond | None, known: Tensor | None = None) -> PerExample:
-        ordered = x.flatten(1)[:, self.orders[0]]
-        parameters = at_least_float32(self.conditionals(ordered, cond))
-        each = self.head.log_prob(parameters.flatten(0, 1), ordered.reshape(-1, 1))
-        each = each.view(len(x), -1)
-        return (each if known is None else each * known.flatten()[self.orders[0]]).sum(1)
-
-    def conditionals(self, ordered: Tensor, cond: Cond | None) -> Tensor:
-        """The parameters of all elements, in order: `(n, elements, parameters)`."""
-        seen, a, parts = self._seen(ordered), self._first(len(ordered), cond), []
+    def parameters_of(self, seen: Tensor, cond: Cond | None) -> Tensor:
+        a, parts = self.first(len(seen), cond), []
         for start in range(0, seen.shape[1], _BLOCK):
             block = slice(start, start + _BLOCK)
             columns = torch.einsum("ndi,dih->ndh", seen[:, block], self.W[block])
@@ -92,24 +78,27 @@ class NADE(Autoregressive):
             a = after[:, -1]
         return torch.cat(parts, 1) + self.b
 
-    def ancestral(self, n: int, cond: Cond | None, given: Given | None = None) -> Data:
-        x, a = self.c.new_empty(n, self.spec.size), self._first(n, cond)
-        for place, element in enumerate(self.orders[0].tolist()):
-            parameters = torch.addmm(self.b[place], a.sigmoid(), self.V[place].t())
-            drawn = self.head.sample(parameters)
-            if given is not None:
-                drawn = given.settle(element, drawn)
-            x[:, element] = drawn[:, 0]
-            a = torch.addmm(a, self._seen(drawn)[:, 0], self.W[place])
-        return x.unflatten(1, self.spec.shape)
+    def unfolding(self, n: int, cond: Cond | None) -> _Unfolding:
+        return _Unfolding(self, self.first(n, cond))
 
-    def _seen(self, x: Tensor) -> Tensor:
-        """What the network sees of each element: `(n, d) -> (n, d, inputs)`."""
-        return relax(x.reshape(-1, 1), self.one).view(*x.shape, -1)
-
-    def _first(self, n: int, cond: Cond | None) -> Tensor:
+    def first(self, n: int, cond: Cond | None) -> Tensor:
         """What goes into the hidden layer of the first element: `(n, hidden)`."""
         return self.c.expand(n, -1) if self.label is None else self.c + self.label(cond)
+
+
+class _Unfolding:
+    """What goes into the next element's hidden layer, `(n, hidden)`."""
+
+    def __init__(self, model: NADE, a: Tensor) -> None:
+        self.model, self.a, self.place = model, a, 0
+
+    def outputs(self) -> Tensor:
+        b, V = self.model.b[self.place], self.model.V[self.place]
+        return torch.addmm(b, self.a.sigmoid(), V.t())
+
+    def reveal(self, seen: Tensor) -> None:
+        self.a = torch.addmm(self.a, seen, self.model.W[self.place])
+        self.place += 1
 
 
 def recipe(
@@ -144,9 +133,7 @@ def recipe(
     check_classes("nade", spec, conditional=conditional)
     check_at_least("nade", 1, hidden=hidden)
     check_at_least("nade", 0, weight_decay=weight_decay)
-    natural = order == "natural" or (order is None and spec.is_image)
-    places = raster(spec.shape) if natural else torch.randperm(spec.size)
-    model = NADE(spec, places, hidden, conditional=conditional)
+    model = NADE(spec, orders_of(spec, order)[0], hidden, conditional=conditional)
     return Recipe(
         model=model,
         objective=MaximumLikelihood(model),

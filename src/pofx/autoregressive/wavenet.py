@@ -20,17 +20,16 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from pofx.autoregressive.autoregressive import Autoregressive, Given, MaximumLikelihood
+from pofx.autoregressive.autoregressive import MaximumLikelihood
 from pofx.autoregressive.conditionals import conditional as likelihood_of
-from pofx.functional.dequantize import relax, relaxed_shape
-from pofx.functional.precision import at_least_float32
+from pofx.autoregressive.sequence import Sequence
 from pofx.nn.wavenet import Steps, WaveStack
 from pofx.recipe import Adam, Recipe, RecipeError, check_at_least, check_classes
 from pofx.spec import DataSpec, Mixed
-from pofx.typing import Cond, Data, PerExample
+from pofx.typing import Cond
 
 
-class WaveNet(Autoregressive):
+class WaveNet(Sequence):
     """A sequence whose elements are all of one kind, in the order in which they stand.
 
     Args:
@@ -58,35 +57,33 @@ class WaveNet(Autoregressive):
         *,
         conditional: bool = False,
     ) -> None:
-        super().__init__(spec, conditional=conditional)
-        self.one = DataSpec((1,), spec.columns[0])
-        self.element = likelihood_of(spec.columns[0], components)
-        inputs, classes = relaxed_shape(self.one)[0], spec.classes if conditional else 0
-        self.start = nn.Parameter(torch.zeros(inputs))
+        element = likelihood_of(spec.columns[0], components)
+        super().__init__(spec, element, conditional=conditional)
+        classes = spec.classes if conditional else 0
+        self.start = nn.Parameter(torch.zeros(self.inputs))
         self.net = WaveStack(
-            inputs, self.element.channels, channels, layers=layers, blocks=blocks, classes=classes
+            self.inputs, element.channels, channels, layers=layers, blocks=blocks, classes=classes
         )
 
-    def chain(self, x: Data, cond: Cond | None, known: Tensor | None = None) -> PerExample:
-        before = torch.cat([self.start.expand(len(x), 1, -1), self._seen(x)[:, :-1]], 1)
-        parameters = at_least_float32(self.net(before, cond)).flatten(0, 1)
-        each = self.element.log_prob(parameters, x.reshape(-1, 1)).view(len(x), -1)
-        return (each if known is None else each * known).sum(1)
+    def parameters_of(self, seen: Tensor, cond: Cond | None) -> Tensor:
+        start = self.start.expand(len(seen), 1, -1)
+        return self.net(torch.cat([start, seen[:, :-1]], 1), cond)
 
-    def ancestral(self, n: int, cond: Cond | None, given: Given | None = None) -> Data:
-        steps, seen = Steps(self.net, n, cond), self.start.expand(n, -1)
-        x = self.start.new_empty(n, self.spec.size)
-        for t in range(self.spec.size):
-            drawn = self.element.sample(steps(seen))
-            if given is not None:
-                drawn = given.settle(t, drawn)
-            x[:, t] = drawn[:, 0]
-            seen = self._seen(drawn)[:, 0]
-        return x
+    def unfolding(self, n: int, cond: Cond | None) -> _Unfolding:
+        return _Unfolding(Steps(self.net, n, cond), self.start.expand(n, -1))
 
-    def _seen(self, x: Tensor) -> Tensor:
-        """What the network sees of each element: `(n, d) -> (n, d, inputs)`."""
-        return relax(x.reshape(-1, 1), self.one).view(*x.shape, -1)
+
+class _Unfolding:
+    """The parameters of the element after those that were seen."""
+
+    def __init__(self, steps: Steps, start: Tensor) -> None:
+        self.steps, self.seen = steps, start
+
+    def outputs(self) -> Tensor:
+        return self.steps(self.seen)
+
+    def reveal(self, seen: Tensor) -> None:
+        self.seen = seen
 
 
 def recipe(  # noqa: PLR0913
