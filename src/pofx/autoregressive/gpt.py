@@ -6,9 +6,8 @@ A Transformer whose places see only what is before them says how likely each tok
     p(x_i | x_{<i}) = \mathrm{softmax}(E h_i), \quad
     h = \mathrm{Transformer}(s, E_{x_1}, \dots, E_{x_{d - 1}})
 
-with one matrix E at both ends, and s for the start, of the class where there is one. A token is a
-character, a byte or a piece of a text, and as well a category, a bit, or a level of an image's
-pixel, pixel after pixel.
+with one matrix E at both ends, and s for the start, of the class where there is one. What tokens
+are, and how they are drawn, is in `pofx.autoregressive.tokens`.
 
 References:
     Improving language understanding by generative pre-training (Radford et al., 2018), eq. 1 and 2.
@@ -27,29 +26,21 @@ Note:
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from pofx.autoregressive.autoregressive import Autoregressive, Given, MaximumLikelihood
-from pofx.autoregressive.decoding import Decoding, decoding, gumbels
-from pofx.errors import UserError
-from pofx.functional.dequantize import indices, values
-from pofx.functional.labels import any_class
+from pofx.autoregressive.autoregressive import MaximumLikelihood
+from pofx.autoregressive.tokens import TokenModel, check_tokens
 from pofx.nn.transformer import STD, Cached, Transformer
 from pofx.recipe import Adam, Recipe, RecipeError, check_at_least
-from pofx.spec import DataSpec, Mixed
-from pofx.typing import Cond, Data, PerExample
-
-_BLOCK = 1 << 14
-"""Tokens that are asked about at a time where no gradient is needed."""
-_PLAIN = Decoding()
+from pofx.spec import DataSpec
+from pofx.typing import Cond
 
 
-class GPT(Autoregressive):
+class GPT(TokenModel):
     """A Transformer over the tokens of an example, in their order.
 
     Args:
@@ -66,161 +57,39 @@ class GPT(Autoregressive):
 
     def __init__(self, spec: DataSpec, net: Transformer, *, conditional: bool = False) -> None:
         super().__init__(spec, conditional=conditional)
-        assert not isinstance(spec.support, Mixed)
-        self.net, self.support = net, spec.support
-        self.embed = nn.Embedding(spec.support.levels, net.width)
+        self.net = net
+        self.embed = nn.Embedding(self.support.levels, net.width)
         self.start = nn.Embedding(spec.classes if conditional else 1, net.width)
         for embedding in (self.embed, self.start):
             nn.init.normal_(embedding.weight, std=STD)
 
-    def chain(self, x: Data, cond: Cond | None, known: Tensor | None = None) -> PerExample:
-        each = self.log_factors(x, cond)
-        return each.sum(1) if known is None else (each * known.flatten()[self.orders[0]]).sum(1)
+    def logits(self, tokens: Tensor, cond: Cond | None) -> Tensor:
+        h = torch.cat([self.begin(len(tokens), cond)[:, None], self.embed(tokens[:, :-1])], 1)
+        return F.linear(self.net(h), self.embed.weight)
 
-    def log_factors(self, x: Data, cond: Cond | None = None) -> Tensor:
-        """Log p(x_i | x_<i) of every element in the model's order, nats, `(n, size)`."""
-        rows = len(x) if torch.is_grad_enabled() else max(1, _BLOCK // self.spec.size)
-        parts = [
-            self._log_factors(part, None if cond is None else cond[first : first + rows])
-            for first, part in zip(range(0, len(x), rows), x.split(rows), strict=True)
-        ]
-        return parts[0] if len(parts) == 1 else torch.cat(parts)
+    def writing(self, n: int, cond: Cond | None) -> _Writing:
+        return _Writing(self, n, cond)
 
-    def _log_factors(self, x: Data, cond: Cond | None) -> Tensor:
-        tokens = self.tokens(x)
-        h = torch.cat([self._begin(len(x), cond)[:, None], self.embed(tokens[:, :-1])], 1)
-        logits = self._logits(self.net(h)).flatten(0, 1)
-        each = -F.cross_entropy(logits.to(self.embed.weight), tokens.flatten(), reduction="none")
-        return each.view_as(tokens)
-
-    def tokens(self, x: Data) -> Tensor:
-        """Examples as tokens in the model's order, int64 `(n, size)`."""
-        return indices(x, self.support).flatten(1)[:, self.orders[0]]
-
-    @torch.no_grad()
-    def sample(
-        self,
-        n: int,
-        cond: Cond | None = None,
-        *,
-        temperature: float | None = None,
-        top_k: int | None = None,
-        top_p: float | None = None,
-        prompt: Tensor | None = None,
-    ) -> Data:
-        """Draws `n` examples.
-
-        Args:
-            n: how many.
-            cond: a label for each; None draws from all classes at once.
-            temperature: 1 draws from the model, less from likelier examples, 0 takes the likeliest
-                token each time.
-            top_k: draw from so many of the likeliest tokens only.
-            top_p: draw from the fewest likeliest tokens whose probabilities sum to it only.
-            prompt: the tokens that every example begins with, int64.
-
-        Raises:
-            UserError: a number out of its range, or a prompt that is too long.
-        """
-        how = decoding(temperature, top_k, top_p)
-        if self.conditional and cond is None:
-            cond = any_class(n, self.spec.classes, self.orders.device)
-        begun = self._prompt(prompt, self.spec.size).expand(n, -1)
-        return self._examples(self._write(n, cond, begun, how))
-
-    def ancestral(self, n: int, cond: Cond | None, given: Given | None = None) -> Data:
-        begun = self._prompt(None, 0).expand(n, -1)
-        if given is not None:
-            begun = self.tokens(given.x)[:, : int(given.known.sum())]
-        return self._examples(self._write(n, cond, begun, _PLAIN))
-
-    def continuation(
-        self,
-        prompt: Tensor,
-        cond: Cond | None = None,
-        *,
-        temperature: float | None = None,
-        top_k: int | None = None,
-        top_p: float | None = None,
-    ) -> Iterator[int]:
-        """The tokens after a prompt, int64 `(k,)`, one by one and without end.
-
-        Where all places are taken, the later half of what they hold is all that is still seen.
-        """
-        return self._going_on(prompt, cond, decoding(temperature, top_k, top_p))
-
-    def _going_on(self, prompt: Tensor, cond: Cond | None, how: Decoding) -> Iterator[int]:
-        length = self.spec.size
-        if self.conditional and cond is None:
-            cond = any_class(1, self.spec.classes, self.orders.device)
-        seen = prompt.tolist()[max(0, len(prompt) - length + 1) :]
-        writing, noise = _Writing(self, 1, cond), self._noise(1)
-        while True:
-            for k in seen[writing.count :]:
-                writing(self.orders.new_tensor([k]))
-            seen.append(int(how.draw(writing.logits, next(noise))))
-            yield seen[-1]
-            if writing.full:
-                writing, seen = _Writing(self, 1, cond), seen[len(seen) - length // 2 :]
-
-    def _prompt(self, prompt: Tensor | None, most: int) -> Tensor:
-        """The tokens that every example begins with, `(1, k)`."""
-        prompt = self.orders.new_empty(0) if prompt is None else prompt.to(self.orders.device)
-        if len(prompt) > most:
-            raise UserError(
-                f"an example has {most:,} tokens, and the prompt has {len(prompt):,}; give a "
-                "shorter one."
-            )
-        return prompt[None]
-
-    def _write(self, n: int, cond: Cond | None, begun: Tensor, how: Decoding) -> Tensor:
-        """All tokens in the model's order, `(n, size)`, from those that are known."""
-        count, size = begun.shape[1], self.spec.size
-        tokens = self.orders.new_empty(n, size)
-        tokens[:, :count] = begun
-        writing, noise = _Writing(self, n, cond), self._noise(n)
-        for i in range(size):
-            if i:
-                writing(tokens[:, i - 1])
-            if i >= count:
-                tokens[:, i] = how.draw(writing.logits, next(noise))
-        return tokens
-
-    def _examples(self, tokens: Tensor) -> Data:
-        x = torch.empty_like(tokens)
-        x[:, self.orders[0]] = tokens
-        drawn = values(x, self.support).to(self.embed.weight.dtype)
-        return drawn.unflatten(1, self.spec.shape)
-
-    def _noise(self, n: int) -> Iterator[Tensor]:
-        return gumbels(n, self.embed.weight[:, 0])
-
-    def _begin(self, n: int, cond: Cond | None) -> Tensor:
+    def begin(self, n: int, cond: Cond | None) -> Tensor:
+        """What stands before the first token, `(n, width)`."""
         return self.start(cond) if self.conditional else self.start.weight.expand(n, -1)
-
-    def _logits(self, h: Tensor) -> Tensor:
-        return F.linear(h, self.embed.weight)
 
 
 class _Writing:
-    """Examples being written: the logits of the token after those that it was told."""
+    """The logits of the next token, by kept keys and values."""
 
     def __init__(self, model: GPT, n: int, cond: Cond | None) -> None:
         self.model, self.step, self.count = model, Cached(model.net, n), 0
-        self._see(model._begin(n, cond))
+        self._see(model.begin(n, cond))
 
     @property
     def full(self) -> bool:
-        """Whether no more tokens can be told."""
         return self.step.full
 
-    @torch.no_grad()
     def __call__(self, tokens: Tensor) -> None:
-        """Tells the next token of each example, `(n,)`."""
         self._see(F.embedding(tokens, self.model.embed.weight))
         self.count += 1
 
-    @torch.no_grad()
     def _see(self, h: Tensor) -> None:
         self.logits = F.linear(self.step(h), self.model.embed.weight)
 
@@ -257,15 +126,7 @@ def recipe(  # noqa: PLR0913
         batch_size: examples in a step.
         steps: optimizer steps.
     """
-    if (
-        isinstance(spec.support, Mixed)
-        or not spec.support.discrete
-        or len(spec.shape) not in (1, 3)
-    ):
-        raise RecipeError(
-            "gpt: examples are text, or vectors or images of categories, bits or bytes, and these "
-            f"have support {type(spec.support).__name__} and shape {spec.shape}."
-        )
+    check_tokens("gpt", spec)
     check_at_least("gpt", 1, width=width, layers=layers, heads=heads)
     if width % (2 * heads):
         raise RecipeError(
