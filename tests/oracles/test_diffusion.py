@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from pofx.diffusion import bound
-from pofx.diffusion.ddpm import Simple, recipe
+from pofx.diffusion.ddpm import recipe
 from pofx.diffusion.decoder import log_interval, log_likelihood
 from pofx.diffusion.denoiser import Clip, Denoiser, NetworkDenoiser
 from pofx.diffusion.guidance import ClassifierFree
@@ -90,7 +90,7 @@ def test_constants_of_the_schedules():
 
 def test_prior_divergence_of_the_linear_schedule():
     """2.91e-5 bits a dimension where |x0| = 1."""
-    chain = bound._Chain(Gaussian(LinearVP(), 1.0), 1000)
+    chain = bound.Chain(LinearVP(), 1000)
     assert chain.prior_kl(torch.ones(1, 7)).item() / 7 / math.log(2) == pytest.approx(
         2.91e-5, rel=1e-3
     )
@@ -318,7 +318,7 @@ def test_what_sampling_refuses():
 def test_expected_bound_is_the_closed_form_and_below_the_exact_likelihood():
     s, schedule, x = 0.5, LinearVP(), torch.tensor([[0.9]])
     denoiser, spec = Gaussian(schedule, s), DataSpec((1,), Real())
-    chain = bound._Chain(denoiser, 1000)
+    chain = bound.Chain(schedule, 1000)
     gain = denoiser.gain(chain.alpha, chain.sigma)
     square = (1 - gain * chain.alpha) ** 2 * x.item() ** 2 + (gain * chain.sigma) ** 2
     std = chain.decoder_std
@@ -343,7 +343,7 @@ def test_expected_bound_is_the_closed_form_and_below_the_exact_likelihood():
 
 
 def test_errors_of_discrete_data_weigh_as_the_fall_of_the_signal_to_noise_ratio():
-    chain = bound._Chain(Gaussian(LinearVP(), 1.0), 1000)
+    chain = bound.Chain(LinearVP(), 1000)
     snr = (chain.alpha / chain.sigma) ** 2
     assert torch.allclose(chain.weights[1], 0.5 * snr.diff(), rtol=1e-9)
 
@@ -416,8 +416,8 @@ def test_loss_at_the_start_is_the_power_of_the_target_and_noise_belongs_to_the_e
 
 def test_labels_are_dropped_as_often_as_asked():
     spec = DataSpec((2,), Real(), classes=4)
-    objective = Simple(recipe(spec).model, 0.25)
-    labels = objective._labels(torch.arange(10_000) % 4)
+    objective = recipe(spec, drop_label=0.25).objective
+    labels = objective.labels(torch.arange(10_000) % 4)
     dropped = (labels == 4).double().mean().item()
     assert dropped == pytest.approx(0.25, abs=5 * math.sqrt(0.25 * 0.75 / 10_000))
     assert (labels[labels != 4] == (torch.arange(10_000) % 4)[labels != 4]).all()

@@ -14,6 +14,9 @@ Close to the data, where it matters, a value with a density looks flat, for whic
 exact; a discrete value looks like a point, for which v = beta-tilde is. So v follows the support,
 element by element.
 
+Where the denoiser has learned how large v is between the two, element by element, it is what it
+says, and the whole of the divergence is that of the step drawn.
+
 One step k is drawn with probability pi_k and its error divided by pi_k, which leaves the bound's
 expectation what it is. pi is the share that each step has when the data is standard normal:
 
@@ -39,7 +42,7 @@ from torch import Tensor
 
 from pofx.diffusion.decoder import log_likelihood
 from pofx.diffusion.denoiser import Denoiser
-from pofx.diffusion.schedule import Level
+from pofx.diffusion.schedule import Level, Schedule
 from pofx.functional.dequantize import relax
 from pofx.functional.reductions import expand_like, sum_event
 from pofx.spec import Categorical, DataSpec, Mixed
@@ -59,19 +62,24 @@ def elbo(
         steps: T, the length of the chain, at least 2.
     """
     y = relax(x, spec)
-    chain = _Chain(denoiser, steps, least_noise(spec))
+    chain = Chain(denoiser.schedule, steps, least_noise(spec))
     k = torch.multinomial(chain.share.to(y), y.shape[0], replacement=True)
     last = torch.full_like(k, len(chain.times) - 1)
     level = chain.level(torch.cat([k, last]), y)
     eps = torch.cat([torch.randn_like(y), torch.randn_like(y)])
     x_t = level.alpha * torch.cat([y, y]) + level.sigma * eps
     labels = None if cond is None else torch.cat([cond, cond])
-    guess_k, guess_1 = denoiser.denoise(x_t, level, labels).chunk(2)
-    flat = _continuous(spec).to(y.device)
-    if_flat, if_point = (expand_like(w.to(y)[k], y) for w in chain.weights)
-    weight = torch.where(flat, if_flat, if_point)
-    error = sum_event(weight * (y - guess_k) ** 2) / chain.share.to(y)[k]
-    kl = error + chain.constant * int(flat.expand_as(y[0]).sum())
+    guess, variance = denoiser.guess(x_t, level, labels)
+    guess_k, guess_1 = guess.chunk(2)
+    if variance is None:
+        flat = _continuous(spec).to(y.device)
+        if_flat, if_point = (expand_like(w.to(y)[k], y) for w in chain.weights)
+        weight = torch.where(flat, if_flat, if_point)
+        error = sum_event(weight * (y - guess_k) ** 2) / chain.share.to(y)[k]
+        kl = error + chain.constant * int(flat.expand_as(y[0]).sum())
+    else:
+        each = chain.divergence(k, y, guess_k, variance.chunk(2)[0])
+        kl = sum_event(each) / chain.share.to(y)[k]
     return log_likelihood(x, guess_1, chain.decoder_std, spec) - kl - chain.prior_kl(y)
 
 
@@ -99,32 +107,52 @@ def _continuous(spec: DataSpec) -> Tensor:
     return torch.tensor([e for e, width in zip(each, widths, strict=True) for _ in range(width)])
 
 
-class _Chain:
+class Chain:
     """A chain from t = 1 to the noise-to-signal ratio `least`, or its own last one.
 
     Its levels; the weight of each step's error, for v = beta and v = beta-tilde; the sum over
     steps of what v = beta costs an element; and the share of each step.
+
+    Args:
+        schedule: of the noise.
+        steps: T.
+        least: where it ends.
     """
 
-    def __init__(self, denoiser: Denoiser, steps: int, least: float = 0.0) -> None:
-        times = denoiser.schedule.grid(steps)[:-1]
-        scales = denoiser.schedule.scales(times)
+    def __init__(self, schedule: Schedule, steps: int, least: float = 0.0) -> None:
+        times = schedule.grid(steps)[:-1]
+        scales = schedule.scales(times)
         count = max(2, sum(sigma >= least * alpha for alpha, sigma in scales))
         times, scales = times[:count], scales[:count]
         self.times = torch.tensor(times, dtype=torch.float64)
         self.alpha, self.sigma = torch.tensor(scales, dtype=torch.float64).T
         alpha, sigma = self.alpha[:-1], self.sigma[:-1]
         alpha_s, sigma_s = self.alpha[1:], self.sigma[1:]
-        beta = sigma**2 - (alpha / alpha_s * sigma_s) ** 2
-        posterior = beta * (sigma_s / sigma) ** 2
-        square = 0.5 * (alpha_s * beta / sigma**2) ** 2
-        self.weights = square / beta, square / posterior
-        ratio = posterior / beta
-        self.constant = float(0.5 * (ratio - 1 - ratio.log()).sum())
+        self.beta = sigma**2 - (alpha / alpha_s * sigma_s) ** 2
+        self.ratio = (sigma_s / sigma) ** 2  # of beta-tilde to beta
+        self.square = 0.5 * (alpha_s * self.beta / sigma**2) ** 2
+        self.weights = self.square / self.beta, self.square / (self.beta * self.ratio)
+        self.constant = float(0.5 * (self.ratio - 1 - self.ratio.log()).sum())
         share = torch.log1p((self.alpha / self.sigma) ** 2).diff()
         self.share = share / share.sum()
         self.decoder_std = float(self.sigma[-1] / self.alpha[-1])
-        self.prior_scale = denoiser.schedule.prior_scale
+        self.prior_scale = schedule.prior_scale
+
+    def divergence(self, k: Tensor, y: Tensor, guess: Tensor, variance: Tensor) -> Tensor:
+        """KL_k of each element, nats, where log v is `variance` of the way from beta-tilde to beta.
+
+        Args:
+            k: a step for each example, from 0, the noisiest.
+            y: relaxed examples.
+            guess: of them.
+            variance: in [0, 1].
+        """
+        square, beta, ratio = (
+            expand_like(v.to(y)[k], y) for v in (self.square, self.beta, self.ratio)
+        )
+        log = variance * ratio.log()  # of beta-tilde / v
+        weight = square / (beta * ratio) * log.exp()
+        return weight * (y - guess) ** 2 + 0.5 * (torch.expm1(log) - log)
 
     def level(self, k: Tensor, y: Tensor) -> Level:
         alpha, sigma = (expand_like(v.to(y)[k], y) for v in (self.alpha, self.sigma))

@@ -22,65 +22,30 @@ References:
 
 Note:
     The paper has `--schedule linear --parameterization eps`; the defaults here are a cosine and v.
-    The loss is the mean square over elements, not their sum.
 """
 
 from __future__ import annotations
 
 from typing import Literal
 
-import torch
-from torch import Tensor, nn
-
 from pofx.diffusion.denoiser import NetworkDenoiser
 from pofx.diffusion.model import Diffusion
+from pofx.diffusion.network import choose
+from pofx.diffusion.objective import Denoising, trained
 from pofx.diffusion.parameterization import X0, Eps, Parameterization, V
 from pofx.diffusion.schedule import CosineVP, LinearVP
-from pofx.functional.dequantize import relax, relaxed_shape
-from pofx.nn.unet import TimedMLP, UNet
-from pofx.objective import LossObjective, Metrics
-from pofx.recipe import Adam, Recipe, RecipeError
+from pofx.diffusion.times import Steps
+from pofx.recipe import Recipe
 from pofx.spec import DataSpec
-from pofx.typing import Cond, Data
 
 _SCHEDULES = {"linear": LinearVP, "cosine": CosineVP}
 _TARGETS: dict[str, type[Parameterization]] = {"eps": Eps, "x0": X0, "v": V}
 
 
-class Simple(LossObjective):
-    """The mean squared error of what the network predicts, at a random step of the chain.
-
-    Args:
-        model: its denoiser is a network's.
-        drop_label: how often an example's label is withheld.
-    """
-
-    def __init__(self, model: Diffusion, drop_label: float = 0.1) -> None:
-        super().__init__()
-        self.model: Diffusion = model
-        self.drop_label = drop_label
-
-    def loss(self, x: Data, cond: Cond | None = None) -> tuple[Tensor, Metrics]:
-        denoiser = self.model.denoiser
-        assert isinstance(denoiser, NetworkDenoiser)
-        x0 = relax(x, self.model.spec)
-        k = torch.randint(1, self.model.chain + 1, (x0.shape[0],), device=x0.device)
-        level = denoiser.schedule.level(k.to(x0) / self.model.chain, x0.ndim)
-        eps = torch.randn_like(x0)
-        output = denoiser.predict(level.alpha * x0 + level.sigma * eps, level.t, self._labels(cond))
-        target = denoiser.parameterization.target(x0, eps, level)
-        return (output.to(x0.dtype) - target).square().mean(), {}
-
-    def _labels(self, cond: Cond | None) -> Cond | None:
-        if cond is None or not self.model.conditional:
-            return None
-        dropped = torch.rand(cond.shape, device=cond.device) < self.drop_label
-        return cond.masked_fill(dropped, self.model.denoiser.classes)
-
-
 def recipe(  # noqa: PLR0913
     spec: DataSpec,
     *,
+    network: Literal["mlp", "unet", "dit"] | None = None,
     channels: tuple[int, ...] = (32, 64, 96),
     blocks: int = 1,
     patch: int | None = None,
@@ -100,12 +65,14 @@ def recipe(  # noqa: PLR0913
     """A DDPM: a U-Net for images, a residual network for anything else.
 
     Args:
+        spec: what the data is.
+        network: by default a U-Net for images and a residual network for vectors; `unet` and `dit`
+            take a vector as a sequence.
         channels: channels of the U-Net at each resolution, the finest first.
-        blocks: residual blocks at each resolution of the U-Net; four times as many in the network
-            for vectors.
-        patch: side of the squares of pixels that the U-Net takes as one; by default 2 for sides of
-            24 or more, else 1.
-        hidden: width of the network for vectors.
+        blocks: residual blocks at each resolution of the U-Net; four times as many in the others.
+        patch: side of the squares of pixels that are taken as one; by default 2 for sides of 24 or
+            more and in a DiT, else 1.
+        hidden: width of the others.
         schedule: how the noise rises.
         parameterization: what the network predicts.
         conditional: whether to condition on the class, where the data has any.
@@ -119,36 +86,18 @@ def recipe(  # noqa: PLR0913
         batch_size: examples in a step; by default 32 images or 256 vectors.
         steps: optimizer steps.
     """
-    if not 0 < drop_label <= 1:
-        raise RecipeError(f"ddpm: --drop-label is above 0 and at most 1, and {drop_label} came.")
-    if blocks < 1 or min(channels, default=0) < 1:
-        raise RecipeError(
-            f"ddpm: --blocks and --channels are at least 1, and {blocks}, {channels} came."
-        )
-    classes = spec.classes if conditional else 0
-    shape = relaxed_shape(spec)
-    network: nn.Module
-    if len(shape) == 3:
-        patch = patch or (2 if min(shape[1:]) >= 24 else 1)
-        network = UNet(shape, widths=channels, blocks=blocks, patch=patch, classes=classes)
-    elif len(shape) == 1:
-        network = TimedMLP(shape[0], hidden=hidden, blocks=4 * blocks, classes=classes)
-    else:
-        raise RecipeError(f"ddpm: examples are images or vectors, and their shape is {shape}.")
-    denoiser = NetworkDenoiser(
-        network, _SCHEDULES[schedule](), _TARGETS[parameterization](), classes
-    )
-    model = Diffusion(
-        denoiser, spec, sampler=sampler, steps=sampling_steps, guidance=guidance
+    chosen = choose(
+        "ddpm", spec, network, channels=channels, blocks=blocks, patch=patch, hidden=hidden,
+        conditional=conditional, drop_label=drop_label,
     )  # fmt: skip
-    return Recipe(
-        model=model,
-        objective=Simple(model, drop_label),
-        optimizers={"model": Adam(lr)},
-        batch_size=batch_size or (32 if len(shape) == 3 else 256),
-        steps=steps,
-        warmup=200,
-        decay="cosine",
-        clip=1.0,
+    denoiser = NetworkDenoiser(
+        chosen.network, _SCHEDULES[schedule](), _TARGETS[parameterization](), chosen.classes
+    )
+    model = Diffusion(denoiser, spec, sampler=sampler, steps=sampling_steps, guidance=guidance)
+    return trained(
+        Denoising(model, Steps(model.chain), drop_label),
         ema=ema,
+        lr=lr,
+        batch_size=batch_size or chosen.batch_size,
+        steps=steps,
     )

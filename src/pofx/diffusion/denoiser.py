@@ -39,6 +39,14 @@ class Denoiser(nn.Module, ABC):
     def denoise(self, x_t: Data, level: Level, cond: Cond | None = None) -> Data:
         """E[x0 | x_t] at a noise level; a new tensor, which the caller may overwrite."""
 
+    def guess(
+        self, x_t: Data, level: Level, cond: Cond | None = None
+    ) -> tuple[Data, Tensor | None]:
+        """E[x0 | x_t], and, where that is learned, how large the variance of a step back is: from 0
+        (beta-tilde) to 1 (beta) in its logarithm, element by element.
+        """
+        return self.denoise(x_t, level, cond), None
+
     def forward(self, x_t: Data, t: PerExample, cond: Cond | None = None) -> Data:
         """E[x0 | x_t] at a time for each example."""
         return self.denoise(x_t, self.schedule.level(t, x_t.ndim), cond)
@@ -50,13 +58,16 @@ class Denoiser(nn.Module, ABC):
 
 
 class NetworkDenoiser(Denoiser):
-    """A network `(x_t, t, cond) -> F`, of the shape of `x_t`, with the meaning of F.
+    r"""A network `(x, t, cond) -> F`, of the shape of x, with the meaning of F.
 
     Args:
         network: learns F.
         schedule: of the noise.
         parameterization: what F is.
         classes: how many classes the network knows; 0 leaves `cond` out.
+        data_std: the standard deviation s of the data, for a network that is shown
+            :math:`x_t / \sqrt{\alpha^2 s^2 + \sigma^2}`; None shows it x_t.
+        learns_variance: whether the network has a second output, what `guess` says of the variance.
     """
 
     def __init__(
@@ -65,20 +76,39 @@ class NetworkDenoiser(Denoiser):
         schedule: Schedule,
         parameterization: Parameterization,
         classes: int = 0,
+        *,
+        data_std: float | None = None,
+        learns_variance: bool = False,
     ) -> None:
         super().__init__(schedule, classes)
         self.network, self.parameterization = network, parameterization
+        self.data_std, self.learns_variance = data_std, learns_variance
 
-    def predict(self, x_t: Data, t: PerExample, cond: Cond | None = None) -> Data:
-        """F; without a `cond` nothing is said of the class."""
-        if not self.classes:
-            return self.network(x_t, t, None)
-        none = torch.full_like(t, self.classes, dtype=torch.int64)
-        return self.network(x_t, t, none if cond is None else cond)
+    def outputs(
+        self, x_t: Data, level: Level, cond: Cond | None = None
+    ) -> tuple[Tensor, Tensor | None]:
+        """F, and the second output if there is one; without a `cond` nothing is said of the
+        class.
+        """
+        if self.data_std is not None:
+            x_t = x_t / ((level.alpha * self.data_std) ** 2 + level.sigma**2) ** 0.5
+        labels = None
+        if self.classes:
+            none = torch.full_like(level.t, self.classes, dtype=torch.int64)
+            labels = none if cond is None else cond
+        y = self.network(x_t, level.t, labels)
+        first, second = y.chunk(2, 1) if self.learns_variance else (y, None)
+        return first, second
 
     def denoise(self, x_t: Data, level: Level, cond: Cond | None = None) -> Data:
-        output = self.predict(x_t, level.t, cond)
-        return self.parameterization.clean(output.to(x_t.dtype), x_t, level)
+        return self.guess(x_t, level, cond)[0]
+
+    def guess(
+        self, x_t: Data, level: Level, cond: Cond | None = None
+    ) -> tuple[Data, Tensor | None]:
+        output, second = self.outputs(x_t, level, cond)
+        x0 = self.parameterization.clean(output.to(x_t.dtype), x_t, level)
+        return x0, None if second is None else (second.to(x_t.dtype) + 1) / 2
 
 
 class Clip(Denoiser):
@@ -98,6 +128,11 @@ class Clip(Denoiser):
         self.denoiser, self.bound = denoiser, bound
 
     def denoise(self, x_t: Data, level: Level, cond: Cond | None = None) -> Data:
-        x0 = self.denoiser.denoise(x_t, level, cond)
+        return self.guess(x_t, level, cond)[0]
+
+    def guess(
+        self, x_t: Data, level: Level, cond: Cond | None = None
+    ) -> tuple[Data, Tensor | None]:
+        x0, variance = self.denoiser.guess(x_t, level, cond)
         clamp = Tensor.clamp if x0.requires_grad else Tensor.clamp_
-        return clamp(x0, -self.bound, self.bound)  # type: ignore[arg-type]
+        return clamp(x0, -self.bound, self.bound), variance  # type: ignore[arg-type]

@@ -9,15 +9,17 @@ References:
     2. https://arxiv.org/abs/2105.05233
     Guiding a diffusion model with a bad version of itself (Karras et al., 2024), eq. 4.
     https://arxiv.org/abs/2406.02507
+    Compositional visual generation with composable diffusion models (Liu et al., 2022), eq. 11.
+    https://arxiv.org/abs/2206.01714
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from pofx.diffusion.denoiser import Denoiser
 from pofx.diffusion.schedule import Level
@@ -57,15 +59,21 @@ class ClassifierFree(Denoiser):
         self.edges = [_angle(*v) for v in denoiser.schedule.scales(list(interval))]
 
     def denoise(self, x_t: Data, level: Level, cond: Cond | None = None) -> Data:
+        return self.guess(x_t, level, cond)[0]
+
+    def guess(
+        self, x_t: Data, level: Level, cond: Cond | None = None
+    ) -> tuple[Data, Tensor | None]:
         inside = self.whole or self._inside(level)
         if cond is None or inside is False:
-            return self.denoiser.denoise(x_t, level, cond)
+            return self.denoiser.guess(x_t, level, cond)
         labels = torch.cat([cond, torch.full_like(cond, self.classes)])
         twice = Level(*(_twice(v) for v in level))  # type: ignore[arg-type]
-        both = self.denoiser.denoise(torch.cat([x_t, x_t]), twice, labels)
+        both, variances = self.denoiser.guess(torch.cat([x_t, x_t]), twice, labels)
         with_class, without = both.chunk(2)
         guided = torch.lerp(without, with_class, 1 + self.w)
-        return guided if inside is True else torch.where(inside, guided, with_class)
+        x0 = guided if inside is True else torch.where(inside, guided, with_class)
+        return x0, None if variances is None else variances.chunk(2)[0]
 
     def _inside(self, level: Level) -> bool | Tensor:
         """Whether a level is in the interval: one answer for a level that the batch shares."""
@@ -133,6 +141,45 @@ class Autoguidance(Denoiser):
     def denoise(self, x_t: Data, level: Level, cond: Cond | None = None) -> Data:
         good = self.denoiser.denoise(x_t, level, cond)
         return torch.lerp(self.bad.denoise(x_t, level, cond), good, 1 + self.w)
+
+
+class Product(Denoiser):
+    r"""Two models or more at once: their scores add, as those of the factors of a product do.
+
+    .. math:: \nabla \log p = \nabla \log b + \sum_i (\nabla \log p_i - \nabla \log b)
+        \quad \Longleftrightarrow \quad D = D_b + \sum_i (D_i - D_b)
+
+    with b what the factors have in common, such as a model of all the data where each factor is
+    one of a class; without it the product is that of the densities themselves, of which
+    :math:`D_b = x_t / \alpha_t`.
+
+    Args:
+        denoisers: of one schedule.
+        base: b.
+
+    References:
+        Compositional visual generation with composable diffusion models (Liu et al., 2022), eq. 11.
+
+    Note:
+        The product of noisy densities is not the noisy product, so that Langevin's dynamics at the
+        least noise draw from the product, and other samplers from something near it.
+    """
+
+    def __init__(self, denoisers: Sequence[Denoiser], base: Denoiser | None = None) -> None:
+        if not denoisers or len({d.classes for d in denoisers}) > 1:
+            raise UserError(
+                "a product is of one denoiser or more that know the same classes, and they know "
+                f"{[d.classes for d in denoisers]}."
+            )
+        super().__init__(denoisers[0].schedule, denoisers[0].classes)
+        self.denoisers, self.base = nn.ModuleList(denoisers), base
+
+    def denoise(self, x_t: Data, level: Level, cond: Cond | None = None) -> Data:
+        guesses = [d.denoise(x_t, level, cond) for d in self.denoisers]  # type: ignore[operator]
+        if len(guesses) == 1:
+            return guesses[0]
+        base = x_t / level.alpha if self.base is None else self.base.denoise(x_t, level, cond)
+        return torch.stack(guesses).sum(0) - (len(guesses) - 1) * base
 
 
 def _angle(alpha: float, sigma: float) -> float:

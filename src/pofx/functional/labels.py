@@ -28,3 +28,12 @@ def marginal(log_prob: Callable[[Data, Cond], PerExample], x: Data, classes: int
 def any_class(n: int, classes: int, device: torch.device) -> Tensor:
     """A label for each of `n` examples, drawn evenly."""
     return (torch.rand(n, device=device) * classes).long().clamp(max=classes - 1)
+
+
+def dropped(cond: Cond, p: float, classes: int) -> Cond:
+    """Labels of which each is replaced with probability p by the one that names no class.
+
+    >>> dropped(torch.tensor([0, 1]), 1.0, 5)
+    tensor([5, 5])
+    """
+    return cond.masked_fill(torch.rand(cond.shape, device=cond.device) < p, classes)

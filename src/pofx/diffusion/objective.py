@@ -1,0 +1,113 @@
+r"""objective: the mean squared error of what a denoiser's network says, at a random noise level.
+
+.. math:: L = \mathbb{E}_{t, x_0, \epsilon}\; w_t\,
+          \big\| F_\theta(\alpha_t x_0 + \sigma_t \epsilon, t) - (p_t x_0 + q_t \epsilon) \big\|^2
+
+The recipes of the family differ in the schedule (alpha, sigma), in what is predicted (p, q), in
+how t is drawn and in w. Where the data has classes, the label is dropped now and then, so that one
+network is both the conditional and the unconditional model, and guidance can tell them apart.
+
+References:
+    Denoising diffusion probabilistic models (Ho et al., 2020), eq. 14 and algorithm 1.
+    https://arxiv.org/abs/2006.11239
+    Classifier-free diffusion guidance (Ho and Salimans, 2021), algorithm 1.
+    https://arxiv.org/abs/2207.12598
+
+Note:
+    The loss is the mean square over elements, not their sum.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from pofx.diffusion.denoiser import NetworkDenoiser
+from pofx.diffusion.model import Diffusion
+from pofx.diffusion.schedule import Level
+from pofx.diffusion.times import Times
+from pofx.diffusion.weighting import Of, Weighting
+from pofx.functional.dequantize import relax
+from pofx.functional.labels import dropped
+from pofx.objective import LossObjective, Metrics
+from pofx.recipe import Adam, Recipe
+from pofx.typing import Cond, Data
+
+Coupling = Callable[[Tensor, Tensor, Cond | None], Tensor]
+"""Which noise goes with which example, `(x0, eps, cond) -> eps`."""
+
+
+class Denoising(LossObjective):
+    """The one loss.
+
+    Args:
+        model: its denoiser is a network's.
+        times: which noise levels to learn from.
+        drop_label: how often an example's label is withheld.
+        weighting: of the clean guess's error; None leaves that of the network's own output as it
+            is.
+        coupling: pairs noise with examples; None takes it as it is drawn.
+    """
+
+    def __init__(
+        self,
+        model: Diffusion,
+        times: Times,
+        drop_label: float = 0.1,
+        *,
+        weighting: Weighting | None = None,
+        coupling: Coupling | None = None,
+    ) -> None:
+        super().__init__()
+        assert isinstance(model.denoiser, NetworkDenoiser)
+        self.model: Diffusion = model
+        self.times, self.drop_label = times, drop_label
+        self.weighting, self.coupling = weighting, coupling
+
+    @property
+    def denoiser(self) -> NetworkDenoiser:
+        """Of the model."""
+        assert isinstance(self.model.denoiser, NetworkDenoiser)
+        return self.model.denoiser
+
+    def loss(self, x: Data, cond: Cond | None = None) -> tuple[Tensor, Metrics]:
+        x0 = relax(x, self.model.spec)
+        level = self.denoiser.schedule.level(self.times(self.denoiser.schedule, x0), x0.ndim)
+        eps = torch.randn_like(x0)
+        if self.coupling is not None:
+            eps = self.coupling(x0, eps, cond)
+        return self.error(x0, eps, level, self.labels(cond)).mean(), {}
+
+    def error(self, x0: Tensor, eps: Tensor, level: Level, cond: Cond | None = None) -> Tensor:
+        """The weighted square of each element's error."""
+        output, _ = self.denoiser.outputs(level.alpha * x0 + level.sigma * eps, level, cond)
+        target = self.denoiser.parameterization.target(x0, eps, level)
+        square = (output.to(x0.dtype) - target).square()
+        if self.weighting is None:
+            return square
+        return square * (self.weighting(level) / Of(self.denoiser.parameterization)(level))
+
+    def labels(self, cond: Cond | None) -> Cond | None:
+        """The labels that the network is told."""
+        if cond is None or not self.model.conditional:
+            return None
+        return dropped(cond, self.drop_label, self.model.denoiser.classes)
+
+
+def trained(
+    objective: LossObjective, *, ema: float, lr: float, batch_size: int, steps: int
+) -> Recipe:
+    """The recipe that trains a model by an objective as the family does."""
+    return Recipe(
+        model=objective.model,
+        objective=objective,
+        optimizers={"model": Adam(lr)},
+        batch_size=batch_size,
+        steps=steps,
+        warmup=200,
+        decay="cosine",
+        clip=1.0,
+        ema=ema,
+    )
