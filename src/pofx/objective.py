@@ -7,7 +7,7 @@ buffer that only training needs (a critic, a persistent chain, a frozen teacher)
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from types import MappingProxyType
 from typing import NamedTuple
 
@@ -32,6 +32,24 @@ class Update(NamedTuple):
     metrics: Metrics = MappingProxyType({})
 
 
+class Symptom(NamedTuple):
+    """A sign, seen while training, of a failure that the literature names.
+
+    Args:
+        name: of the failure; a run says it once.
+        advice: what was seen, and the cure.
+
+    >>> print(Symptom("posterior collapse", "codes carry 0.01 nats; free bits are a cure."))
+    Posterior collapse: codes carry 0.01 nats; free bits are a cure.
+    """
+
+    name: str
+    advice: str
+
+    def __str__(self) -> str:
+        return f"{self.name[:1].upper()}{self.name[1:]}: {self.advice}"
+
+
 class Objective(nn.Module, ABC):
     """Yields the updates of one training step.
 
@@ -51,6 +69,15 @@ class Objective(nn.Module, ABC):
 
     def after_step(self) -> None:
         """Moves what no gradient moves, once every update of the step is applied."""
+
+    def symptoms(self, metrics: Mapping[str, float]) -> Iterable[Symptom]:
+        """What looks wrong at present. It is asked where metrics are logged, which is seldom, in
+        each process for itself.
+
+        Args:
+            metrics: those of the step that is logged; one that was skipped lacks some.
+        """
+        return ()
 
 
 class LossObjective(Objective):

@@ -361,6 +361,8 @@ class _Progress:
         self.run.log.metrics(
             step.number, self.spent, {**values, **rates, "seconds": self.training.elapsed}
         )
+        for symptom in self.training.objective.symptoms(values):
+            self.run.log.symptom(step.number, symptom)
         self.logged, self.examples = now, 0
 
     def save(self, *, final: bool = False) -> None:

@@ -6,9 +6,12 @@ import json
 import math
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import TextIO
+
+from pofx.objective import Symptom
 
 
 class Log:
@@ -35,6 +38,7 @@ class Log:
         self.console = Console(stderr=True, quiet=quiet or path is None)
         self.file: TextIO | None = None
         self.last = -math.inf
+        self.said: set[str] = set()
         columns = (
             TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(),
             TextColumn("{task.fields[text]}"), TimeRemainingColumn(),
@@ -74,6 +78,16 @@ class Log:
             self.last = now
             self.say(f"{min(progress, 1):4.0%} step {step} {text}")
 
+    def symptom(self, step: int, symptom: Symptom) -> None:
+        """Records a sign of failure and shows it, unless this run has said so before."""
+        if self.file is None or symptom.name in self.said:
+            return
+        self.said.add(symptom.name)
+        line = {"step": step, "symptom": symptom.name, "warning": str(symptom)}
+        self.file.write(json.dumps(line) + "\n")
+        self.file.flush()
+        self.say(f"step {step} {symptom}")
+
     def say(self, text: str) -> None:
         """Shows one line."""
         self.bar.console.print(text, highlight=False, markup=False, soft_wrap=True)
@@ -87,3 +101,14 @@ class Log:
         if self.file:
             self.file.truncate(position)
             self.file.seek(position)
+            assert self.path is not None
+            self.said = _said(self.path)
+
+
+def _said(path: Path) -> set[str]:
+    """The symptoms that a metrics file holds; a line that is damaged holds none."""
+    found = set()
+    for line in path.read_text(errors="replace").splitlines():
+        with suppress(ValueError, TypeError, KeyError):
+            found.add(str(json.loads(line)["symptom"]))
+    return found

@@ -43,6 +43,10 @@ class Capacity(ELBO):
         super().__init__(model, beta)
         self.capacity, self.rise = capacity, rise
 
+    @property
+    def settles(self) -> int:
+        return self.rise
+
     def cost(self, parts: Tensor) -> Tensor:
         now = self.capacity * (self.steps / max(self.rise, 1)).clamp(max=1)
         return torch.abs(parts.sum() - now)

@@ -18,15 +18,24 @@ References:
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterator, Mapping
+
 import torch
 from torch import Tensor
 
-from pofx.objective import LossObjective, Metrics
+from pofx.objective import LossObjective, Metrics, Symptom
 from pofx.typing import Cond, Data
 from pofx.vae.latent_variable import LatentVariable
 
 ACTIVE_NATS = 0.01
 """A part of the divergence above this counts as in use."""
+
+COLLAPSED_NATS = 0.1
+"""A divergence that is known as a whole says nothing below this."""
+
+_PATIENCE = 1000
+"""Steps at the full weight before a code that is not in use is called collapsed: some wake late."""
 
 
 class ELBO(LossObjective):
@@ -68,8 +77,26 @@ class ELBO(LossObjective):
             since = torch.where(since < self.kl_cycles * length, since % length, length)
         return self.beta * (since / self.kl_warmup).clamp(max=1)
 
+    @property
+    def settles(self) -> int:
+        """The step from which on the divergence costs what it will always cost."""
+        return self.kl_warmup * (2 * self.kl_cycles or 1)
+
     def after_step(self) -> None:
         self.steps += 1
+
+    def symptoms(self, metrics: Mapping[str, float]) -> Iterator[Symptom]:
+        """Posterior collapse: a heavy weight is meant to switch numbers of a code off, so that it
+        is a failure only where none is left.
+        """
+        kl = metrics.get("kl", math.inf)
+        collapsed = not metrics.get("active_units", kl >= COLLAPSED_NATS)
+        if collapsed and self.steps >= self.settles + _PATIENCE:
+            yield Symptom(
+                "posterior collapse",
+                f"codes carry {max(kl, 0.0):.2g} nats and no number of a code is in use; the cures "
+                "are a longer KL warm-up, free bits, a smaller beta, or a weaker decoder.",
+            )
 
     def loss(self, x: Data, cond: Cond | None = None) -> tuple[Tensor, Metrics]:
         log_likelihood, divergence = self.model.terms(x, cond)

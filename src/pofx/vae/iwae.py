@@ -67,10 +67,11 @@ class ImportanceWeighted(ELBO):
         model = self.model
         stopped = self.gradient != "plain"
         z, log_q = model.posterior(x, cond).draw(self.k, stopped=stopped)
-        log_w = model.log_weights(x, cond, z, log_q, self.weight)
+        log_likelihood, divergence = model.weigh(x, cond, z, log_q)
+        log_w = log_likelihood - self.weight * divergence
         bound = log_w.logsumexp(0) - math.log(self.k)
         weights = log_w.detach().softmax(0)
-        metrics = {"ess": 1 / weights.square().sum(0).mean()}
+        metrics = {"ess": 1 / weights.square().sum(0).mean(), "kl": divergence.mean()}
         if not stopped:
             return -bound.mean(), metrics
         if self.gradient == "dreg" and z.requires_grad:

@@ -93,23 +93,21 @@ class LatentVariable(nn.Module, ABC):
         """Log p(x | z) of one draw z ~ q, `(n,)`, and the divergence of q from the prior in parts
         that add up, `(n, parts)`; here as one part, estimated by the same draw.
         """
-        z, log_q = self.posterior(x, cond).draw(1)
-        return self._log_likelihood(x, z, cond)[0], (log_q - self.log_prior(z)).T
+        log_likelihood, divergence = self.weigh(x, cond, *self.posterior(x, cond).draw(1))
+        return log_likelihood[0], divergence.T
 
     def elbo(self, x: Data, cond: Cond | None = None) -> PerExample:
         log_likelihood, divergence = self.terms(x, cond)
         return log_likelihood - divergence.sum(1)
 
-    def log_weights(
-        self,
-        x: Data,
-        cond: Cond | None,
-        z: Tensor,
-        log_q: Tensor,
-        weight: Tensor | float = 1.0,
-    ) -> Tensor:
-        """`log p(x | z) + weight (log p(z) - log q(z | x))` of codes that were drawn, `(k, n)`."""
-        return self._log_likelihood(x, z, cond) + weight * (self.log_prior(z) - log_q)
+    def weigh(self, x: Data, cond: Cond | None, z: Tensor, log_q: Tensor) -> tuple[Tensor, Tensor]:
+        """`log p(x | z)` and `log q(z | x) - log p(z)` of codes that were drawn, each `(k, n)`."""
+        return self._log_likelihood(x, z, cond), log_q - self.log_prior(z)
+
+    def log_weights(self, x: Data, cond: Cond | None, z: Tensor, log_q: Tensor) -> Tensor:
+        """Log of `p(x, z) / q(z | x)` of codes that were drawn, `(k, n)`."""
+        log_likelihood, divergence = self.weigh(x, cond, z, log_q)
+        return log_likelihood - divergence
 
     def importance_bound(
         self, x: Data, cond: Cond | None = None, *, samples: int = 500
