@@ -94,6 +94,15 @@ class Energy(Protocol):
 
 
 @runtime_checkable
+class EnergyBound(Protocol):
+    """Knows from above what log p(x) is up to a constant."""
+
+    def energy_bound(self, x: Data, cond: Cond | None = None) -> PerExample:
+        """An unbiased one-draw estimate of an upper bound of the energy, nats per example."""
+        ...
+
+
+@runtime_checkable
 class Normalizer(Protocol):
     """An energy whose constant can be estimated: `log p(x) = -energy(x) - log Z`."""
 

@@ -10,7 +10,8 @@ from sklearn.datasets import load_digits
 from pofx import catalogue
 from pofx.ebm.contrastive_divergence import ContrastiveDivergence, PersistentContrastiveDivergence
 from pofx.ebm.energy import binary_states, enumerate_log_partition
-from pofx.ebm.rbm import RBM, AnnealedPath, SmallRBM
+from pofx.ebm.harmonium import AnnealedPath, Harmonium, SmallHarmonium
+from pofx.ebm.units import Bits
 from pofx.errors import UserError
 from pofx.functional.random import noise
 from pofx.mcmc.ais import reverse_annealed_importance_sampling, temperatures
@@ -22,12 +23,12 @@ from pofx.training.loop import Budget, Training, train
 pytestmark = pytest.mark.usefixtures("double")
 
 
-def random_rbm(visible=6, hidden=4, scale=1.0, kind=SmallRBM) -> RBM:
-    rbm = kind((visible,), hidden)
+def random_rbm(visible=6, hidden=4, scale=1.0, kind=SmallHarmonium) -> Harmonium:
+    rbm = kind(Bits((visible,)), hidden)
     with torch.no_grad():
         for p in rbm.parameters():
             p.copy_(scale * torch.randn_like(p))
-        rbm.base_rate.uniform_(0.1, 0.9)
+        rbm.visible.moments.uniform_(0.1, 0.9)
     return rbm
 
 
@@ -35,10 +36,10 @@ def states(n: int) -> torch.Tensor:
     return binary_states(0, 2**n, n, torch.zeros(()))
 
 
-def joint(rbm: RBM) -> torch.Tensor:
+def joint(rbm: Harmonium) -> torch.Tensor:
     """-E(v, h) by its definition, `(visible states, hidden states)`."""
-    v, h = states(rbm.shape[0]), states(rbm.hidden_shape[0])
-    return (v @ rbm.visible_bias)[:, None] + h @ rbm.hidden_bias + v @ rbm.weight.T @ h.T
+    v, h = states(rbm.visible.width), states(rbm.hidden_shape[0])
+    return (v @ rbm.visible.bias)[:, None] + h @ rbm.hidden_bias + v @ rbm.weight.T @ h.T
 
 
 def test_free_energies_sum_out_the_other_side():
@@ -64,7 +65,7 @@ def test_bits_of_eight_bit_logits_are_drawn_with_their_whole_probability():
 
 
 def test_energies_under_autocast_are_as_exact_as_the_logits():
-    rbm = random_rbm(60, 40, scale=0.3, kind=RBM).float()
+    rbm = random_rbm(60, 40, scale=0.3, kind=Harmonium).float()
     x = torch.randint(0, 2, (100, 60)).float()
     with torch.autocast("cpu", torch.bfloat16):
         energy, _ = rbm.free_energy(x)
@@ -86,11 +87,11 @@ def test_a_gibbs_sweep_leaves_the_model_as_it_is():
     rbm = random_rbm(4, 3)
     v, h = states(4), states(3)
     for beta in (0.0, 0.3, 1.0):
-        path = AnnealedPath(rbm, rbm.base_logits())
+        path = AnnealedPath(rbm)
         with torch.no_grad():
             log_f = path.log_f(path.state(v), beta)
             up = torch.distributions.Bernoulli(logits=beta * path.state(v).hidden[:, None])
-            bias = (1 - beta) * path.base + beta * rbm.visible_bias
+            bias = (1 - beta) * path.base[0] + beta * rbm.visible.bias
             down = torch.distributions.Bernoulli(logits=(bias + beta * h @ rbm.weight)[:, None])
             step = up.log_prob(h).sum(2).exp() @ down.log_prob(v).sum(2).exp()
             flow = log_f.softmax(0)[:, None] * step
@@ -100,13 +101,13 @@ def test_a_gibbs_sweep_leaves_the_model_as_it_is():
 
 def test_the_transition_draws_from_that_sweep():
     rbm = random_rbm(3, 2)
-    path = AnnealedPath(rbm, rbm.base_logits())
+    path = AnnealedPath(rbm)
     v = torch.tensor([1.0, 0.0, 1.0]).expand(40_000, 3)
     with torch.no_grad():
         drawn = path.transition(path.state(v), 0.7).v
         up = torch.sigmoid(0.7 * path.state(v[:1]).hidden)
         each = torch.distributions.Bernoulli(up).log_prob(states(2)).sum(1).exp()
-        bias = 0.3 * path.base + 0.7 * rbm.visible_bias
+        bias = 0.3 * path.base[0] + 0.7 * rbm.visible.bias
         mean = each @ torch.sigmoid(bias + 0.7 * states(2) @ rbm.weight)
     assert torch.allclose(drawn.mean(0), mean, atol=5 * 0.5 / 200)
 
@@ -161,26 +162,26 @@ def test_persistent_chains_go_on_and_micro_batches_share_them():
 
 
 def test_the_model_knows_the_mean_of_the_data():
-    rbm = RBM((3,), 2)
+    rbm = Harmonium(Bits((3,)), 2)
     objective = ContrastiveDivergence(rbm)
     x = torch.tensor([[1.0, 0, 1], [1, 0, 0], [1, 1, 0], [1, 0, 0]])
     list(objective.updates(x[:2]))
     list(objective.updates(x[2:]))
     objective.after_step()
-    assert torch.allclose(rbm.base_rate, x.mean(0))
-    assert torch.allclose(rbm.visible_bias, ((x.sum(0) + 0.5) / 5).logit())
-    before = rbm.visible_bias.clone()
+    assert torch.allclose(rbm.visible.moments[0], x.mean(0))
+    assert torch.allclose(rbm.visible.bias, ((x.sum(0) + 0.5) / 5).logit())
+    before = rbm.visible.bias.clone()
     list(objective.updates(1 - x))
     objective.after_step()
-    assert torch.allclose(rbm.base_rate, torch.full((3,), 0.5))
-    assert torch.equal(rbm.visible_bias, before), "biases start once"
+    assert torch.allclose(rbm.visible.moments[0], torch.full((3,), 0.5))
+    assert torch.equal(rbm.visible.bias, before), "biases start once"
 
 
 def test_ais_without_weights_is_exact():
     rbm = random_rbm(8, 5)
     with torch.no_grad():
         rbm.weight.zero_()
-    found = rbm.ais([0.0, 0.4, 1.0], 10, base=rbm.visible_bias.detach())
+    found = rbm.ais([0.0, 0.4, 1.0], 10, base=rbm.visible.natural().detach())
     assert math.isclose(found.log_z, rbm.exact_log_partition().item(), abs_tol=1e-10)
     assert float(found.log_weights.std()) < 1e-10
 
@@ -192,11 +193,11 @@ def test_ais_and_its_reverse_hold_log_z_between_them(scale):
     betas = temperatures(1000)
     forward = rbm.ais(betas, 100)
     p = (-rbm.energy(states(10))).softmax(0).detach()
-    path = AnnealedPath(rbm, rbm.base_logits())
+    path = AnnealedPath(rbm)
     with torch.no_grad():
         exact = path.state(states(10)[torch.multinomial(p, 100, replacement=True)])
         backward = reverse_annealed_importance_sampling(
-            path.log_f, path.transition, path.init_log_z(), exact, betas
+            path.log_f, path.transition, path.log_z(), exact, betas
         )
     for estimate in (forward, backward):
         assert abs(estimate.log_z - log_z) < min(0.1, 5 * estimate.stderr + 1e-3)
@@ -221,7 +222,9 @@ def test_it_refuses_what_is_not_binary():
 
 
 def test_few_units_make_the_likelihood_exact():
-    assert isinstance(catalogue.build("rbm", DataSpec((64,), Binary()), hidden=16).model, SmallRBM)
+    assert isinstance(
+        catalogue.build("rbm", DataSpec((64,), Binary()), hidden=16).model, SmallHarmonium
+    )
     large = catalogue.build("rbm", DataSpec((64,), Binary()), hidden=17).model
     assert not hasattr(large, "log_prob")
 

@@ -51,7 +51,7 @@ class Contrast(Objective):
         assert isinstance(model, nn.Module)
         self.model = model
         self.k, self.weight_decay = k, weight_decay
-        self.register_buffer("seen_total", torch.zeros(model.shape))
+        self.register_buffer("seen_total", torch.zeros(model.moments_shape))
         self.register_buffer("seen_examples", torch.zeros((), dtype=torch.int64))
 
     @property
@@ -73,7 +73,7 @@ class Contrast(Objective):
     def update(self, x: Data, energy: PerExample, negative: PerExample) -> Update:
         """The step that lowers the energy of the data and raises that of the negatives."""
         with torch.no_grad():
-            self.seen_total += x.sum(0)
+            self.seen_total += self.model.powers(x).sum(0)
             self.seen_examples += x.shape[0]
         gap = energy.mean() - negative.mean()
         metrics = {"energy_gap": gap, "energy_data": energy.mean()}

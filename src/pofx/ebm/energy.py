@@ -23,7 +23,7 @@ class BipartiteEnergy(Protocol):
     for the free energy and for sampling.
     """
 
-    shape: tuple[int, ...]
+    moments_shape: tuple[int, ...]
     hidden_shape: tuple[int, ...]
 
     def free_energy(self, x: Data) -> tuple[PerExample, Tensor]:
@@ -42,9 +42,13 @@ class BipartiteEnergy(Protocol):
         """Draws x given h."""
         ...
 
-    def observe(self, total: Data, examples: Tensor) -> None:
-        """Is told, after each step, the sum of the training examples of the step, and how many they
-        were.
+    def powers(self, x: Data) -> Tensor:
+        """What the model wants to know the mean of over the data: `(n, *moments_shape)`."""
+        ...
+
+    def observe(self, total: Tensor, examples: Tensor) -> None:
+        """Is told, after each step, the sum of the powers of its training examples, and how many
+        they were.
         """
         ...
 
@@ -76,9 +80,27 @@ def enumerate_log_partition(
     >>> round(float(enumerate_log_partition(energy, 3, torch.zeros(()))), 4)  # log 8
     2.0794
     """
-    ends = range(0, 2**bits, block)
-    parts = [
-        torch.logsumexp(-energy(binary_states(i, min(i + block, 2**bits), bits, like)), 0)
-        for i in ends
-    ]
+
+    def states(first: int, last: int) -> Tensor:
+        return binary_states(first, last, bits, like)
+
+    return log_sum_over(energy, states, 2**bits, block)
+
+
+def log_sum_over(
+    energy: Callable[[Tensor], PerExample],
+    states: Callable[[int, int], Tensor],
+    count: int,
+    block: int = 1 << 12,
+) -> Tensor:
+    """Log of the sum of `exp(-energy)` over states number 0 to `count - 1`, a scalar in nats.
+
+    Args:
+        energy: `(n, *state) -> (n,)`.
+        states: those number `first` to `last - 1`.
+        count: how many there are.
+        block: states at a time.
+    """
+    ends = range(0, count, block)
+    parts = [torch.logsumexp(-energy(states(i, min(i + block, count))), 0) for i in ends]
     return torch.stack(parts).logsumexp(0)

@@ -16,7 +16,17 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from pofx.capabilities import Bound, Completes, Density, Energy, Estimate, Latent, Samples, Score
+from pofx.capabilities import (
+    Bound,
+    Completes,
+    Density,
+    Energy,
+    EnergyBound,
+    Estimate,
+    Latent,
+    Samples,
+    Score,
+)
 from pofx.errors import UserError
 from pofx.evaluation.calls import call, device_of, dtype_of, takes_cond
 from pofx.functional.draw import evaluating
@@ -280,6 +290,7 @@ def _per_example_methods(case: Case) -> dict[str, Callable[..., Tensor]]:
         "elbo": Bound,
         "log_prob_estimate": Estimate,
         "energy": Energy,
+        "energy_bound": EnergyBound,
     }
     return {n: getattr(case.model, n) for n, kind in kinds.items() if isinstance(case.model, kind)}
 

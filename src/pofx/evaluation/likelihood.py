@@ -20,6 +20,7 @@ from pofx.capabilities import (
     Bound,
     Density,
     Energy,
+    EnergyBound,
     Estimate,
     ImportanceBound,
     Kind,
@@ -59,7 +60,7 @@ def likelihood(
     """Mean log-likelihood, by the strongest capability that the model has; None without one.
 
     An exact density comes first, then an energy with an estimated constant, an importance-weighted
-    bound, a one-draw bound, and a random estimate. Random draws belong to the examples, so the
+    bound, a one-draw bound, one with an estimated constant, and a random estimate. Random draws belong to the examples, so the
     figure does not depend on `batch`. The standard error is over examples, which carries the noise
     of their own draws with it, and over the constant where that is estimated.
 
@@ -105,6 +106,10 @@ def state(model: object, samples: int) -> Statement | None:
         return Statement(model.importance_bound, "bound", detail, options={"samples": samples})
     if isinstance(model, Bound):
         return Statement(model.elbo, "bound", detail)
+    if isinstance(model, EnergyBound) and isinstance(model, Normalizer):
+        log_z, stderr = model.log_partition()
+        detail = detail or f"of a bound, by log Z = {log_z:.3f} +- {stderr:.3f}"
+        return _normalized(model.energy_bound, log_z, stderr, detail)
     if isinstance(model, Estimate):
         return Statement(model.log_prob_estimate, "estimate", detail)
     return None

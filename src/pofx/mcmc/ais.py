@@ -24,7 +24,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from itertools import pairwise
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple, Protocol, TypeVar
 
 import torch
 from torch import Tensor
@@ -53,6 +53,56 @@ class AISEstimate(NamedTuple):
     stderr: float
     log_weights: Tensor
     ess: float
+
+
+class Sandwich(NamedTuple):
+    """Log Z from both sides.
+
+    Args:
+        forward: in expectation from below.
+        backward: in expectation from above, as far as the samples that it began with are exact.
+    """
+
+    forward: AISEstimate
+    backward: AISEstimate
+
+    @property
+    def gap(self) -> float:
+        """How far the two are apart, in nats: about 0 where both are right."""
+        return self.backward.log_z - self.forward.log_z
+
+
+class Path(Protocol[State]):
+    """A path of unnormalised densities, from one that is known (beta = 0) to another (beta = 1)."""
+
+    def log_z(self) -> float:
+        """Log Z at beta = 0."""
+        ...
+
+    def start(self, n: int) -> State:
+        """Exact samples at beta = 0."""
+        ...
+
+    def log_f(self, s: State, beta: float) -> PerExample:
+        """Log of the unnormalised density, nats."""
+        ...
+
+    def transition(self, s: State, beta: float) -> State:
+        """Moves every chain once, reversibly, and leaves the density at `beta` as it is."""
+        ...
+
+
+def ais(path: Path[State], betas: Sequence[float], chains: int) -> AISEstimate:
+    """Log Z at beta = 1, in expectation from below; `betas` rise from 0 to 1."""
+    start = path.start(chains)
+    return annealed_importance_sampling(path.log_f, path.transition, path.log_z(), start, betas)
+
+
+def reverse_ais(path: Path[State], betas: Sequence[float], end: State) -> AISEstimate:
+    """Log Z at beta = 1, in expectation from above, given exact samples of that density."""
+    return reverse_annealed_importance_sampling(
+        path.log_f, path.transition, path.log_z(), end, betas
+    )
 
 
 def annealed_importance_sampling(
