@@ -60,9 +60,10 @@ def likelihood(
     """Mean log-likelihood, by the strongest capability that the model has; None without one.
 
     An exact density comes first, then an energy with an estimated constant, an importance-weighted
-    bound, a one-draw bound, one with an estimated constant, and a random estimate. Random draws belong to the examples, so the
-    figure does not depend on `batch`. The standard error is over examples, which carries the noise
-    of their own draws with it, and over the constant where that is estimated.
+    bound, a one-draw bound, one with an estimated constant, and a random estimate. Random draws
+    belong to the examples, so the figure does not depend on `batch`. The standard error is over
+    examples, which carries the noise of their own draws with it, and over the constant where that
+    is estimated.
 
     Args:
         model: anything with one of the capabilities.
