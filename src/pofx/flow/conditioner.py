@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from pofx.flow.coupling import Couplings, ElementwiseCoupling
 from pofx.flow.elementwise import Affine, Elementwise
+from pofx.functional.products import linear, linear_relu
 from pofx.nn.embeddings import ClassEmbedding
 from pofx.typing import Cond
 
@@ -30,27 +31,17 @@ class VectorConditioner(nn.Module):
         super().__init__()
         self.label = ClassEmbedding(classes, _EMBEDDING) if classes else None
         sizes = [inputs + (_EMBEDDING if classes else 0), *hidden, outputs]
-        layers = [_Columns(a, b) for a, b in pairwise(sizes)]
+        layers = [_rectified(a, b) for a, b in pairwise(sizes)]
         nn.init.uniform_(layers[0].bias, -2, 2)
         _zero(layers[-1])
         self.hidden, self.last = nn.ModuleList(layers[:-1]), layers[-1]
 
     def forward(self, a: Tensor, cond: Cond | None = None) -> Tensor:
-        h = a if self.label is None else torch.cat([a, self.label(cond).t()])
+        h = a.t() if self.label is None else torch.cat([a.t(), self.label(cond)], 1)
         for layer in self.hidden:
-            h = torch.addmm(layer.bias, layer.weight, h).relu_()  # type: ignore[arg-type]
-        return torch.addmm(self.last.bias, self.last.weight, h)
-
-
-class _Columns(nn.Module):
-    """The weights of a linear layer whose examples are columns: `(inputs, n) -> (outputs, n)`."""
-
-    def __init__(self, inputs: int, outputs: int) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(torch.empty(outputs, inputs))
-        self.bias = nn.Parameter(torch.empty(outputs, 1))
-        nn.init.kaiming_normal_(self.weight, nonlinearity="relu")
-        nn.init.uniform_(self.bias, -(inputs**-0.5), inputs**-0.5)
+            h = linear_relu(h, layer.weight, layer.bias)  # type: ignore[arg-type]
+        # the layer's transpose comes out as the coupling wants it, `(outputs, n)`
+        return linear(self.last.weight, h).add_(self.last.bias[:, None])
 
 
 class ImageConditioner(nn.Module):
@@ -75,6 +66,12 @@ class ImageConditioner(nn.Module):
         for block in self.blocks:
             h = h + block(h)
         return self.last(h)
+
+
+def _rectified(inputs: int, outputs: int) -> nn.Linear:
+    layer = nn.Linear(inputs, outputs)
+    nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+    return layer
 
 
 def _block(channels: int) -> nn.Sequential:
