@@ -87,8 +87,8 @@ def recipe(  # noqa: PLR0913
         steps: optimizer steps.
     """
     chosen = choose(
-        "ddpm", spec, network, channels=channels, blocks=blocks, patch=patch, hidden=hidden,
-        conditional=conditional, drop_label=drop_label,
+        "ddpm", spec, network, channels=channels, blocks=blocks, patch=patch,
+        hidden=hidden, conditional=conditional, drop_label=drop_label,
     )  # fmt: skip
     denoiser = NetworkDenoiser(
         chosen.network, _SCHEDULES[schedule](), _TARGETS[parameterization](), chosen.classes

@@ -61,39 +61,45 @@ class Denoising(LossObjective):
         coupling: Coupling | None = None,
     ) -> None:
         super().__init__()
-        assert isinstance(model.denoiser, NetworkDenoiser)
         self.model: Diffusion = model
         self.times, self.drop_label = times, drop_label
         self.weighting, self.coupling = weighting, coupling
 
-    @property
-    def denoiser(self) -> NetworkDenoiser:
-        """Of the model."""
-        assert isinstance(self.model.denoiser, NetworkDenoiser)
-        return self.model.denoiser
-
     def loss(self, x: Data, cond: Cond | None = None) -> tuple[Tensor, Metrics]:
-        x0 = relax(x, self.model.spec)
-        level = self.denoiser.schedule.level(self.times(self.denoiser.schedule, x0), x0.ndim)
+        x0, denoiser = relax(x, self.model.spec), network_denoiser(self.model)
+        level = denoiser.schedule.level(self.times(denoiser.schedule, x0), x0.ndim)
         eps = torch.randn_like(x0)
         if self.coupling is not None:
             eps = self.coupling(x0, eps, cond)
-        return self.error(x0, eps, level, self.labels(cond)).mean(), {}
-
-    def error(self, x0: Tensor, eps: Tensor, level: Level, cond: Cond | None = None) -> Tensor:
-        """The weighted square of each element's error."""
-        output, _ = self.denoiser.outputs(level.alpha * x0 + level.sigma * eps, level, cond)
-        target = self.denoiser.parameterization.target(x0, eps, level)
-        square = (output.to(x0.dtype) - target).square()
-        if self.weighting is None:
-            return square
-        return square * (self.weighting(level) / Of(self.denoiser.parameterization)(level))
+        error = squares(denoiser, x0, eps, level, self.labels(cond))
+        if self.weighting is not None:
+            error = error * (self.weighting(level) / Of(denoiser.parameterization)(level))
+        return error.mean(), {}
 
     def labels(self, cond: Cond | None) -> Cond | None:
         """The labels that the network is told."""
-        if cond is None or not self.model.conditional:
-            return None
-        return dropped(cond, self.drop_label, self.model.denoiser.classes)
+        return withheld(cond, self.drop_label, self.model)
+
+
+def network_denoiser(model: Diffusion) -> NetworkDenoiser:
+    """The model's denoiser, which is a network's."""
+    assert isinstance(model.denoiser, NetworkDenoiser)
+    return model.denoiser
+
+
+def squares(
+    denoiser: NetworkDenoiser, x0: Tensor, eps: Tensor, level: Level, cond: Cond | None = None
+) -> Tensor:
+    """The squared error of each element of what the network says."""
+    output, _ = denoiser.outputs(level.alpha * x0 + level.sigma * eps, level, cond)
+    return (output.to(x0.dtype) - denoiser.parameterization.target(x0, eps, level)).square()
+
+
+def withheld(cond: Cond | None, p: float, model: Diffusion) -> Cond | None:
+    """Labels as the model's network is told them in training, each withheld with probability p."""
+    if cond is None or not model.conditional:
+        return None
+    return dropped(cond, p, model.denoiser.classes)
 
 
 def trained(

@@ -10,6 +10,8 @@ References:
     section 4.2: geometric levels. https://arxiv.org/abs/1907.05600
     Score-based generative modeling through SDEs (Song et al., 2021), eq. 7: even times.
     https://arxiv.org/abs/2011.13456
+    Variational diffusion models (Kingma et al., 2021), eq. 18: even in the logarithm of the ratio.
+    https://arxiv.org/abs/2107.00630
     Elucidating the design space of diffusion-based generative models (Karras et al., 2022), section
     5: log-normal. https://arxiv.org/abs/2206.00364
     Scaling rectified flow Transformers for high-resolution image synthesis (Esser et al., 2024),
@@ -18,6 +20,7 @@ References:
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 
 import torch
@@ -86,6 +89,15 @@ class LogNormal(Times):
         return schedule.time((self.mean + self.std * _normal(x0)).exp())
 
 
+class LogSNR(Times):
+    """Even in the logarithm of the ratio of noise to signal, from the schedule's first to its last:
+    with the weight that an unweighted loss on eps has, a bound of the likelihood.
+    """
+
+    def __call__(self, schedule: Schedule, x0: Tensor) -> Tensor:
+        return _between(schedule, _uniform(x0))
+
+
 class Geometric(Times):
     """One of a number of levels whose ratios of noise to signal grow by a constant factor, from the
     schedule's first to its last.
@@ -99,8 +111,13 @@ class Geometric(Times):
 
     def __call__(self, schedule: Schedule, x0: Tensor) -> Tensor:
         k = torch.randint(0, self.count, (x0.shape[0],), device=x0.device)
-        ends = torch.tensor([schedule.ratio(schedule.first), schedule.ratio(schedule.last)]).log()
-        return schedule.time((ends[0] + k.to(x0) / (self.count - 1) * ends.diff()).exp())
+        return _between(schedule, k.to(x0) / (self.count - 1))
+
+
+def _between(schedule: Schedule, share: Tensor) -> Tensor:
+    """The time this share of the way from the first to the last, in the logarithm of the ratio."""
+    first, last = (math.log(schedule.ratio(t)) for t in (schedule.first, schedule.last))
+    return schedule.time((first + share * (last - first)).exp())
 
 
 def _uniform(x0: Tensor) -> Tensor:

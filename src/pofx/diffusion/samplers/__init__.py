@@ -6,12 +6,14 @@ from collections.abc import Callable
 
 from pofx.diffusion.sampler import Sampler
 from pofx.diffusion.samplers.ancestral import Ancestral
+from pofx.diffusion.samplers.annealed_langevin import AnnealedLangevin
 from pofx.diffusion.samplers.ddim import DDIM
 from pofx.diffusion.samplers.deis import DEIS
 from pofx.diffusion.samplers.dpm_solver import DPMSolver
 from pofx.diffusion.samplers.dpmpp_2m import DPMpp2M
 from pofx.diffusion.samplers.euler import Euler
 from pofx.diffusion.samplers.heun import EDM, Heun
+from pofx.diffusion.samplers.learned import LearnedAncestral
 from pofx.diffusion.samplers.predictor_corrector import PredictorCorrector
 from pofx.diffusion.samplers.reverse_sde import ReverseSDE
 from pofx.diffusion.samplers.rk45 import RK45
@@ -22,6 +24,8 @@ SAMPLERS: dict[str, Callable[[], Sampler]] = {
     "ddim": DDIM,
     "ancestral": lambda: Ancestral("large"),
     "ancestral-small": lambda: Ancestral("small"),
+    "ancestral-learned": LearnedAncestral,
+    "annealed-langevin": AnnealedLangevin,
     "euler": Euler,
     "heun": Heun,
     "edm": EDM,
