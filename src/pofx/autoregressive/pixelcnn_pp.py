@@ -60,16 +60,18 @@ class PixelCNNPP(Autoregressive):
         return self.head.each(parameters, x, known).flatten(1).sum(1)
 
     def ancestral(self, n: int, cond: Cond | None, given: Given | None = None) -> Data:
-        """Anew for every pixel, of the rows down to its own."""
         colours, height, width = self.spec.shape
         x = next(self.parameters()).new_zeros(n, colours, height, width)
         nothing = torch.zeros(self.spec.shape, dtype=torch.bool)
-        begun, known = (x, nothing) if given is None else given
+        begun, known = (x.clone(), nothing) if given is None else given
+        steps = self.net.unrolled(n, height, width, cond)
         for row in range(height):
+            steps.start(row)
             for column in range(width):
-                parameters = self.net(x[:, :, : row + 1], cond)[:, :, row, column]
                 pixel, own = begun[:, :, row, column], known[:, row, column].to(x.device)
-                x[:, :, row, column] = self.head.complete(parameters, pixel, own)
+                drawn = self.head.complete(steps.outputs(column), pixel, own)
+                x[:, :, row, column] = drawn
+                steps.reveal(column, drawn)
         return x
 
 
