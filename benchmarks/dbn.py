@@ -5,7 +5,7 @@
 Training images are binarised anew at every presentation, test images once, by a fixed seed. The
 RBM has 500 hidden units and is trained by persistent CD; the second layer starts tied to it, where
 the bound is the RBM's likelihood, and must end above. Both constants are by AIS with 100 chains
-over 14,500 temperatures, the RBM's also from above, from samples of 2,000 Gibbs sweeps. A picture
+over 5,000 temperatures, the RBM's also from above, from samples of 2,000 Gibbs sweeps. A picture
 of samples lies in the folder.
 """
 
@@ -30,7 +30,7 @@ from pofx.mcmc.ais import temperatures
 from pofx.training.checkpoint import save_model
 from pofx.training.loop import Budget, Options, Training, train
 
-STEPS, TEMPERATURES = 140_000, 14_500
+STEPS, TEMPERATURES = 40_000, 5_000
 RBM_BAR, RBM_MINUTES = -91.0, 15.0
 
 

@@ -112,6 +112,15 @@ class Normalizer(Protocol):
 
 
 @runtime_checkable
+class NormalizerAbove(Protocol):
+    """One whose constant can be estimated from above too, so that the gap tells of either."""
+
+    def log_partition_above(self) -> tuple[float, float]:
+        """An estimate of log Z that errs upwards, and its standard error, in nats."""
+        ...
+
+
+@runtime_checkable
 class Score(Protocol):
     """Knows the gradient of the log-density of data with noise on it."""
 

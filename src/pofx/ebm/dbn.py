@@ -96,6 +96,10 @@ class DBN(nn.Module):
         """Log Z of the top RBM by annealed importance sampling, and its standard error, nats."""
         return self.top.log_partition()
 
+    def log_partition_above(self) -> tuple[float, float]:
+        """The same backwards, from samples of the top RBM."""
+        return self.top.log_partition_above()
+
 
 class SmallDBN(DBN):
     """A DBN whose top is so small that its log Z is a sum: capability Bound."""

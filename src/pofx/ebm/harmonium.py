@@ -131,6 +131,14 @@ class Harmonium(nn.Module):
         return estimate.log_z, estimate.stderr
 
     @torch.no_grad()
+    def log_partition_above(self) -> tuple[float, float]:
+        """The same backwards, from samples; from above as far as they follow the model."""
+        path = AnnealedPath(self)
+        end = path.state(self.visible.read(self.sample(self.chains)))
+        estimate = reverse_ais(path, temperatures(self.temperatures), end)
+        return estimate.log_z, estimate.stderr
+
+    @torch.no_grad()
     def ais(self, betas: list[float], chains: int, base: Tensor | None = None) -> AISEstimate:
         """Annealed importance sampling from independent visible units to the model.
 

@@ -26,6 +26,7 @@ from pofx.capabilities import (
     Kind,
     Likelihood,
     Normalizer,
+    NormalizerAbove,
 )
 from pofx.evaluation.blocks import Stop, blocks
 from pofx.evaluation.calls import call, device_of, dtype_of
@@ -101,16 +102,14 @@ def state(model: object, samples: int) -> Statement | None:
     if isinstance(model, Density):
         return Statement(model.log_prob, "exact", detail)
     if isinstance(model, Energy) and isinstance(model, Normalizer):
-        return _normalized(model.energy, *model.log_partition(), detail)
+        return _normalized(model, model.energy, detail)
     if isinstance(model, ImportanceBound):
         detail = f"{samples} importance samples"
         return Statement(model.importance_bound, "bound", detail, options={"samples": samples})
     if isinstance(model, Bound):
         return Statement(model.elbo, "bound", detail)
     if isinstance(model, EnergyBound) and isinstance(model, Normalizer):
-        log_z, stderr = model.log_partition()
-        detail = detail or f"of a bound, by log Z = {log_z:.3f} +- {stderr:.3f}"
-        return _normalized(model.energy_bound, log_z, stderr, detail)
+        return _normalized(model, model.energy_bound, detail, "of a bound, by ")
     if isinstance(model, Estimate):
         return Statement(model.log_prob_estimate, "estimate", detail)
     return None
@@ -136,13 +135,18 @@ def bits_per_dim(likelihood: Likelihood, spec: DataSpec) -> float | None:
 
 
 def _normalized(
-    energy: Callable[..., PerExample], log_z: float, stderr: float, detail: str
+    model: Normalizer, energy: Callable[..., PerExample], detail: str, what: str = ""
 ) -> Statement:
+    log_z, stderr = model.log_partition()
+    constant = f"{what}log Z = {log_z:.3f} +- {stderr:.3f}"
+    if isinstance(model, NormalizerAbove) and not detail:
+        above, error = model.log_partition_above()
+        constant += f", from above {above:.3f} +- {error:.3f}"
+
     def log_prob(x: Data, cond: Cond | None = None) -> PerExample:
         return -call(energy, x, cond=cond) - log_z
 
-    detail = detail or f"log Z = {log_z:.3f} +- {stderr:.3f}"
-    return Statement(log_prob, "estimate", detail, stderr)
+    return Statement(log_prob, "estimate", detail or constant, stderr)
 
 
 def _depends_on_class(model: object, statement: Statement, x: Data, spec: DataSpec) -> bool:

@@ -1,7 +1,11 @@
-r"""gibbs: block Gibbs sampling between two sides that are each independent given the other.
+r"""gibbs: Gibbs sampling, of one site after another or of two sides by turns.
 
-From x on one side, a sweep draws the other side and comes back; it leaves the joint distribution of
-the two invariant:
+Each site in turn is drawn given all the others, which leaves the distribution invariant:
+
+.. math:: x_i \sim p(x_i | x_{-i})
+
+Where the sites fall into two sides that are each independent given the other, a sweep draws the
+other side and comes back:
 
 .. math:: h \sim p(h | v), \quad v \sim p(v | h)
 
@@ -12,15 +16,54 @@ References:
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
 
 from pofx.functional.precision import at_least_float32
+from pofx.typing import PerExample
 
 Conditional = Callable[[Tensor], Tensor]
 """Draws one side given the other: `(n, *given) -> (n, *drawn)`."""
+
+LogDensity = Callable[[Tensor], PerExample]
+"""Log of a density up to a constant: `(n, *event) -> (n,)`."""
+
+Kernel = Callable[[Tensor, LogDensity], Tensor]
+"""Moves every chain and leaves the density as it is: `(n, *event) -> (n, *event)`."""
+
+
+def sites(values: Sequence[Tensor]) -> Kernel:
+    """Gibbs sampling of one site after another, in an order that each sweep draws anew, so that it
+    is reversible.
+
+    Args:
+        values: what each element of an example may be; a density is asked once for each of them.
+
+    >>> _ = torch.manual_seed(0)
+    >>> sweep = sites([torch.arange(3.0)] * 2)
+    >>> x = sweep(torch.zeros(3000, 2), lambda x: 50.0 * (x[:, 0] == x[:, 1]))
+    >>> bool((x[:, 0] == x[:, 1]).all())
+    True
+    """
+
+    def sweep(x: Tensor, log_f: LogDensity) -> Tensor:
+        for site in torch.randperm(len(values)).tolist():
+            x = _draw_site(x, site, values[site].to(x), log_f)
+        return x
+
+    return sweep
+
+
+def _draw_site(x: Tensor, site: int, values: Tensor, log_f: LogDensity) -> Tensor:
+    n = len(x)
+    each = x.flatten(1).repeat(len(values), 1)
+    each[:, site] = values.repeat_interleave(n)
+    log_p = log_f(each.view(-1, *x.shape[1:])).view(len(values), n).T
+    drawn = values[torch.multinomial(log_p.softmax(1), 1)[:, 0]]
+    each[:n, site] = drawn
+    return each[:n].view(x.shape)
 
 
 def block_gibbs(x: Tensor, there: Conditional, back: Conditional, steps: int) -> Tensor:
