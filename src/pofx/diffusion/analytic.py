@@ -42,15 +42,12 @@ class Mixture(Denoiser):
 
     def denoise(self, x_t: Data, level: Level, cond: Cond | None = None) -> Data:
         alpha, variance, joint = self._parts(x_t, level)
-        gain = alpha * self.stds[:, None] ** 2 / variance
-        each = self.means + gain * (x_t[:, None] - alpha * self.means)
+        share = joint.softmax(1)
         if cond is not None:
-            share = joint.softmax(1)
             own = torch.nn.functional.one_hot(cond, self.classes + 1)[:, :-1].to(share)
             share = torch.where((cond == self.classes)[:, None], share, own)
-        else:
-            share = joint.softmax(1)
-        return (share[:, :, None] * each).sum(1)
+        gain = alpha * self.stds**2 / variance
+        return (share * (1 - gain * alpha)) @ self.means + (share * gain).sum(1, True) * x_t
 
     def log_prob(self, x_t: Data, level: Level) -> PerExample:
         """Log p(x_t), nats per example."""
@@ -63,8 +60,11 @@ class Mixture(Denoiser):
 
     def _parts(self, x_t: Data, level: Level) -> tuple[float | Tensor, Tensor, Tensor]:
         """Alpha, the variance of each component, and the log of each one's weighted density."""
-        alpha, sigma = (v[:, None] if isinstance(v, Tensor) else v for v in level[1:])
-        variance = alpha**2 * self.stds[:, None] ** 2 + sigma**2
-        square = (x_t[:, None] - alpha * self.means).square()
-        log_density = -0.5 * (square / variance + torch.log(2 * math.pi * variance)).sum(2)
+        alpha, sigma = level.alpha, level.sigma
+        variance = alpha**2 * self.stds**2 + sigma**2
+        cross = x_t @ self.means.T
+        square = x_t.square().sum(1, True) - 2 * alpha * cross
+        square = square + alpha**2 * self.means.square().sum(1)
+        size = self.means.shape[1]
+        log_density = -0.5 * (square / variance + size * torch.log(2 * math.pi * variance))
         return alpha, variance, self.weights.log() + log_density

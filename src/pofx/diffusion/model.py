@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from typing import NamedTuple, TypedDict, Unpack
 
 import torch
 from torch import Tensor, nn
 
 from pofx.diffusion import bound, likelihood
 from pofx.diffusion.denoiser import Clip, Denoiser
+from pofx.diffusion.editing import Known, Repeated, below, widened
 from pofx.diffusion.grid import Grid
 from pofx.diffusion.grid import grid as choose_grid
 from pofx.diffusion.guidance import ClassifierFree
@@ -24,8 +26,28 @@ _CARRY = 16
 """Steps of Runge and Kutta's method between an example and its noise."""
 
 
+class Options(TypedDict, total=False):
+    """How to sample; see `Diffusion.sample`."""
+
+    sampler: Sampler | str | None
+    steps: int | None
+    grid: Grid | str | None
+    eta: float | None
+    guidance: float | None
+    guidance_from: float
+    guidance_to: float
+
+
+class Way(NamedTuple):
+    """From noise to data."""
+
+    denoiser: Denoiser
+    sampler: Sampler
+    times: list[float]
+
+
 class Diffusion(nn.Module):
-    """A diffusion model: capabilities Samples, Bound, Score and Latent.
+    """A diffusion model: capabilities Samples, Bound, Score, Latent and Completes.
 
     It lives in the relaxed space of the data (`pofx.functional.dequantize`), where bounded values
     are in [-1, 1].
@@ -90,18 +112,76 @@ class Diffusion(nn.Module):
         Raises:
             UserError: an unknown sampler or grid, or a number out of its range.
         """
-        x0 = torch.empty(0)
-        for state in self.trajectory(
-            n, cond, sampler=sampler, steps=steps, grid=grid, eta=eta, guidance=guidance,
+        way = self._way(
+            sampler=sampler, steps=steps, grid=grid, eta=eta, guidance=guidance,
             guidance_from=guidance_from, guidance_to=guidance_to,
-        ):  # fmt: skip
-            x0 = state.x_t
-        return harden(x0, self.spec)
+        )  # fmt: skip
+        return harden(self._arrive(way, self._noise(n), cond), self.spec)
 
-    def trajectory(  # noqa: PLR0913, the command line's flags
+    def trajectory(
+        self, n: int, cond: Cond | None = None, **options: Unpack[Options]
+    ) -> Iterator[State]:
+        """Yields every step of `sample`, relaxed; the next step overwrites `state.x_t`."""
+        way = self._way(**options)
+        labels = cond if self.conditional else None
+        return way.sampler.trajectory(way.denoiser, self._noise(n), way.times, labels)
+
+    @torch.no_grad()
+    def complete(
         self,
-        n: int,
+        x: Data,
+        known: Tensor,
         cond: Cond | None = None,
+        *,
+        repeats: int = 3,
+        **options: Unpack[Options],
+    ) -> Data:
+        """Draws what is not known of examples.
+
+        Args:
+            x: examples; what is not known in them is ignored.
+            known: which elements are, bool, of the event's shape.
+            cond: a class for each.
+            repeats: how often every step is taken, which makes the new agree with the known.
+            options: as for `sample`.
+        """
+        whole = torch.where(known, x, torch.zeros_like(x))
+        way = self._way(**options)
+        y = relax(whole, self.spec)
+        way = Way(
+            Known(way.denoiser, y, widened(known, self.spec)),
+            Repeated(way.sampler, repeats),
+            way.times,
+        )
+        return torch.where(
+            known, x, harden(self._arrive(way, self._noise(len(x)), cond), self.spec)
+        )
+
+    @torch.no_grad()
+    def edit(
+        self,
+        x: Data,
+        cond: Cond | None = None,
+        *,
+        strength: float = 0.5,
+        **options: Unpack[Options],
+    ) -> Data:
+        """Draws examples near given ones, which may be rough.
+
+        Args:
+            x: examples, `(n, *event)`.
+            cond: a class for each of the new ones.
+            strength: the time whose noise they are given: at 1 nothing is left of them.
+            options: as for `sample`; of the grid's steps only those below `strength` are taken.
+        """
+        way = self._way(**options)
+        way = way._replace(times=below(way.times, strength))
+        ((alpha, sigma),) = self.denoiser.schedule.scales(way.times[:1])
+        y = relax(x, self.spec)
+        return harden(self._arrive(way, alpha * y + sigma * torch.randn_like(y), cond), self.spec)
+
+    def _way(
+        self,
         *,
         sampler: Sampler | str | None = None,
         steps: int | None = None,
@@ -110,17 +190,25 @@ class Diffusion(nn.Module):
         guidance: float | None = None,
         guidance_from: float = 0.0,
         guidance_to: float = 1.0,
-    ) -> Iterator[State]:
-        """Yields every step of `sample`, relaxed; the next step overwrites `state.x_t`."""
-        chosen = choose(self.sampler if sampler is None else sampler, eta)
+    ) -> Way:
         lay = choose_grid(self.grid if grid is None else grid)
-        times = lay(self.denoiser.schedule, self.steps if steps is None else steps)
         w = self.guidance if guidance is None else guidance
-        denoiser = self._clipped(self._guided(w, (guidance_from, guidance_to)))
+        return Way(
+            self._clipped(self._guided(w, (guidance_from, guidance_to))),
+            choose(self.sampler if sampler is None else sampler, eta),
+            lay(self.denoiser.schedule, self.steps if steps is None else steps),
+        )
+
+    def _noise(self, n: int) -> Tensor:
         like = next(self.parameters(), torch.empty(0))
         x_t = torch.randn(n, *relaxed_shape(self.spec), dtype=like.dtype, device=like.device)
-        x_t = x_t * self.denoiser.schedule.prior_scale
-        return chosen.trajectory(denoiser, x_t, times, cond if self.conditional else None)
+        return x_t * self.denoiser.schedule.prior_scale
+
+    def _arrive(self, way: Way, x_t: Tensor, cond: Cond | None) -> Tensor:
+        """Where a way leads to."""
+        labels = cond if self.conditional else None
+        *_, state = way.sampler.trajectory(way.denoiser, x_t, way.times, labels)
+        return state.x_t
 
     def score(self, x_t: Data, t: PerExample, cond: Cond | None = None) -> Data:
         return self.denoiser.score(x_t, t, cond if self.conditional else None)

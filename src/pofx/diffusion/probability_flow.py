@@ -60,13 +60,12 @@ class ProbabilityFlow:
         """X of y at a time."""
         return y * math.hypot(*self.schedule.scales([t])[0])
 
-    def field(self, w: float | Tensor, y: Tensor, rows: Tensor | None = None) -> Tensor:
+    def field(self, w: float | Tensor, y: Tensor) -> Tensor:
         """The slope dy/dw.
 
         Args:
             w: one place for all, or one for each example.
             y: `(n, *event)`.
-            rows: which of the labels belong to these examples, where not all do.
         """
         self.evaluations += 1
         place = torch.as_tensor(w, dtype=y.dtype, device=y.device).expand(y.shape[0])
@@ -74,8 +73,7 @@ class ProbabilityFlow:
         alpha, sigma = (expand_like(v, y) for v in self.schedule(t))
         norm = torch.hypot(alpha, sigma)
         c = alpha / norm
-        cond = self.cond if self.cond is None or rows is None else self.cond[rows]
-        x0 = self.denoiser.denoise(y * norm, Level(t, alpha, sigma), cond)
+        x0 = self.denoiser.denoise(y * norm, Level(t, alpha, sigma), self.cond)
         return c * (c * y - x0)
 
     def carry(self, y: Tensor, start: float, end: float, steps: int) -> Tensor:

@@ -106,8 +106,8 @@ def _combine(weights: tuple[float, ...], slopes: list[Tensor]) -> Tensor:
     return total
 
 
-FieldEach = Callable[[Tensor, Tensor, Tensor], Tensor]
-"""The derivative of x, `(k, *event)`, at a time for each, `(k,)`, of the examples numbered."""
+FieldEach = Callable[[Tensor, Tensor], Tensor]
+"""The derivative of x, `(n, *event)`, at a time for each, `(n,)`."""
 
 
 def dormand_prince_each(
@@ -123,7 +123,7 @@ def dormand_prince_each(
     """The same pair, with steps of its own for each example, which no other one can change.
 
     Args:
-        f: the derivative; it is asked only of examples that are still under way.
+        f: the derivative.
         x: `(n, *event)`, at `start`.
         start: a time.
         end: another.
@@ -134,32 +134,31 @@ def dormand_prince_each(
     Raises:
         RuntimeError: it has given up, for an equation is too stiff or not finite.
 
-    >>> e = dormand_prince_each(lambda t, x, _: x, torch.ones(2, 1), 0.0, 1.0)
+    >>> e = dormand_prince_each(lambda t, x: x, torch.ones(2, 1), 0.0, 1.0)
     >>> e.flatten().round(decimals=3).tolist()
     [2.7179999351501465, 2.7179999351501465]
     """
-    result, rows = torch.empty_like(x), torch.arange(len(x), device=x.device)
+    wide = (-1, *(1,) * (x.ndim - 1))
     t = x.new_full((len(x),), start)
-    h = x.new_full((len(x),), (end - start) / 10)
-    slope = f(t, x, rows)
+    h = torch.full_like(t, (end - start) / 10)
+    slope = f(t, x)
     for _ in range(most):
-        if not len(rows):
-            return result
-        arrives = h.abs() >= (end - t).abs()
-        h = torch.where(arrives, end - t, h)
-        slopes, wide = [slope], h.reshape(-1, *(1,) * (x.ndim - 1))
+        left = end - t
+        if not bool(left.any()):
+            return x
+        arrives = h.abs() >= left.abs()
+        h = torch.where(arrives, left, h)
+        slopes, step = [slope], h.reshape(wide)
         for node, weights in zip(_NODES, _STAGES, strict=True):
-            slopes.append(f(t + node * h, x + _combine(weights, slopes) * wide, rows))
-        new = x + _combine(_STAGES[-1], slopes) * wide
+            slopes.append(f(t + node * h, x + _combine(weights, slopes) * step))
+        new = x + _combine(_STAGES[-1], slopes) * step
         scale = atol + rtol * torch.maximum(x.abs(), new.abs())
-        worst = (wide * _combine(_ERROR, slopes) / scale).flatten(1).square().mean(1).sqrt()
+        worst = (step * _combine(_ERROR, slopes) / scale).flatten(1).square().mean(1).sqrt()
         taken = worst <= 1
-        keep = taken.reshape(wide.shape)
+        keep = taken.reshape(wide)
         x, slope = torch.where(keep, new, x), torch.where(keep, slopes[-1], slope)
-        t = torch.where(taken, t + h, t)
+        t = torch.where(taken, torch.where(arrives, torch.full_like(t, end), t + h), t)
         h = h * (0.9 * worst.clamp(min=1e-10) ** -0.2).clamp(0.2, 10.0).nan_to_num(0.2)
-        done = taken & arrives
-        if bool(done.any()):
-            result[rows[done]] = x[done]
-            rows, x, slope, t, h = (v[~done] for v in (rows, x, slope, t, h))
-    raise RuntimeError(f"{len(rows)} of {len(result)} equations were not solved in {most} steps")
+    raise RuntimeError(
+        f"{int(left.count_nonzero())} of {len(x)} equations were not solved in {most} steps"
+    )
