@@ -1,0 +1,90 @@
+"""Noise-contrastive estimation of any energy; the mathematics is in
+`pofx.functional.noise_contrastive`.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+
+from pofx.ebm.langevin_contrast import Startable
+from pofx.functional.dequantize import relax
+from pofx.functional.noise_contrastive import noise_contrastive
+from pofx.functional.reductions import sum_event
+from pofx.objective import LossObjective, Metrics
+from pofx.typing import Cond, Data, PerExample
+
+
+class Noise(Protocol):
+    """A distribution whose density is known and that is easily drawn from."""
+
+    def draw(self, like: Tensor) -> Tensor:
+        """As many draws as there are examples in `like`, of its shape."""
+        ...
+
+    def log_prob(self, y: Tensor) -> PerExample:
+        """Exact log-density, nats."""
+        ...
+
+
+class NormalNoise:
+    """`N(mean, sd^2 I)`.
+
+    >>> noise = NormalNoise(2.0)
+    >>> round(float(noise.log_prob(torch.zeros(1, 2))), 4)  # -log(2 pi 4)
+    -3.2242
+    """
+
+    def __init__(self, sd: float, mean: float = 0.0) -> None:
+        self.mean, self.sd = mean, sd
+
+    def draw(self, like: Tensor) -> Tensor:
+        return self.mean + self.sd * torch.randn_like(like)
+
+    def log_prob(self, y: Tensor) -> PerExample:
+        standard = torch.distributions.Normal(self.mean, self.sd, validate_args=False)
+        return sum_event(standard.log_prob(y))
+
+
+class NoiseContrastive(LossObjective):
+    """Learns an energy together with its constant.
+
+    Args:
+        model: whose energy has a constant that can be learned, such as the bias of a last layer.
+        noise: what data is told from, in the space of relaxed examples.
+        ratio: draws of noise to each example.
+        log_z: what log Z of the model will be once it is learned.
+        smoothing: standard deviation of normal noise on the data.
+    """
+
+    def __init__(
+        self,
+        model: Startable,
+        noise: Noise,
+        *,
+        ratio: int = 1,
+        log_z: float = 0.0,
+        smoothing: float = 0.0,
+    ) -> None:
+        super().__init__()
+        assert isinstance(model, nn.Module)
+        self.model = model
+        self.energy, self.spec = model.potential, model.spec
+        self.noise, self.ratio, self.log_z, self.smoothing = noise, ratio, log_z, smoothing
+
+    def log_ratio(self, y: Tensor) -> PerExample:
+        """G: the model's density over that of the noise."""
+        return -self.energy(y) - self.log_z - self.noise.log_prob(y)
+
+    def loss(self, x: Data, cond: Cond | None = None) -> tuple[Tensor, Metrics]:
+        y = relax(x, self.spec)
+        if self.smoothing:
+            y = y + self.smoothing * torch.randn_like(y)
+        noise = [self.noise.draw(y) for _ in range(self.ratio)]
+        ratios = self.log_ratio(torch.cat([y, *noise]))
+        n = y.shape[0]
+        data, others = ratios[:n], ratios[n:]
+        right = ((data > 0).to(y).mean() + (others < 0).to(y).mean()) / 2
+        return noise_contrastive(data, others, self.ratio), {"told_apart": right}
