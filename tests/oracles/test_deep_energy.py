@@ -1,0 +1,288 @@
+"""Energies trained by chains and by noise against closed forms, and their constants."""
+
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from pofx import catalogue
+from pofx.capabilities import Density, Energy, Normalizer, Samples, Score
+from pofx.ebm.langevin_contrast import DataChains, Diverged, ReplayChains, Walk
+from pofx.ebm.network_energy import NormalizedEnergy
+from pofx.ebm.noise_contrastive import NoiseContrastive, NormalNoise
+from pofx.errors import UserError
+from pofx.evaluation.likelihood import likelihood
+from pofx.functional.gradients import score_of
+from pofx.functional.noise_contrastive import noise_contrastive
+from pofx.functional.random import noise
+from pofx.recipe import RecipeError
+from pofx.spec import Binary, DataSpec
+from pofx.training.loop import Budget, Training, train
+
+pytestmark = pytest.mark.usefixtures("double")
+
+
+class Normal(nn.Module):
+    """The energy of N(0, v), with a constant of its own."""
+
+    spec = DataSpec((1,))
+
+    def __init__(self, v=1.0, constant=0.0):
+        super().__init__()
+        self.precision = nn.Parameter(torch.tensor(1 / v))
+        self.constant = nn.Parameter(torch.tensor(constant))
+
+    def potential(self, y):
+        return self.precision * y[:, 0].square() / 2 + self.constant
+
+    def start(self, n):
+        return 3 * torch.randn(n, 1)
+
+
+def slope(objective, x):
+    """The gradient of one update's loss by the model's precision, and a standard error of it."""
+    (update,) = objective.updates(x)
+    (gradient,) = torch.autograd.grad(update.loss, objective.model.precision)
+    return float(gradient), math.sqrt(2 / len(x))
+
+
+@pytest.mark.parametrize("step", [0.1, 0.5])
+@pytest.mark.parametrize("k", [1, 4])
+def test_contrastive_divergence_rests_where_langevin_s_bias_lets_it(step, k):
+    """Data of variance 1 and chains of an energy of variance v agree where v = (1 + sqrt(1 - step))
+    / 2, for any number of steps.
+    """
+    x = torch.randn(200_000, 1)
+    x = (x - x.mean()) / x.std()
+    v = (1 + math.sqrt(1 - step)) / 2
+    assert abs(v - {0.1: 0.974342, 0.5: 0.853553}[step]) < 1e-6
+    rest, error = slope(DataChains(Normal(v), Walk(k, step)), x)
+    assert abs(rest) < 4 * error
+    wrong, _ = slope(DataChains(Normal(1.0), Walk(k, step)), x)
+    # one step from a right energy widens chains by step / 4 of a variance
+    assert abs(wrong) > 0.8 * step**2 / 8
+    if step > 0.1:
+        assert abs(wrong) > 8 * error
+
+
+def test_the_loss_is_the_gap_and_the_size_of_energies():
+    model, x = Normal(0.5, 2.0), torch.randn(50, 1)
+    plain, weighed = (DataChains(model, energy_decay=a) for a in (0.0, 0.3))
+    with noise(0, 50):
+        (a,) = plain.updates(x)
+    with noise(0, 50):
+        (b,) = weighed.updates(x)
+    assert torch.equal(a.loss, a.metrics["energy_gap"])
+    data, gap = model.potential(x), a.metrics["energy_gap"]
+    assert torch.allclose(a.metrics["energy_data"], data.mean())
+    with noise(0, 50):
+        chains = model.potential(plain.negatives(x))
+    assert torch.allclose(gap, data.mean() - chains.mean(), atol=1e-12)
+    size = (data.square() + chains.square()).mean()
+    assert torch.allclose(b.loss, gap + 0.3 * size, atol=1e-12)
+
+
+def test_replayed_chains_reach_the_model():
+    model = Normal(0.25)
+    objective = ReplayChains(model, Walk(20, 0.05), examples=2000, slots=2, fresh=0.0)
+    for _ in range(12):
+        list(objective.updates(torch.zeros(2000, 1)))
+    assert bool(objective.buffer.alive.double().mean() > 0.99)
+    variance = float(objective.buffer.chains.var())
+    assert abs(variance / (0.25 / (1 - 0.05)) - 1) < 0.1, "that of Langevin dynamics"
+
+
+def test_chains_go_on_start_anew_and_are_shared_by_micro_batches():
+    model, x = Normal(), torch.zeros(6, 1)
+    still = Walk(1, 1e-12)
+    objective = ReplayChains(model, still, examples=6, slots=1, fresh=0.0)
+    list(objective.updates(x))
+    before = objective.buffer.chains.clone()
+    list(objective.updates(x))
+    assert torch.allclose(objective.buffer.chains, before, atol=1e-4)
+    objective.fresh = 1.0
+    with noise(0, 6):
+        list(objective.updates(x))
+    whole = objective.buffer.chains.clone()
+    assert float((whole - before).abs().min()) > 1e-3
+    streams = [objective.updates(part) for part in x.split(2)]
+    for i, stream in enumerate(streams):
+        with noise(0, 2, first=2 * i):
+            next(stream)
+    assert [next(s, None) for s in streams] == [None] * 3
+    assert torch.allclose(objective.buffer.chains, whole, atol=1e-12)
+    with pytest.raises(UserError, match="at most 6 examples"):
+        list(objective.updates(torch.zeros(7, 1)))
+
+
+def test_a_chain_that_overflows_starts_again():
+    objective = ReplayChains(Normal(), Walk(1, 0.1), examples=3, slots=1, fresh=0.0)
+    list(objective.updates(torch.zeros(3, 1)))
+    objective.buffer.chains[1] = float("nan")
+    (update,) = objective.updates(torch.zeros(3, 1))
+    assert bool(update.loss.isfinite())
+    assert bool(objective.buffer.chains.isfinite().all())
+
+
+def test_a_run_that_blows_up_says_so():
+    with pytest.raises(Diverged, match=r"nats apart; lower --lr or --step-size"):
+        list(DataChains(Normal(1.0), Walk(1, 1e4)).updates(torch.randn(10, 1)))
+
+
+def quantiles(distribution, n=20_000):
+    return distribution.icdf((torch.arange(n) + 0.5) / n)
+
+
+@pytest.mark.parametrize("ratio", [1.0, 5.0])
+def test_noise_contrastive_estimation_recovers_log_z(ratio):
+    """Data of variance 0.5; the energy's constant ends at its log Z."""
+    normal = torch.distributions.Normal
+    x, y = quantiles(normal(0.0, 0.5**0.5)), quantiles(normal(0.0, 1.5))
+    model, noisy = Normal(2.0, 0.3), NormalNoise(1.5)
+    optimizer = torch.optim.LBFGS(
+        model.parameters(), max_iter=200, tolerance_grad=1e-11, tolerance_change=1e-14,
+        line_search_fn="strong_wolfe",
+    )  # fmt: skip
+
+    def closure():
+        optimizer.zero_grad()
+        g = [-model.potential(z[:, None]) - noisy.log_prob(z[:, None]) for z in (x, y)]
+        loss = noise_contrastive(*g, ratio)
+        loss.backward()
+        return loss
+
+    optimizer.step(closure)
+    assert abs(float(model.precision.detach()) - 2.0) < 5e-3
+    assert abs(float(model.constant.detach()) - 0.5 * math.log(2 * math.pi * 0.5)) < 2e-3
+
+
+def test_the_objective_is_the_loss_of_its_own_noise():
+    model, x = Normal(0.5, 0.1), torch.randn(40, 1)
+    objective = NoiseContrastive(model, NormalNoise(2.0), ratio=3, log_z=0.7)
+    with noise(1, 40):
+        loss, metrics = objective.loss(x)
+    with noise(1, 40):
+        y = torch.cat([2 * torch.randn(40, 1) for _ in range(3)])
+    expected = noise_contrastive(objective.log_ratio(x), objective.log_ratio(y), 3)
+    assert torch.allclose(loss, expected, atol=1e-12)
+    assert 0.5 < float(metrics["told_apart"]) < 1
+    base = torch.distributions.Normal(0.0, 2.0).log_prob(x[:, 0])
+    by_hand = -x[:, 0].square() - 0.1 - 0.7 - base
+    assert torch.allclose(objective.log_ratio(x), by_hand, atol=1e-12)
+
+
+class Quadratic(nn.Module):
+    """f(y) = |y - 1|^2: tilts N(0, 4) into another normal."""
+
+    def __init__(self):
+        super().__init__()
+        self.centre = nn.Parameter(torch.tensor(1.0))
+
+    def forward(self, y):
+        return (y - self.centre).square().sum(1, keepdim=True)
+
+
+def tilted_log_z(d):
+    """Of exp(-(y - 1)^2 - y^2 / 8) in d dimensions."""
+    a = 2 + 1 / 4
+    return d * (0.5 * math.log(2 * math.pi / a) - 1 + (2 / a) ** 2 * a / 2)
+
+
+@pytest.mark.parametrize("d", [1, 2])
+def test_log_z_on_a_grid_is_that_of_the_tilted_normal(d):
+    model = NormalizedEnergy(Quadratic(), DataSpec((d,)))
+    log_z, error = model.log_partition()
+    assert abs(log_z - tilted_log_z(d)) < 1e-9
+    assert error < 1e-9
+
+
+def test_log_z_by_annealed_importance_sampling_is_within_its_error():
+    model = NormalizedEnergy(Quadratic(), DataSpec((5,)), temperatures=200, chains=500, step=0.3)
+    log_z, error = model.log_partition()
+    assert abs(log_z - tilted_log_z(5)) < 4 * error
+    assert error < 0.1
+
+
+def test_its_likelihood_is_an_estimate_and_says_so():
+    model = NormalizedEnergy(Quadratic(), DataSpec((2,)))
+    x = torch.randn(50, 2)
+    said = likelihood(model, x, None, model.spec)
+    assert said.kind == "estimate"
+    assert "log Z" in said.detail
+    variance, mean = 4 / 9, 8 / 9
+    truth = torch.distributions.Normal(mean, variance**0.5).log_prob(x).sum(1).mean()
+    assert abs(said.nats - float(truth)) < 1e-9
+
+
+def test_samples_and_score_are_those_of_the_energy():
+    model = NormalizedEnergy(Quadratic(), DataSpec((2,)), step=0.1, sampling_steps=60)
+    x = model.sample(20_000)
+    variance = 4 / 9
+    biased = variance / (1 - 0.1 / (4 * variance))
+    assert abs(float(x.mean()) - 8 / 9) < 0.02
+    assert abs(float(x.var()) / biased - 1) < 0.03
+    t = torch.zeros(5)
+    assert torch.allclose(model.score(x[:5], t), -(2.25 * x[:5] - 2), atol=1e-12)
+    assert torch.allclose(model.score(x[:5], t), score_of(model.energy)(x[:5]), atol=1e-12)
+
+
+def test_what_a_model_can_do_depends_on_the_data():
+    for spec, normalizes in ((DataSpec((2,)), True), (DataSpec((4,), Binary()), False)):
+        model = catalogue.build("deep-energy", spec).model
+        assert isinstance(model, Samples)
+        assert isinstance(model, Energy)
+        assert isinstance(model, Score)
+        assert isinstance(model, Normalizer) == normalizes
+        assert not isinstance(model, Density)
+
+
+def test_layers_of_bounded_norm():
+    model = catalogue.build("deep-energy", DataSpec((2,)), spectral=True, hidden=(32, 32)).model
+    layers = [m for m in model.network.modules() if isinstance(m, nn.Linear)]
+    for _ in range(50):
+        model.energy(torch.randn(4, 2))
+    assert len(layers) == 3
+    norms = [float(torch.linalg.matrix_norm(m.weight.detach(), 2)) for m in layers]
+    assert norms == pytest.approx([1.0] * 3, abs=0.02)
+
+
+def test_energies_learn_two_normals_by_noise():
+    """A few seconds of the recipe: most of the way from the base to the truth."""
+    torch.set_default_dtype(torch.float32)
+    centres = torch.tensor([[-1.5, 0.0], [1.5, 0.0]])
+
+    def draw(n):
+        return centres[torch.randint(2, (n,))] + 0.4 * torch.randn(n, 2)
+
+    def batches():
+        while True:
+            yield draw(256), None
+
+    recipe = catalogue.build(
+        "deep-energy", DataSpec((2,)), objective="nce", steps=400, lr=5e-3, hidden=(64, 64)
+    )
+    training = Training(recipe)
+    for _ in train(training, batches(), Budget(steps=400)):
+        pass
+    model, x = training.sampled, draw(5000)
+    log_z, _ = model.log_partition()
+    assert abs(log_z - math.log(2 * math.pi * 4)) < 0.1, "that of its noise"
+    parts = -(x[:, None] - centres).square().sum(2) / 0.32 - math.log(2 * math.pi * 0.16 * 2)
+    with torch.no_grad():
+        divergence = float((parts.logsumexp(1) + model.energy(x)).mean()) + log_z
+    assert divergence < 0.03
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        ({"step_size": 0.0}, "--step-size and --base are positive"),
+        ({"k": 0}, "--k is at least 1"),
+        ({"energy_decay": -1.0}, "--energy-decay is at least 0"),
+        ({"objective": "score-matching", "smoothing": 0.0}, "positive level"),
+    ],
+)
+def test_mistakes_are_told(arguments, says):
+    with pytest.raises((RecipeError, UserError), match=says):
+        catalogue.build("deep-energy", DataSpec((2,)), **arguments)
