@@ -20,12 +20,13 @@ References:
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Iterator
 
 import torch
 from torch import Tensor, nn
 
-from pofx.ebm.energy import BipartiteEnergy
+from pofx.ebm.energy import BipartiteEnergy, Observer, StateEnergy
 from pofx.errors import UserError
 from pofx.functional.processes import sum_over_processes
 from pofx.mcmc.gibbs import block_gibbs
@@ -43,10 +44,11 @@ class Contrast(Objective):
             added to the loss.
     """
 
+    model: Observer
     seen_total: Tensor
     seen_examples: Tensor
 
-    def __init__(self, model: BipartiteEnergy, k: int = 1, weight_decay: float = 0.0) -> None:
+    def __init__(self, model: Observer, k: int = 1, weight_decay: float = 0.0) -> None:
         super().__init__()
         assert isinstance(model, nn.Module)
         self.model = model
@@ -59,25 +61,23 @@ class Contrast(Objective):
         assert isinstance(self.model, nn.Module)
         return {"model": self.model}
 
-    @torch.no_grad()
-    def negatives(self, h: Tensor) -> Data:
-        """The visible side after k sweeps, the first of which begins at the hidden states `h`."""
-        model = self.model
-        h = block_gibbs(h, model.draw_visible, self.draw_hidden, self.k - 1)
-        return model.draw_visible(h)
+    def update(
+        self, x: Data, energy: PerExample, negative: PerExample, contrast: Tensor | None = None
+    ) -> Update:
+        """The step that lowers the energy of the data and raises that of the negatives.
 
-    def draw_hidden(self, x: Data) -> Tensor:
-        """Draws the hidden side given the visible one."""
-        return self.model.draw_hidden(self.model.hidden_parameters(x))
-
-    def update(self, x: Data, energy: PerExample, negative: PerExample) -> Update:
-        """The step that lowers the energy of the data and raises that of the negatives."""
+        Args:
+            x: the data.
+            energy: free energies of the data.
+            negative: those of the negatives.
+            contrast: the loss, where it is not the difference of their means.
+        """
         with torch.no_grad():
             self.seen_total += self.model.powers(x).sum(0)
             self.seen_examples += x.shape[0]
         gap = energy.mean() - negative.mean()
         metrics = {"energy_gap": gap, "energy_data": energy.mean()}
-        return Update("model", gap + self._penalty(), metrics)
+        return Update("model", (gap if contrast is None else contrast) + self._penalty(), metrics)
 
     def _penalty(self) -> Tensor | float:
         if not self.weight_decay:
@@ -95,7 +95,24 @@ class Contrast(Objective):
         self.seen_examples.zero_()
 
 
-class ContrastiveDivergence(Contrast):
+class Gibbs(Contrast):
+    """One whose negatives are drawn by turns of two sides."""
+
+    model: BipartiteEnergy
+
+    @torch.no_grad()
+    def negatives(self, h: Tensor) -> Data:
+        """The visible side after k sweeps, the first of which begins at the hidden states `h`."""
+        model = self.model
+        h = block_gibbs(h, model.draw_visible, self.draw_hidden, self.k - 1)
+        return model.draw_visible(h)
+
+    def draw_hidden(self, x: Data) -> Tensor:
+        """Draws the hidden side given the visible one."""
+        return self.model.draw_hidden(self.model.hidden_parameters(x))
+
+
+class ContrastiveDivergence(Gibbs):
     """CD-k: every chain starts from the data."""
 
     def updates(self, x: Data, cond: Cond | None = None) -> Iterator[Update]:
@@ -106,12 +123,12 @@ class ContrastiveDivergence(Contrast):
         yield self.update(x, energy, negative)
 
 
-class PersistentContrastiveDivergence(Contrast):
-    """Persistent CD: as many chains as examples in a batch, which go on from step to step.
+class Persistent(Contrast):
+    """What has as many chains as examples in a batch, which go on from step to step.
 
     Args:
         model: what is trained.
-        chains: how many; at least as many as examples in a step.
+        chains: where they start, at least as many as examples in a step.
         k: Gibbs sweeps in a step.
         weight_decay: as for `Contrast`.
 
@@ -123,23 +140,22 @@ class PersistentContrastiveDivergence(Contrast):
     chains: Tensor
 
     def __init__(
-        self, model: BipartiteEnergy, chains: int, k: int = 1, weight_decay: float = 0.0
+        self, model: Observer, chains: Tensor, k: int = 1, weight_decay: float = 0.0
     ) -> None:
         super().__init__(model, k, weight_decay)
-        self.register_buffer("chains", torch.zeros(chains, *model.hidden_shape))
+        self.register_buffer("chains", chains)
         self._taken = 0  # by this step's micro-batches so far; 0 between steps
 
     def updates(self, x: Data, cond: Cond | None = None) -> Iterator[Update]:
         mine = self._take(x.shape[0])
         try:
-            # Data and negatives go through the weights in one product, forwards and backwards.
-            both = torch.cat([x, self.negatives(self.chains[mine])])
-            energy, hidden = self.model.free_energy(both)
-            with torch.no_grad():
-                self.chains[mine] = self.model.draw_hidden(hidden[x.shape[0] :])
-            yield self.update(x, *energy.chunk(2))
+            yield self.contrast(x, mine)
         finally:
             self._taken = 0
+
+    @abstractmethod
+    def contrast(self, x: Data, mine: slice) -> Update:
+        """The update of a batch, with a share of the chains."""
 
     def _take(self, n: int) -> slice:
         first = self._taken
@@ -150,3 +166,48 @@ class PersistentContrastiveDivergence(Contrast):
                 f"least {self._taken} came; give that number as batch_size."
             )
         return slice(first, self._taken)
+
+
+class PersistentContrastiveDivergence(Gibbs, Persistent):
+    """Persistent CD, its chains at the hidden side; `chains` is how many."""
+
+    model: BipartiteEnergy
+
+    def __init__(
+        self, model: BipartiteEnergy, chains: int, k: int = 1, weight_decay: float = 0.0
+    ) -> None:
+        super().__init__(model, torch.zeros(chains, *model.hidden_shape), k, weight_decay)
+
+    def contrast(self, x: Data, mine: slice) -> Update:
+        # Data and negatives go through the weights in one product, forwards and backwards.
+        both = torch.cat([x, self.negatives(self.chains[mine])])
+        energy, hidden = self.model.free_energy(both)
+        with torch.no_grad():
+            self.chains[mine] = self.model.draw_hidden(hidden[x.shape[0] :])
+        return self.update(x, *energy.chunk(2))
+
+
+class StochasticMaximumLikelihood(Persistent):
+    """Persistent chains of whole states, for units that may all be joined; `chains` is how many.
+
+    References:
+        On the convergence of Markovian stochastic algorithms with rapidly decreasing ergodicity
+        rates (Younes, 1999).
+        A learning algorithm for Boltzmann machines (Ackley et al., 1985), section 3.
+    """
+
+    model: StateEnergy
+
+    def __init__(
+        self, model: StateEnergy, chains: int, k: int = 1, weight_decay: float = 0.0
+    ) -> None:
+        super().__init__(model, torch.zeros(chains, *model.state_shape), k, weight_decay)
+
+    def contrast(self, x: Data, mine: slice) -> Update:
+        with torch.no_grad():
+            s = self.model.sweep(self.chains[mine], self.k)
+            self.chains[mine] = s
+            negative = self.model.positive_energy(self.model.visible(s))
+        energy = self.model.positive_energy(x)
+        loss = energy.mean() - self.model.state_energy(s).mean()
+        return self.update(x, energy, negative, loss)

@@ -15,7 +15,23 @@ from torch import Tensor
 from pofx.typing import Data, PerExample
 
 
-class BipartiteEnergy(Protocol):
+class Observer(Protocol):
+    """What wants to know the mean of the data, or of something of it."""
+
+    moments_shape: tuple[int, ...]
+
+    def powers(self, x: Data) -> Tensor:
+        """What the model wants to know the mean of over the data: `(n, *moments_shape)`."""
+        ...
+
+    def observe(self, total: Tensor, examples: Tensor) -> None:
+        """Is told, after each step, the sum of the powers of its training examples, and how many
+        they were.
+        """
+        ...
+
+
+class BipartiteEnergy(Observer, Protocol):
     """An energy of visible and hidden units, where each side is independent given the other.
 
     What it takes to train one by contrastive divergence. The hidden side is passed about by
@@ -23,7 +39,6 @@ class BipartiteEnergy(Protocol):
     for the free energy and for sampling.
     """
 
-    moments_shape: tuple[int, ...]
     hidden_shape: tuple[int, ...]
 
     def free_energy(self, x: Data) -> tuple[PerExample, Tensor]:
@@ -42,14 +57,26 @@ class BipartiteEnergy(Protocol):
         """Draws x given h."""
         ...
 
-    def powers(self, x: Data) -> Tensor:
-        """What the model wants to know the mean of over the data: `(n, *moments_shape)`."""
+
+class StateEnergy(Observer, Protocol):
+    """An energy of visible and hidden units among which any two may be joined: a state is both."""
+
+    state_shape: tuple[int, ...]
+
+    def positive_energy(self, x: Data) -> PerExample:
+        """F(x), or a bound from above, whose gradient is the first half of the likelihood's."""
         ...
 
-    def observe(self, total: Tensor, examples: Tensor) -> None:
-        """Is told, after each step, the sum of the powers of its training examples, and how many
-        they were.
-        """
+    def state_energy(self, s: Tensor) -> PerExample:
+        """E of whole states, nats: `(n, *state_shape) -> (n,)`."""
+        ...
+
+    def visible(self, s: Tensor) -> Data:
+        """The visible side of states."""
+        ...
+
+    def sweep(self, s: Tensor, k: int) -> Tensor:
+        """Where chains at `s` are after `k` sweeps."""
         ...
 
 
