@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from typing import NamedTuple, TypedDict, Unpack
 
@@ -217,29 +216,17 @@ class Diffusion(nn.Module):
         cond = cond if self.conditional else None
         return bound.elbo(self._clipped(self.denoiser), x, self.spec, cond, steps=self.chain)
 
-    def flow_elbo(
-        self,
-        x: Data,
-        cond: Cond | None = None,
-        *,
-        steps: int = 50,
-        exact: int = 8,
-        directions: int = 1,
-    ) -> PerExample:
-        """As `elbo`, by the probability-flow equation, which is usually tighter and dearer.
+    def by_flow(
+        self, *, steps: int = 50, directions: int | None = None
+    ) -> likelihood.FlowExact | likelihood.FlowEstimate | likelihood.FlowBound:
+        """The likelihood by the probability flow, which is usually higher than `elbo` and dearer.
 
         Args:
-            x: examples, `(n, *event)`.
-            cond: a class for each.
-            steps: of Runge and Kutta's fourth order.
-            exact: up to so many elements the trace is exact.
-            directions: along which the trace is estimated above that.
+            steps: of four evaluations each.
+            directions: how many random ones the trace is estimated from; None takes every axis,
+                which is exact and for few of them.
         """
-        cond = cond if self.conditional else None
-        few = math.prod(relaxed_shape(self.spec)) <= exact
-        return likelihood.elbo(
-            self.denoiser, x, self.spec, cond, steps=steps, directions=None if few else directions
-        )
+        return likelihood.by_flow(self.denoiser, self.spec, steps=steps, directions=directions)
 
     @torch.no_grad()
     def encode(self, x: Data, cond: Cond | None = None) -> Tensor:
