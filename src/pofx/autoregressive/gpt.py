@@ -34,6 +34,7 @@ from torch.nn import functional as F
 
 from pofx.autoregressive.autoregressive import MaximumLikelihood
 from pofx.autoregressive.tokens import TokenModel, check_tokens
+from pofx.functional.products import linear
 from pofx.nn.transformer import STD, Cached, Transformer
 from pofx.recipe import Adam, Recipe, RecipeError, check_at_least
 from pofx.spec import DataSpec
@@ -65,7 +66,7 @@ class GPT(TokenModel):
 
     def logits(self, tokens: Tensor, cond: Cond | None) -> Tensor:
         h = torch.cat([self.begin(len(tokens), cond)[:, None], self.embed(tokens[:, :-1])], 1)
-        return F.linear(self.net(h), self.embed.weight)
+        return linear(self.net(h), self.embed.weight)
 
     def writing(self, n: int, cond: Cond | None) -> _Writing:
         return _Writing(self, n, cond)

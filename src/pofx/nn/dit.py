@@ -21,6 +21,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from pofx.nn.linear import Linear
 from pofx.nn.unet import Embedding
 
 _BASE = 10_000.0
@@ -64,9 +65,9 @@ class DiT(nn.Module):
         rows, columns = ((s + p) // patch for s, p in zip(shape[1:], self.padding, strict=True))
         self.grid = (rows, columns)
         self.register_buffer("places", _places(rows, columns, width), persistent=False)
-        self.first = nn.Linear(shape[0] * patch**2, width)
+        self.first = Linear(shape[0] * patch**2, width)
         self.body = _Body(width, layers, heads, classes)
-        self.last = _zeroed(nn.Linear(width, copies * shape[0] * patch**2))
+        self.last = _zeroed(Linear(width, copies * shape[0] * patch**2))
 
     def forward(self, x: Tensor, t: Tensor, cond: Tensor | None = None) -> Tensor:
         height, width = x.shape[2:]
@@ -104,9 +105,9 @@ class SequenceDiT(nn.Module):
         super().__init__()
         self.length, self.copies = length, copies
         self.places = nn.Parameter(0.02 * torch.randn(length, width))
-        self.first = nn.Linear(size, width)
+        self.first = Linear(size, width)
         self.body = _Body(width, layers, heads, classes)
-        self.last = _zeroed(nn.Linear(width, copies * size))
+        self.last = _zeroed(Linear(width, copies * size))
 
     def forward(self, x: Tensor, t: Tensor, cond: Tensor | None = None) -> Tensor:
         parts = x.unflatten(1, (self.length, -1))
@@ -142,7 +143,7 @@ class TokenDiT(nn.Module):
         self.places = nn.Parameter(0.02 * torch.randn(length, width))
         self.embed = nn.Embedding(tokens, width)
         self.body = _Body(width, layers, heads, classes)
-        self.last = _zeroed(nn.Linear(width, outputs))
+        self.last = _zeroed(Linear(width, outputs))
 
     def forward(self, k: Tensor, t: Tensor, cond: Tensor | None = None) -> Tensor:
         return self.last(self.body(self.embed(k) + self.places, t, cond))
@@ -154,7 +155,7 @@ class _Body(nn.Module):
     def __init__(self, width: int, layers: int, heads: int, classes: int) -> None:
         super().__init__()
         self.embed = Embedding(width, classes)
-        self.film = _zeroed(nn.Linear(width, (6 * layers + 2) * width))
+        self.film = _zeroed(Linear(width, (6 * layers + 2) * width))
         self.blocks = nn.ModuleList(_Block(width, heads) for _ in range(layers))
 
     def forward(self, h: Tensor, t: Tensor, cond: Tensor | None) -> Tensor:
@@ -170,8 +171,8 @@ class _Block(nn.Module):
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
         self.heads = heads
-        self.qkv, self.out = nn.Linear(width, 3 * width), nn.Linear(width, width)
-        self.up, self.down = nn.Linear(width, 4 * width), nn.Linear(4 * width, width)
+        self.qkv, self.out = Linear(width, 3 * width), Linear(width, width)
+        self.up, self.down = Linear(width, 4 * width), Linear(4 * width, width)
         for layer in (self.qkv, self.out, self.up, self.down):
             nn.init.xavier_uniform_(layer.weight)
             nn.init.zeros_(layer.bias)

@@ -25,7 +25,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-_Masked = Callable[[nn.Linear, Tensor, Tensor], Tensor]
+from pofx.functional.products import linear
 
 
 class MaskedMLP(nn.Module):
@@ -71,13 +71,17 @@ class MaskedMLP(nn.Module):
 
     def forward(self, x: Tensor, order: Tensor) -> Tensor:
         """What each element makes of those before it; `order[r]` is the element at place r."""
-        return self._through(x, self.masks(order), _masked)
+        *hidden, last, direct = self.masks(order)
+        out = _masked(self.last, self._hidden(x, hidden), last)
+        return out if self.direct is None else out + _masked(self.direct, x, direct)
 
     def transposed(self, x: Tensor, masks: Sequence[Tensor]) -> Tensor:
         """The same where examples are columns, `(sum(inputs), n) -> (sum(outputs), n)`, and the
         masks of an order are at hand.
         """
-        return self._through(x, masks, _masked_transposed)
+        *hidden, last, direct = masks
+        out = _columns(self.last, self._hidden(x.t(), hidden), last)
+        return out if self.direct is None else out + _columns(self.direct, x.t(), direct)
 
     def masks(self, order: Tensor) -> list[Tensor]:
         """Of the hidden layers, of the last and of the direct connections."""
@@ -87,13 +91,10 @@ class MaskedMLP(nn.Module):
         hidden = [m[:, None] >= below for below, m in pairwise(degrees)]
         return [*hidden, last > degrees[-1], last > first]
 
-    def _through(self, x: Tensor, masks: Sequence[Tensor], masked: _Masked) -> Tensor:
-        *hidden, last, direct = masks
-        h = x
-        for layer, mask in zip(self.units, hidden, strict=True):
-            h = self.activation(masked(layer, h, mask))
-        out = masked(self.last, h, last)
-        return out if self.direct is None else out + masked(self.direct, x, direct)
+    def _hidden(self, h: Tensor, masks: Sequence[Tensor]) -> Tensor:
+        for layer, mask in zip(self.units, masks, strict=True):
+            h = self.activation(_masked(layer, h, mask))
+        return h
 
     @property
     def units(self) -> list[_Units]:
@@ -165,12 +166,13 @@ class _Units(nn.Linear):
 
 
 def _masked(layer: nn.Linear, x: Tensor, mask: Tensor) -> Tensor:
-    return F.linear(x, layer.weight * mask, layer.bias)
+    return linear(x, layer.weight * mask, layer.bias)
 
 
-def _masked_transposed(layer: nn.Linear, x: Tensor, mask: Tensor) -> Tensor:
-    weight = layer.weight * mask
-    return weight @ x if layer.bias is None else torch.addmm(layer.bias[:, None], weight, x)
+def _columns(layer: nn.Linear, x: Tensor, mask: Tensor) -> Tensor:
+    """The same, transposed."""
+    out = linear(layer.weight * mask, x)
+    return out if layer.bias is None else out.add_(layer.bias[:, None])
 
 
 def _side_by_side(widths: Sequence[int]) -> list[slice]:

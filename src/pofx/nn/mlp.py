@@ -7,6 +7,8 @@ from itertools import pairwise
 
 from torch import Tensor, nn
 
+from pofx.nn.linear import Linear
+
 
 class MLP(nn.Sequential):
     """Linear layers with an activation between: `(n, sizes[0]) -> (n, sizes[-1])`.
@@ -19,7 +21,7 @@ class MLP(nn.Sequential):
     def __init__(self, sizes: Sequence[int], activation: Callable[[], nn.Module] = nn.ReLU) -> None:
         layers: list[nn.Module] = []
         for inputs, outputs in pairwise(sizes):
-            layers += [nn.Linear(inputs, outputs), activation()]
+            layers += [Linear(inputs, outputs), activation()]
         super().__init__(*layers[:-1])
 
 
@@ -32,9 +34,9 @@ class ResidualMLP(nn.Module):
 
     def __init__(self, inputs: int, outputs: int, hidden: int = 256, blocks: int = 3) -> None:
         super().__init__()
-        self.first = nn.Linear(inputs, hidden)
+        self.first = Linear(inputs, hidden)
         self.blocks = nn.ModuleList(_ResidualBlock(hidden) for _ in range(blocks))
-        last = nn.Linear(hidden, outputs)
+        last = Linear(hidden, outputs)
         nn.init.zeros_(last.weight)
         nn.init.zeros_(last.bias)
         self.last = nn.Sequential(nn.LayerNorm(hidden), nn.SiLU(), last)
@@ -50,8 +52,8 @@ class _ResidualBlock(nn.Module):
     def __init__(self, hidden: int) -> None:
         super().__init__()
         self.norm = nn.LayerNorm(hidden)
-        self.first = nn.Linear(hidden, hidden)
-        self.last = nn.Linear(hidden, hidden)
+        self.first = Linear(hidden, hidden)
+        self.last = Linear(hidden, hidden)
         self.activation = nn.SiLU()
 
     def forward(self, h: Tensor, embedding: Tensor | None) -> Tensor:

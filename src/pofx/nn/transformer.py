@@ -32,6 +32,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from pofx.nn.linear import Linear
+
 Positions = Literal["rotary", "learned"]
 STD = 0.02
 """Of the weights at the start."""
@@ -106,10 +108,10 @@ class Block(nn.Module):
         self.heads, self.gated, self.dropout = heads, gated, dropout
         # as many weights with the gate, which doubles the first layer, as without
         hidden = 8 * math.ceil(width / 3) if gated else 4 * width
-        self.qkv = nn.Linear(width, 3 * width, bias=False)
-        self.out = nn.Linear(width, width, bias=False)
-        self.up = nn.Linear(width, 2 * hidden if gated else hidden, bias=False)
-        self.down = nn.Linear(hidden, width, bias=False)
+        self.qkv = Linear(width, 3 * width, bias=False)
+        self.out = Linear(width, width, bias=False)
+        self.up = Linear(width, 2 * hidden if gated else hidden, bias=False)
+        self.down = Linear(hidden, width, bias=False)
         for layer in (self.qkv, self.up):
             nn.init.normal_(layer.weight, std=STD)
         for layer in (self.out, self.down):
