@@ -23,13 +23,13 @@ Note:
 from __future__ import annotations
 
 from pofx.flow.actnorm import ActNorm, NormalisedLikelihood
-from pofx.flow.bijection import Bijection, Chain, Flatten
+from pofx.flow.bijection import Bijection
 from pofx.flow.conditioner import ImageConditioner
 from pofx.flow.coupling import Couplings, ElementwiseCoupling
 from pofx.flow.elementwise import Affine
 from pofx.flow.flow import check_arguments, flow
 from pofx.flow.linear import LU, rotation
-from pofx.flow.squeeze import MultiScale, Squeeze
+from pofx.flow.squeeze import multi_scale
 from pofx.recipe import Adam, Recipe, RecipeError
 from pofx.spec import DataSpec
 
@@ -44,23 +44,17 @@ def glow_scales(
     bound: float = 1.0,
     classes: int = 0,
 ) -> Bijection:
-    """Steps of the flow, half as large a picture at each scale; its latent is a vector.
+    """Steps of the flow at each scale."""
 
-    It ends after `scales` scales, or where a side is odd or below 4.
-    """
-    c, h, w = 4 * shape[0], shape[1] // 2, shape[2] // 2
-    here: list[Bijection] = [Squeeze()]
-    for _ in range(layers):
+    def step(c: int) -> list[Bijection]:
         net = ImageConditioner(c // 2, c, channels, blocks, classes)
         coupling = Couplings([ElementwiseCoupling(net, Affine(bound))], c // 2)
-        here += [ActNorm(c), LU(rotation(c)), coupling]
-    if scales == 1 or h % 2 or w % 2 or min(h, w) < 4:
-        return Chain([*here, Flatten((c, h, w))])
-    rest = glow_scales(
-        (c // 2, h, w), layers,
-        scales=scales - 1, channels=channels, blocks=blocks, bound=bound, classes=classes,
-    )  # fmt: skip
-    return MultiScale(Chain(here), rest, (c, h, w))
+        return [ActNorm(c), LU(rotation(c)), coupling]
+
+    def steps(c: int) -> list[Bijection]:
+        return [bijection for _ in range(layers) for bijection in step(c)]
+
+    return multi_scale(shape, steps, scales)
 
 
 def recipe(  # noqa: PLR0913

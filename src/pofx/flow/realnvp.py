@@ -22,12 +22,12 @@ Note:
 
 from __future__ import annotations
 
-from pofx.flow.bijection import Bijection, Chain, Flatten
+from pofx.flow.bijection import Bijection
 from pofx.flow.conditioner import ImageConditioner, vector_couplings
 from pofx.flow.coupling import Couplings, ElementwiseCoupling
 from pofx.flow.elementwise import Affine
 from pofx.flow.flow import MaximumLikelihood, check_arguments, flow, vector_flow
-from pofx.flow.squeeze import MultiScale, Squeeze, colours_to_rows
+from pofx.flow.squeeze import colours_to_rows, multi_scale
 from pofx.recipe import Adam, Recipe
 from pofx.spec import DataSpec
 
@@ -42,25 +42,17 @@ def image_scales(
     bound: float = 1.0,
     classes: int = 0,
 ) -> Bijection:
-    """Couplings between the colours of a checkerboard and between rows, half as large a picture at
-    each scale.
+    """Couplings between the colours of a checkerboard and between rows, at each scale."""
 
-    It ends after `scales` scales, or where a side is odd or below 4; its latent is a vector.
-    """
-    c, h, w = 4 * shape[0], shape[1] // 2, shape[2] // 2
-
-    def couplings(number: int) -> Couplings:
+    def couplings(c: int, number: int) -> Couplings:
         nets = [ImageConditioner(c // 2, c, channels, blocks, classes) for _ in range(number)]
         return Couplings([ElementwiseCoupling(net, Affine(bound)) for net in nets], c // 2)
 
-    here = [Squeeze(), couplings(layers - layers // 2), colours_to_rows(c), couplings(layers // 2)]
-    if scales == 1 or h % 2 or w % 2 or min(h, w) < 4:
-        return Chain([*here, Flatten((c, h, w))])
-    rest = image_scales(
-        (c // 2, h, w), layers,
-        scales=scales - 1, channels=channels, blocks=blocks, bound=bound, classes=classes,
-    )  # fmt: skip
-    return MultiScale(Chain(here), rest, (c, h, w))
+    def steps(c: int) -> list[Bijection]:
+        of_colours = couplings(c, layers - layers // 2)
+        return [of_colours, colours_to_rows(c), couplings(c, layers // 2)]
+
+    return multi_scale(shape, steps, scales)
 
 
 def recipe(  # noqa: PLR0913

@@ -1,11 +1,10 @@
 r"""squeeze: between space and channels, and the multi-scale architecture.
 
 A squeeze turns each 2 x 2 block of pixels into four channels. Its channels come in the order of a
-checkerboard's
-colours: first the two pixels of the block's diagonal, then the two off it. So a coupling between
-the two halves of the *channels* of a squeezed image is a coupling between the two colours of the
-*pixels*, and the conditioner works on the half-sized image, without the half of its output that a
-mask would throw away.
+checkerboard's colours: first the two pixels of the block's diagonal, then the two off it. So a
+coupling between the two halves of the *channels* of a squeezed image is a coupling between the two
+colours of the *pixels*, and the conditioner works on the half-sized image, without the half of its
+output that a mask would throw away.
 
 References:
     Density estimation using Real NVP (Dinh et al., 2017), sections 3.4 to 3.6, figure 3, eq. 13-16.
@@ -14,10 +13,12 @@ References:
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
+
 import torch
 from torch import Tensor
 
-from pofx.flow.bijection import Bijection
+from pofx.flow.bijection import Bijection, Chain, Flatten
 from pofx.flow.permutation import Permutation
 from pofx.typing import Cond, PerExample
 
@@ -84,3 +85,23 @@ class MultiScale(Bijection):
         done, rest = z[:, : c * h * w], z[:, c * h * w :]
         going = self.rest.inverse(rest, cond)
         return self.scale.inverse(torch.cat([done.reshape(-1, c, h, w), going], 1), cond)
+
+
+def multi_scale(
+    shape: tuple[int, int, int], steps: Callable[[int], Iterable[Bijection]], scales: int
+) -> Bijection:
+    """The same steps at every scale, each on half as large a picture; its latent is a vector.
+
+    It ends after `scales` scales, or where a side is odd or below 4.
+
+    Args:
+        shape: of an image, with even sides.
+        steps: of a scale, given the channels of its squeezed image.
+        scales: at most so many.
+    """
+    c, h, w = 4 * shape[0], shape[1] // 2, shape[2] // 2
+    here = [Squeeze(), *steps(c)]
+    if scales == 1 or h % 2 or w % 2 or min(h, w) < 4:
+        return Chain([*here, Flatten((c, h, w))])
+    rest = multi_scale((c // 2, h, w), steps, scales - 1)
+    return MultiScale(Chain(here), rest, (c, h, w))
