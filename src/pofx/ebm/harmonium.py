@@ -16,6 +16,7 @@ References:
 from __future__ import annotations
 
 import math
+from itertools import islice
 from typing import NamedTuple
 
 import torch
@@ -27,6 +28,7 @@ from pofx.ebm.units import Visible
 from pofx.functional.precision import at_least_float32
 from pofx.mcmc.ais import AISEstimate, Sandwich, ais, reverse_ais, temperatures
 from pofx.mcmc.gibbs import bernoulli, block_gibbs
+from pofx.mcmc.tempering import parallel_tempering
 from pofx.typing import Cond, Data, PerExample
 
 EXACT_UNITS = 16
@@ -109,15 +111,39 @@ class Harmonium(nn.Module):
         return self.visible.log_base(v, theta) + (field * v).sum(1) - log_sum
 
     @torch.no_grad()
-    def sample(self, n: int, cond: Cond | None = None, *, sweeps: int | None = None) -> Data:
-        """Draws `n` examples, each the end of a chain of `sweeps` sweeps."""
-        x = self.visible.write(self._independent(n))
+    def sample(
+        self,
+        n: int,
+        cond: Cond | None = None,
+        *,
+        sweeps: int | None = None,
+        tempering: int | None = None,
+    ) -> Data:
+        """Draws `n` examples, each the end of a chain.
+
+        Args:
+            n: how many.
+            cond: not used.
+            sweeps: of Gibbs sampling.
+            tempering: temperatures of parallel tempering, for modes so far apart that a chain does
+                not go between them; the cost grows with their number.
+        """
         steps = self.sweeps if sweeps is None else sweeps
+        if tempering is not None:
+            return self._tempered(n, steps, max(tempering, 2))
+        x = self.visible.write(self._independent(n))
 
         def draw_hidden(x: Data) -> Tensor:
             return self.draw_hidden(self.hidden_parameters(x))
 
         return block_gibbs(x, draw_hidden, self.draw_visible, steps)
+
+    def _tempered(self, n: int, sweeps: int, count: int) -> Data:
+        path = AnnealedPath(self)
+        betas = torch.linspace(0, 1, count, dtype=torch.float64).tolist()
+        chains = parallel_tempering(path, [path.start(n) for _ in betas], betas)
+        *_, replicas = islice(chains, max(sweeps, 1))
+        return self.visible.write(replicas.x[-1].v)
 
     def powers(self, x: Data) -> Tensor:
         return self.visible.powers(self.visible.read(x))
