@@ -550,7 +550,10 @@ def test_between_two_codes_lie_examples():
         ({"grid": "karas"}, "did you mean 'karras'"),
         ({"sampler": "heun", "eta": 0.5}, "eta belongs to"),
         ({"sampler": "dpmpp-2m", "eta": 1.5}, "eta is from 0"),
-        ({"guidance": 2.0, "guidance_from": 0.8, "guidance_to": 0.2}, "from a time to a later"),
+        ({"guidance": 2.0, "guidance_interval": (0.8, 0.2)}, "from a time to a later"),
+        ({"guidance": 2.0, "guidance_interval": (0.2, "x")}, r"such as 0.2,0.8, and \(0.2, 'x'\)"),
+        ({"guidance": 2.0, "guidance_interval": (0.2,)}, "from a time to a later"),
+        ({"steps": 10**9}, "at most 100,000"),
         ({"steps": 0}, "at least 1 step"),
     ],
 )
@@ -558,6 +561,14 @@ def test_bad_options_are_named_in_one_sentence(options, match):
     model = Diffusion(mixture(VP()), DataSpec((2,), Real(), classes=2))
     with pytest.raises(UserError, match=match):
         model.sample(2, torch.zeros(2, dtype=torch.int64), **options)
+
+
+def test_guidance_without_classes_is_refused():
+    model = Diffusion(normal(VP(), 0.5), DataSpec((1,), Real()))
+    model.denoiser.classes = 0
+    for options in ({"guidance": 2.0}, {"guidance_interval": (0.2, 0.8)}):
+        with pytest.raises(UserError, match="knows none"):
+            model.sample(2, **options)
 
 
 def test_plans_are_made_beforehand_and_have_no_hole():

@@ -142,6 +142,8 @@ def _value(text: str) -> Any:
             return kind(text)
         except ValueError:
             continue
+    if "," in text:  # several, such as the two ends of an interval
+        return tuple(map(_value, text.split(",")))
     return {"true": True, "false": False}.get(text, text)
 
 

@@ -49,10 +49,10 @@ class ClassifierFree(Denoiser):
         self, denoiser: Denoiser, w: float, interval: tuple[float, float] = (0.0, 1.0)
     ) -> None:
         super().__init__(denoiser.schedule, denoiser.classes)
-        if not 0 <= interval[0] <= interval[1] <= 1:
+        if not _is_interval(interval):
             raise UserError(
-                "guidance is from a time to a later one in [0, 1], and it came from "
-                f"{interval[0]} to {interval[1]}."
+                "guidance is from a time to a later one in [0, 1], such as 0.2,0.8, and "
+                f"{interval} came."
             )
         self.denoiser, self.w = denoiser, w
         self.whole = interval == (0.0, 1.0)
@@ -180,6 +180,13 @@ class Product(Denoiser):
             return guesses[0]
         base = x_t / level.alpha if self.base is None else self.base.denoise(x_t, level, cond)
         return torch.stack(guesses).sum(0) - (len(guesses) - 1) * base
+
+
+def _is_interval(value: object) -> bool:
+    """Whether it is two times in order, whoever gave it."""
+    if not isinstance(value, tuple) or len(value) != 2:
+        return False
+    return all(isinstance(v, int | float) for v in value) and 0 <= value[0] <= value[1] <= 1
 
 
 def _angle(alpha: float, sigma: float) -> float:

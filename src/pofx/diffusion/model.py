@@ -17,6 +17,7 @@ from pofx.diffusion.guidance import ClassifierFree
 from pofx.diffusion.probability_flow import ProbabilityFlow
 from pofx.diffusion.sampler import Sampler, State
 from pofx.diffusion.samplers import choose
+from pofx.errors import UserError
 from pofx.functional.dequantize import harden, relax, relaxed_shape
 from pofx.spec import Categorical, DataSpec, Real
 from pofx.typing import Cond, Data, PerExample
@@ -33,8 +34,7 @@ class Options(TypedDict, total=False):
     grid: Grid | str | None
     eta: float | None
     guidance: float | None
-    guidance_from: float
-    guidance_to: float
+    guidance_interval: tuple[float, float] | None
 
 
 class Way(NamedTuple):
@@ -82,7 +82,7 @@ class Diffusion(nn.Module):
         return self.denoiser.classes > 0
 
     @torch.no_grad()
-    def sample(  # noqa: PLR0913, the command line's flags
+    def sample(
         self,
         n: int,
         cond: Cond | None = None,
@@ -92,8 +92,7 @@ class Diffusion(nn.Module):
         grid: Grid | str | None = None,
         eta: float | None = None,
         guidance: float | None = None,
-        guidance_from: float = 0.0,
-        guidance_to: float = 1.0,
+        guidance_interval: tuple[float, float] | None = None,
     ) -> Data:
         """Draws `n` examples.
 
@@ -105,15 +104,14 @@ class Diffusion(nn.Module):
             grid: a `Grid`, or the name of one in `pofx.diffusion.grid`.
             eta: how much noise the samplers `ddim` and `dpmpp-2m` add, from 0 (none) to 1.
             guidance: classifier-free guidance w; 0 for none.
-            guidance_from: the earliest time that is guided; 0 is data.
-            guidance_to: the latest.
+            guidance_interval: the earliest and the latest time that are guided; 0 is data, 1 noise.
 
         Raises:
             UserError: an unknown sampler or grid, or a number out of its range.
         """
         way = self._way(
             sampler=sampler, steps=steps, grid=grid, eta=eta, guidance=guidance,
-            guidance_from=guidance_from, guidance_to=guidance_to,
+            guidance_interval=guidance_interval,
         )  # fmt: skip
         return harden(self._arrive(way, self._noise(n), cond), self.spec)
 
@@ -187,13 +185,16 @@ class Diffusion(nn.Module):
         grid: Grid | str | None = None,
         eta: float | None = None,
         guidance: float | None = None,
-        guidance_from: float = 0.0,
-        guidance_to: float = 1.0,
+        guidance_interval: tuple[float, float] | None = None,
     ) -> Way:
         lay = choose_grid(self.grid if grid is None else grid)
+        if not self.conditional and (guidance or guidance_interval):
+            raise UserError(
+                "guidance is towards a class, and this model knows none; leave guidance out."
+            )
         w = self.guidance if guidance is None else guidance
         return Way(
-            self._clipped(self._guided(w, (guidance_from, guidance_to))),
+            self._clipped(self._guided(w, guidance_interval or (0.0, 1.0))),
             choose(self.sampler if sampler is None else sampler, eta),
             lay(self.denoiser.schedule, self.steps if steps is None else steps),
         )

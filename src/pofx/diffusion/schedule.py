@@ -31,6 +31,9 @@ from torch import Tensor, nn
 
 from pofx.errors import UserError
 
+_MOST = 100_000
+"""Steps of sampling."""
+
 
 class Level(NamedTuple):
     """A noise level.
@@ -101,8 +104,7 @@ class Schedule(nn.Module, ABC):
 
     def grid(self, steps: int) -> list[float]:
         """`steps + 1` times from 1 down to 0, none twice."""
-        if steps < 1:
-            raise UserError(f"sampling takes at least 1 step, and {steps} came.")
+        _check(steps)
         return [1 - i / steps for i in range(steps)] + [0.0]
 
 
@@ -333,6 +335,12 @@ def evenly(start: float, end: float, steps: int) -> list[float]:
     >>> evenly(1.0, 0.5, 3)
     [1.0, 0.75, 0.5, 0.0]
     """
-    if steps < 1:
-        raise UserError(f"sampling takes at least 1 step, and {steps} came.")
+    _check(steps)
     return [start + (end - start) * i / max(steps - 1, 1) for i in range(steps)] + [0.0]
+
+
+def _check(steps: int) -> None:
+    if not 1 <= steps <= _MOST:
+        raise UserError(
+            f"sampling takes at least 1 step and at most {_MOST:,}, and {steps:,} came."
+        )

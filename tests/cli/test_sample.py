@@ -1,0 +1,59 @@
+"""How a model is asked to sample: its own options, from the command line."""
+
+import numpy as np
+import pytest
+
+from pofx.cli import main
+
+
+def code(*arguments) -> int:
+    with pytest.raises(SystemExit) as ended:
+        main([str(a) for a in arguments])
+    return ended.value.code or 0
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    path = tmp_path_factory.mktemp("runs") / "run"
+    small = ["--channels", "4,4", "--batch-size", 16, "--steps", 3, "--quiet", "--limit", 60]
+    assert code("train", "ddpm", "--data", "digits", *small, "--out", path) == 0
+    return path
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        "--sampler dpmpp-2m --steps 4 --grid karras --eta 0.5 --guidance 2",
+        "--sampler heun --steps 3 --guidance 2 --guidance-interval 0.2,0.8",
+        "--sampler rk45 --steps 1 --class 3",
+        "--sampler=unipc --steps=4 --grid=log-snr",
+    ],
+)
+def test_a_sampler_its_grid_its_noise_and_its_guidance(run, tmp_path, options):
+    for i, batch in enumerate((2, 5)):
+        out = tmp_path / f"{i}.npz"
+        assert code("sample", run, "-n", 5, "--batch", batch, "--out", out, *options.split()) == 0
+    one, two = (np.load(tmp_path / f"{i}.npz")["x"] for i in range(2))
+    assert one.shape == (5, 1, 8, 8)
+    assert np.array_equal(one, two)
+
+
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        (["--sampler", "dpmp-2m"], ("did you mean 'dpmpp-2m'",)),
+        (["--sampler", "7"], ("--sampler", "a word")),
+        (["--grid", "karas"], ("did you mean 'karras'",)),
+        (["--steps", "0"], ("from 1 to 1000 steps", "0 came")),
+        (["--steps", "2.5"], ("--steps", "whole number")),
+        (["--steps", "1001"], ("from 1 to 1000 steps",)),
+        (["--sampler", "heun", "--eta", "0.5"], ("eta belongs to", "heun")),
+        (["--eta", "2"], ("eta is from 0", "2 came")),
+        (["--guidance", "nan"], ("--guidance", "a number")),
+        (["--guidance", "1", "--guidance-interval", "0.8,0.2"], ("(0.8, 0.2) came",)),
+        (["--guidance", "1", "--guidance-interval", "soon"], ("such as 0.2,0.8", "soon")),
+        (["--guidanse", "1"], ("did you mean '--guidance'",)),
+    ],
+)
+def test_options_that_are_refused(run, refused, options, named):
+    refused(["sample", run, *options], *named)
