@@ -1,5 +1,7 @@
 """WaveNet: what each element may see, and that steps are the whole."""
 
+import itertools
+
 import pytest
 import torch
 
@@ -66,3 +68,22 @@ def test_kept_sampling_equals_naive(support):
 def test_images_and_tables_are_refused():
     with pytest.raises(RecipeError, match="pixelcnn"):
         catalogue.build("wavenet", DataSpec((1, 8, 8), Binary()))
+
+
+def test_text_is_what_the_sequence_says_and_goes_on_beyond_its_length():
+    spec = DataSpec((9,), Categorical(5))
+    model = shaken(catalogue.build("wavenet", spec, channels=6, layers=3).model)
+    x = torch.randint(0, 5, (4, 9)).double()
+    each = model.log_factors(x)
+    assert torch.allclose(each.sum(1), model.sequence.log_prob(x), atol=1e-12)
+    with torch.no_grad():
+        likeliest = model.sample(3, prompt=torch.tensor([1, 2]), temperature=0)
+        logits = model.logits(likeliest.long(), None)
+    assert torch.equal(likeliest[:, :2], torch.tensor([[1.0, 2.0]]).expand(3, -1))
+    assert torch.equal(likeliest[:, 2:], logits.argmax(2)[:, 2:].double())
+    going = model.continuation(torch.tensor([1, 2]), temperature=0)
+    written = torch.tensor([1, 2, *itertools.islice(going, 20)])
+    assert torch.equal(written[:9], likeliest[0].long())
+    with torch.no_grad():
+        beyond = model.logits(written[None], None)[0, 2:].argmax(1)
+    assert torch.equal(written[2:], beyond)

@@ -23,9 +23,10 @@ from torch import Tensor, nn
 from pofx.autoregressive.autoregressive import MaximumLikelihood
 from pofx.autoregressive.conditionals import conditional as likelihood_of
 from pofx.autoregressive.sequence import Sequence
+from pofx.autoregressive.written import Written
 from pofx.nn.wavenet import Steps, WaveStack
 from pofx.recipe import Adam, Recipe, RecipeError, check_at_least, check_classes
-from pofx.spec import DataSpec, Mixed
+from pofx.spec import Categorical, DataSpec, Mixed
 from pofx.typing import Cond
 
 
@@ -121,7 +122,8 @@ def recipe(  # noqa: PLR0913
     check_at_least(
         "wavenet", 1, channels=channels, layers=layers, blocks=blocks, components=components
     )
-    model = WaveNet(spec, channels, layers, blocks, components, conditional=conditional)
+    net = WaveNet(spec, channels, layers, blocks, components, conditional=conditional)
+    model = Written(net) if isinstance(spec.support, Categorical) else net
     return Recipe(
         model=model,
         objective=MaximumLikelihood(model),
