@@ -22,6 +22,10 @@ CASES = [
     ("rbm", "bits", {}),
     ("rbm", "bits", {"persistent": False}),
     ("glow", "grey", {"scales": 1}),
+    ("edm", "grey", {}),
+    ("improved-ddpm", "vector", {}),
+    ("rectified-flow", "vector", {"first_steps": 20}),
+    ("mdlm", "bits", {}),
 ]
 
 
