@@ -10,8 +10,9 @@ from torch.distributions import Categorical, Independent, MixtureSameFamily, Nor
 
 from pofx import catalogue
 from pofx.distributions.heads import GaussianHead
+from pofx.nn.resnet import Block
 from pofx.recipe import RecipeError
-from pofx.spec import Binary, DataSpec
+from pofx.spec import Binary, Bytes, DataSpec
 from pofx.training.loop import Budget, Training, train
 from pofx.vae.beta_vae import Capacity
 from pofx.vae.elbo import ELBO
@@ -229,6 +230,40 @@ def test_a_heavy_divergence_collapses_and_free_bits_do_not():
     assert collapsed(beta=10.0, kl_warmup=0)
     assert not collapsed(beta=10.0, kl_warmup=0, free_bits=0.4)
     assert not collapsed(beta=1.0, kl_warmup=100, kl_cycles=2)
+
+
+# --- networks
+
+
+@pytest.mark.parametrize("network", ["mlp", "conv", "resnet"])
+@pytest.mark.parametrize("shape", [(1, 28, 28), (3, 9, 30), (5,)], ids=str)
+def test_every_kind_of_network_learns_whatever_the_shape(network, shape):
+    spec = DataSpec(shape, Bytes(8), classes=2) if len(shape) == 3 else DataSpec(shape)
+    arguments = {"latent": 3, "hidden": (8, 6), "channels": 4, "network": network, "kl_warmup": 0}
+    if network == "conv" and not spec.is_image:
+        with pytest.raises(RecipeError, match="images"):
+            catalogue.build("vae", spec, **arguments)
+        return
+    training = Training(catalogue.build("vae", spec, **arguments, conditional=spec.classes > 0))
+    x, cond = torch.randn(6, *shape), torch.arange(6) % 2 if spec.classes else None
+    x = x.sign() if spec.is_image else x
+    for _ in range(2):  # what lies behind a layer of zeros moves in the second step
+        training.train_step(x, cond, 0.0)
+    model, loss = training.model, training.objective.loss(x, cond)[0]
+    names, parameters = zip(*model.named_parameters(), strict=True)
+    for name, slope in zip(names, torch.autograd.grad(loss, parameters), strict=True):
+        assert slope.any(), name
+    with torch.no_grad():
+        alone = model.encode(x[:1], None if cond is None else cond[:1])
+        assert torch.allclose(model.encode(x, cond)[:1], alone)
+        assert model.sample(2).shape == (2, *shape)
+
+
+def test_a_residual_block_starts_as_the_identity():
+    block, h = Block(4), torch.randn(2, 4, 5, 3)
+    assert torch.equal(block(h), h)
+    torch.nn.init.normal_(block.second.weight)
+    assert not torch.allclose(block(h), h)
 
 
 # --- priors and posteriors

@@ -4,14 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from math import prod
+from typing import Literal
 
 from torch import Tensor, nn
 
 from pofx.nn.conv import ConvDecoder, ConvEncoder, conditioned
 from pofx.nn.embeddings import ClassEmbedding
-from pofx.nn.mlp import MLP
+from pofx.nn.mlp import MLP, ResidualMLP
+from pofx.nn.resnet import ResNetDecoder, ResNetEncoder
 
 Activation = Callable[[], nn.Module]
+Network = Literal["mlp", "conv", "resnet"]
+
+
+def suitable(shape: tuple[int, ...], channels: int) -> Network:
+    """What serves an example of this shape: convolutions an image, unless they have no channels.
+
+    >>> suitable((1, 28, 28), 32), suitable((1, 28, 28), 0), suitable((7,), 32)
+    ('conv', 'mlp', 'mlp')
+    """
+    return "conv" if len(shape) == 3 and channels else "mlp"
 
 
 class Encoder(nn.Module):
@@ -19,13 +31,15 @@ class Encoder(nn.Module):
     outputs)`.
 
     Args:
-        shape: event shape; convolutions serve an image, a fully connected network anything else.
+        shape: event shape.
         outputs: width of the vector.
         hidden: widths of the hidden layers of the fully connected network, or, for an image, the
-            width of the vector between the convolutions and the output (the last entry).
+            width of the vector between the convolutions and the output (the last entry). A
+            residual network of vectors has as many blocks, of the last width.
         channels: channels of the first convolution; 0 flattens an image and uses the fully
             connected network.
         classes: how many classes a label may name; 0 for none.
+        network: by default what is `suitable`.
     """
 
     def __init__(
@@ -36,21 +50,29 @@ class Encoder(nn.Module):
         hidden: tuple[int, ...] = (256, 256),
         channels: int = 32,
         classes: int = 0,
+        network: Network | None = None,
         activation: Activation = nn.SiLU,
     ) -> None:
         super().__init__()
         self.label = ClassEmbedding(classes, 32) if classes else None
         extra = 32 if classes else 0
-        if len(shape) == 3 and channels:
-            width = hidden[-1] if hidden else outputs
-            self.body: nn.Module = nn.Sequential(
-                ConvEncoder(shape, width, channels, activation),
-                activation(),
+        kind = network or suitable(shape, channels)
+        width, size = hidden[-1] if hidden else outputs, prod(shape) + extra
+        if kind != "mlp" and len(shape) == 3:
+            convolutions = (
+                ConvEncoder(shape, width, channels, activation)
+                if kind == "conv"
+                else ResNetEncoder(shape, width, channels)
             )
+            self.body: nn.Module = nn.Sequential(convolutions, activation())
             self.head: nn.Module = nn.Linear(width + extra, outputs)
         else:
             self.body = nn.Flatten()
-            self.head = MLP([prod(shape) + extra, *hidden, outputs], activation)
+            self.head = (
+                ResidualMLP(size, outputs, width, len(hidden))
+                if kind == "resnet"
+                else MLP([size, *hidden, outputs], activation)
+            )
 
     def forward(self, x: Tensor, cond: Tensor | None = None) -> Tensor:
         return self.head(conditioned(self.body(x), _embed(self.label, cond, x.shape[0])))
@@ -71,22 +93,28 @@ class Decoder(nn.Module):
         hidden: tuple[int, ...] = (256, 256),
         channels: int = 32,
         classes: int = 0,
+        network: Network | None = None,
         activation: Activation = nn.SiLU,
     ) -> None:
         super().__init__()
         self.label = ClassEmbedding(classes, 32) if classes else None
         extra = 32 if classes else 0
-        if len(shape) == 3 and channels:
-            width = hidden[0] if hidden else inputs
-            self.body: nn.Module = nn.Sequential(
-                nn.Linear(inputs + extra, width),
-                activation(),
-                ConvDecoder(width, shape, channels, activation),
+        kind = network or suitable(shape, channels)
+        width, size = hidden[0] if hidden else inputs, inputs + extra
+        if kind != "mlp" and len(shape) == 3:
+            convolutions = (
+                ConvDecoder(width, shape, channels, activation)
+                if kind == "conv"
+                else ResNetDecoder(width, shape, channels)
             )
+            self.body = nn.Sequential(nn.Linear(size, width), activation(), convolutions)
         else:
-            self.body = nn.Sequential(
-                MLP([inputs + extra, *hidden, prod(shape)], activation), nn.Unflatten(1, shape)
+            layers = (
+                ResidualMLP(size, prod(shape), width, len(hidden))
+                if kind == "resnet"
+                else MLP([size, *hidden, prod(shape)], activation)
             )
+            self.body = nn.Sequential(layers, nn.Unflatten(1, shape))
 
     def forward(self, z: Tensor, cond: Tensor | None = None) -> Tensor:
         return self.body(conditioned(z, _embed(self.label, cond, z.shape[0])))

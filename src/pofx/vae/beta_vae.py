@@ -19,13 +19,15 @@ References:
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch
 from torch import Tensor
 
 from pofx.recipe import Recipe, check_at_least
 from pofx.spec import DataSpec
 from pofx.vae.elbo import ELBO
-from pofx.vae.networks import trained
+from pofx.vae.networks import Networks, trained
 from pofx.vae.normal_vae import VAE, build
 
 
@@ -57,7 +59,8 @@ def recipe(  # noqa: PLR0913
     *,
     latent: int = 10,
     hidden: tuple[int, ...] = (256, 256),
-    channels: int = 32,
+    channels: int = 16,
+    network: Literal["mlp", "conv", "resnet"] | None = None,
     beta: float = 4.0,
     capacity: float | None = None,
     rise: int = 5_000,
@@ -73,6 +76,8 @@ def recipe(  # noqa: PLR0913
         latent: dimensions of the latent z.
         hidden: widths of the encoder's hidden layers; the decoder mirrors them.
         channels: channels of an image's first convolution; 0 uses fully connected networks.
+        network: by default convolutions for images and fully connected layers for anything else;
+            resnet has residual blocks of either.
         beta: weight of the KL term, or of its distance from the capacity.
         capacity: nats that the KL is held at; none presses it towards 0.
         rise: steps over which the capacity rises from 0.
@@ -83,8 +88,7 @@ def recipe(  # noqa: PLR0913
         steps: optimizer steps.
     """
     check_at_least("beta-vae", 0, beta=beta, capacity=capacity)
-    model = build(
-        "beta-vae", spec, latent, hidden, channels, conditional=conditional, pixel_noise=pixel_noise
-    )
+    networks = Networks("beta-vae", spec, hidden, channels, network, conditional, pixel_noise)
+    model = build(networks, latent)
     objective = ELBO(model, beta) if capacity is None else Capacity(model, beta, capacity, rise)
     return trained(model, objective, lr, batch_size, steps)

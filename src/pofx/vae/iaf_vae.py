@@ -16,6 +16,8 @@ References:
 
 from __future__ import annotations
 
+from typing import Literal
+
 from torch import nn
 
 from pofx.distributions.heads import Head
@@ -26,7 +28,7 @@ from pofx.typing import Cond, Data
 from pofx.vae.elbo import ELBO
 from pofx.vae.inverse_autoregressive import IAFPosterior, IAFStep
 from pofx.vae.latent_variable import LatentVariable
-from pofx.vae.networks import check_codes, decoder_for, encoder_for, is_noisy, trained
+from pofx.vae.networks import Networks, trained
 from pofx.vae.normal import NormalPosterior
 
 
@@ -70,7 +72,8 @@ def recipe(  # noqa: PLR0913
     width: int = 128,
     latent: int = 32,
     hidden: tuple[int, ...] = (256, 256),
-    channels: int = 32,
+    channels: int = 16,
+    network: Literal["mlp", "conv", "resnet"] | None = None,
     kl_warmup: int = 500,
     conditional: bool = False,
     pixel_noise: bool = False,
@@ -87,6 +90,8 @@ def recipe(  # noqa: PLR0913
         latent: dimensions of the latent z.
         hidden: widths of the encoder's hidden layers; the decoder mirrors them.
         channels: channels of an image's first convolution; 0 uses fully connected networks.
+        network: by default convolutions for images and fully connected layers for anything else;
+            resnet has residual blocks of either.
         kl_warmup: steps over which the weight of the KL term rises from 0.
         conditional: condition encoder and decoder on the class.
         pixel_noise: draw grey pixels from p(x | z) when sampling; otherwise show its mean.
@@ -94,14 +99,12 @@ def recipe(  # noqa: PLR0913
         batch_size: examples in a step.
         steps: optimizer steps.
     """
-    check_codes("iaf-vae", spec, latent=latent, conditional=conditional)
     check_at_least("iaf-vae", 1, context=context, width=width)
-    classes = spec.classes if conditional else 0
-    encoder = encoder_for(spec, 2 * latent + context, hidden, channels, classes)
-    decoder, likelihood = decoder_for(spec, latent, hidden, channels, classes)
+    networks = Networks("iaf-vae", spec, hidden, channels, network, conditional, pixel_noise)
+    decoder, likelihood = networks.decoder(latent)
+    encoder = networks.encoder(2 * latent + context)
     flow = [IAFStep(latent, context, width, backwards=i % 2 > 0) for i in range(flow_steps)]
     model = IAFVAE(
-        encoder, decoder, likelihood, spec, latent, nn.ModuleList(flow),
-        conditional=conditional, pixel_noise=is_noisy(spec, pixel_noise),
-    )  # fmt: skip
+        encoder, decoder, likelihood, spec, latent, nn.ModuleList(flow), **networks.options
+    )
     return trained(model, ELBO(model, kl_warmup=kl_warmup), lr, batch_size, steps)

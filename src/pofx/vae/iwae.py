@@ -37,7 +37,7 @@ from pofx.spec import DataSpec
 from pofx.typing import Cond, Data
 from pofx.vae.elbo import ELBO
 from pofx.vae.latent_variable import LatentVariable
-from pofx.vae.networks import trained
+from pofx.vae.networks import Networks, trained
 from pofx.vae.normal_vae import build
 
 Gradient = Literal["dreg", "stl", "plain"]
@@ -89,7 +89,8 @@ def recipe(  # noqa: PLR0913
     kl_warmup: int = 500,
     latent: int = 32,
     hidden: tuple[int, ...] = (256, 256),
-    channels: int = 32,
+    channels: int = 16,
+    network: Literal["mlp", "conv", "resnet"] | None = None,
     conditional: bool = False,
     pixel_noise: bool = False,
     lr: float = 1e-3,
@@ -106,6 +107,8 @@ def recipe(  # noqa: PLR0913
         latent: dimensions of the latent z.
         hidden: widths of the encoder's hidden layers; the decoder mirrors them.
         channels: channels of an image's first convolution; 0 uses fully connected networks.
+        network: by default convolutions for images and fully connected layers for anything else;
+            resnet has residual blocks of either.
         conditional: condition encoder and decoder on the class.
         pixel_noise: draw grey pixels from p(x | z) when sampling; otherwise show its mean.
         lr: learning rate of Adam, decayed to 0 by a cosine.
@@ -113,7 +116,6 @@ def recipe(  # noqa: PLR0913
         steps: optimizer steps.
     """
     check_at_least("iwae", 1, k=k)
-    model = build(
-        "iwae", spec, latent, hidden, channels, conditional=conditional, pixel_noise=pixel_noise
-    )
+    networks = Networks("iwae", spec, hidden, channels, network, conditional, pixel_noise)
+    model = build(networks, latent)
     return trained(model, ImportanceWeighted(model, k, gradient, kl_warmup), lr, batch_size, steps)

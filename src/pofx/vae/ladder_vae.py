@@ -22,6 +22,7 @@ Note:
 from __future__ import annotations
 
 from itertools import pairwise
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -29,14 +30,14 @@ from torch import Tensor, nn
 from pofx.distributions.heads import Head
 from pofx.functional.dequantize import relax
 from pofx.nn.mlp import MLP
-from pofx.recipe import Recipe
+from pofx.recipe import Recipe, check_at_least
 from pofx.spec import DataSpec
 from pofx.typing import Cond, Data, PerExample
 from pofx.vae.elbo import ELBO
 from pofx.vae.latent_variable import LatentVariable
-from pofx.vae.networks import check_codes, decoder_for, encoder_for, is_noisy, trained
-from pofx.vae.normal import NormalPosterior, log_normal, normal_divergence
-from pofx.vae.top_down import TopDownPosterior
+from pofx.vae.networks import Networks, trained
+from pofx.vae.normal import NormalPosterior, normal_divergence
+from pofx.vae.top_down import TopDownPosterior, TopDownPrior
 
 
 class LadderVAE(LatentVariable):
@@ -46,7 +47,7 @@ class LadderVAE(LatentVariable):
         encoder: `(x relaxed, cond) -> (n, width)`, the start of the way up.
         up: the way from each layer to the next.
         evidence: from each stop on the way to `(n, 2 latent_i)`.
-        priors: from a code to mean and log-variance of the one below it, from the top down.
+        priors: of each layer but the top, given the one above it.
         decoder: of the lowest code.
         likelihood: p(x | z_1).
         spec: of the data.
@@ -59,7 +60,7 @@ class LadderVAE(LatentVariable):
         encoder: nn.Module,
         up: nn.ModuleList,
         evidence: nn.ModuleList,
-        priors: nn.ModuleList,
+        priors: TopDownPrior,
         decoder: nn.Module,
         likelihood: Head,
         spec: DataSpec,
@@ -88,22 +89,11 @@ class LadderVAE(LatentVariable):
         return z[..., : self.latents[0]]
 
     def log_prior(self, z: Tensor) -> Tensor:
-        layers = z.split(self.latents, -1)
-        total = super().log_prior(layers[-1])
-        for net, above, below in zip(self.priors, layers[:0:-1], layers[-2::-1], strict=True):
-            prior = NormalPosterior(*net(above).chunk(2, -1))
-            total = total + log_normal(below, prior.mu, prior.log_var)
-        return total
+        return self.priors.log_prob(z.split(self.latents, -1))
 
     def draw_prior(self, n: int) -> Tensor:
-        like = next(self.parameters())
-        eps = torch.randn(n, self.latent, device=like.device, dtype=like.dtype)
-        *lower, top = eps.split(self.latents, 1)
-        z = [top]
-        for net, noise in zip(self.priors, lower[::-1], strict=True):
-            prior = NormalPosterior(*net(z[-1]).chunk(2, 1))
-            z.append(prior.mu + (0.5 * prior.log_var).exp() * noise)
-        return torch.cat(z[::-1], 1)
+        eps = super().draw_prior(n)
+        return torch.cat(self.priors.draw(eps.split(self.latents, 1)), 1)
 
 
 def recipe(  # noqa: PLR0913
@@ -112,7 +102,8 @@ def recipe(  # noqa: PLR0913
     latents: tuple[int, ...] = (32, 16),
     width: int = 256,
     hidden: tuple[int, ...] = (256, 256),
-    channels: int = 32,
+    channels: int = 16,
+    network: Literal["mlp", "conv", "resnet"] | None = None,
     kl_warmup: int = 2_000,
     free_bits: float = 0.0,
     conditional: bool = False,
@@ -128,6 +119,8 @@ def recipe(  # noqa: PLR0913
         width: of what goes up from layer to layer, and of the networks between codes.
         hidden: widths of the encoder's hidden layers; the decoder mirrors them.
         channels: channels of an image's first convolution; 0 uses fully connected networks.
+        network: by default convolutions for images and fully connected layers for anything else;
+            resnet has residual blocks of either.
         kl_warmup: steps over which the weight of the KL term rises from 0.
         free_bits: nats of each dimension's KL that cost nothing.
         conditional: condition encoder and decoder on the class.
@@ -136,18 +129,17 @@ def recipe(  # noqa: PLR0913
         batch_size: examples in a step.
         steps: optimizer steps.
     """
-    check_codes("ladder-vae", spec, latent=min(latents, default=0), conditional=conditional)
-    classes = spec.classes if conditional else 0
-    decoder, likelihood = decoder_for(spec, latents[0], hidden, channels, classes)
+    check_at_least("ladder-vae", 1, latents=min(latents, default=0))
+    networks = Networks("ladder-vae", spec, hidden, channels, network, conditional, pixel_noise)
+    decoder, likelihood = networks.decoder(latents[0])
     model = LadderVAE(
-        encoder_for(spec, width, hidden, channels, classes),
+        networks.encoder(width),
         nn.ModuleList(MLP([width, width, width], nn.SiLU) for _ in latents[1:]),
         nn.ModuleList(MLP([width, width, 2 * latent], nn.SiLU) for latent in latents),
-        nn.ModuleList(
+        TopDownPrior(
             MLP([above, width, 2 * below], nn.SiLU) for above, below in pairwise(latents[::-1])
         ),
-        decoder, likelihood, spec, tuple(latents),
-        conditional=conditional, pixel_noise=is_noisy(spec, pixel_noise),
+        decoder, likelihood, spec, tuple(latents), **networks.options,
     )  # fmt: skip
     return trained(
         model, ELBO(model, kl_warmup=kl_warmup, free_bits=free_bits), lr, batch_size, steps

@@ -2,42 +2,87 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from torch import nn
 
 from pofx.distributions.heads import Head, head
 from pofx.functional.dequantize import relaxed_shape
-from pofx.nn.defaults import Decoder, Encoder
+from pofx.nn.defaults import Decoder, Encoder, Network
 from pofx.objective import Objective
-from pofx.recipe import Adam, Recipe, check_at_least, check_classes
+from pofx.recipe import Adam, Recipe, RecipeError, check_at_least, check_classes
 from pofx.spec import DataSpec
 
 
-def check_codes(name: str, spec: DataSpec, *, latent: int, conditional: bool = False) -> None:
-    """Refuses codes without numbers, and classes where there are none."""
-    check_classes(name, spec, conditional=conditional)
-    check_at_least(name, 1, latent=latent)
+@dataclass(frozen=True)
+class Networks:
+    """What a recipe says of its networks; the rest comes from the data.
 
+    Args:
+        name: of the recipe.
+        spec: of the data.
+        hidden: widths of the encoder's hidden layers; the decoder mirrors them.
+        channels: channels of an image's first convolution.
+        network: the kind; by default what suits the data.
+        conditional: whether both are told the class.
+        pixel_noise: whether the shades of an image are drawn from p(x | z).
 
-def encoder_for(
-    spec: DataSpec, outputs: int, hidden: tuple[int, ...], channels: int, classes: int = 0
-) -> Encoder:
-    """An encoder that suits the data: `(x relaxed, cond) -> (n, outputs)`."""
-    return Encoder(relaxed_shape(spec), outputs, hidden=hidden, channels=channels, classes=classes)
+    Raises:
+        RecipeError: classes where there are none, convolutions of what is no image.
+    """
 
+    name: str
+    spec: DataSpec
+    hidden: tuple[int, ...]
+    channels: int
+    network: Network | None
+    conditional: bool = False
+    pixel_noise: bool = False
 
-def decoder_for(
-    spec: DataSpec, latent: int, hidden: tuple[int, ...], channels: int, classes: int = 0
-) -> tuple[Decoder, Head]:
-    """A decoder and the likelihood that suit the data; `hidden` is the encoder's."""
-    likelihood = head(spec)
-    shape = likelihood.parameters_shape
-    decoder = Decoder(latent, shape, hidden=hidden[::-1], channels=channels, classes=classes)
-    return decoder, likelihood
+    def __post_init__(self) -> None:
+        check_classes(self.name, self.spec, conditional=self.conditional)
+        if self.network == "conv" and not self.spec.is_image:
+            raise RecipeError(
+                f"{self.name}: convolutions serve images, and the data has shape "
+                f"{self.spec.shape}; use --network mlp or resnet."
+            )
+        if self.network in ("conv", "resnet") and self.spec.is_image:
+            check_at_least(self.name, 1, channels=self.channels)
 
+    def encoder(self, outputs: int) -> Encoder:
+        """`(x relaxed, cond) -> (n, outputs)`."""
+        return Encoder(
+            relaxed_shape(self.spec), outputs, hidden=self.hidden, channels=self.channels,
+            classes=self.classes, network=self.network,
+        )  # fmt: skip
 
-def is_noisy(spec: DataSpec, pixel_noise: bool) -> bool:
-    """Whether samples are drawn from p(x | z): always, but for the shades of an image."""
-    return pixel_noise or not spec.is_image or spec.columns[0].levels == 2
+    def decoder(self, latent: int) -> tuple[Decoder, Head]:
+        """A decoder of codes, and the likelihood that the data calls for.
+
+        Raises:
+            RecipeError: a code without numbers.
+        """
+        check_at_least(self.name, 1, latent=latent)
+        likelihood = head(self.spec)
+        decoder = Decoder(
+            latent, likelihood.parameters_shape, hidden=self.hidden[::-1], channels=self.channels,
+            classes=self.classes, network=self.network,
+        )  # fmt: skip
+        return decoder, likelihood
+
+    @property
+    def classes(self) -> int:
+        return self.spec.classes if self.conditional else 0
+
+    @property
+    def options(self) -> dict[str, bool]:
+        """What else `LatentVariable` takes. Samples are drawn from p(x | z) always, but for the
+        shades of an image.
+        """
+        shades = self.spec.is_image and self.spec.columns[0].levels != 2
+        return {
+            "conditional": self.conditional, "pixel_noise": self.pixel_noise or not shades,
+        }  # fmt: skip
 
 
 def trained(

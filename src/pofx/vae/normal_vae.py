@@ -9,7 +9,7 @@ from pofx.functional.dequantize import relax
 from pofx.spec import DataSpec
 from pofx.typing import Cond, Data, PerExample
 from pofx.vae.latent_variable import LatentVariable
-from pofx.vae.networks import check_codes, decoder_for, encoder_for, is_noisy
+from pofx.vae.networks import Networks
 from pofx.vae.normal import NormalPosterior
 
 
@@ -58,22 +58,8 @@ class VAE(LatentVariable):
         return self._log_likelihood(x, z, cond)[0], kl
 
 
-def build(
-    name: str,
-    spec: DataSpec,
-    latent: int,
-    hidden: tuple[int, ...],
-    channels: int,
-    *,
-    conditional: bool = False,
-    pixel_noise: bool = False,
-) -> VAE:
-    """A VAE with networks that suit the data."""
-    check_codes(name, spec, latent=latent, conditional=conditional)
-    classes = spec.classes if conditional else 0
-    encoder = encoder_for(spec, 2 * latent, hidden, channels, classes)
-    decoder, likelihood = decoder_for(spec, latent, hidden, channels, classes)
-    noisy = is_noisy(spec, pixel_noise)
-    return VAE(
-        encoder, decoder, likelihood, spec, latent, conditional=conditional, pixel_noise=noisy
-    )
+def build(networks: Networks, latent: int) -> VAE:
+    """A VAE with these networks."""
+    decoder, likelihood = networks.decoder(latent)
+    encoder = networks.encoder(2 * latent)
+    return VAE(encoder, decoder, likelihood, networks.spec, latent, **networks.options)

@@ -1,22 +1,48 @@
-r"""top_down: the posterior of a hierarchy of codes, drawn from the top down.
+r"""top_down: prior and posterior of a hierarchy of codes, both drawn from the top down.
 
-.. math:: q(z_i | z_{i+1}, x) \propto N(\hat\mu_i, \hat v_i) \, p(z_i | z_{i+1})
+.. math:: p(z) = p(z_L) \, p(z_{L-1} | z_L) \cdots p(z_1 | z_2), \qquad
+    q(z_i | z_{i+1}, x) \propto N(\hat\mu_i, \hat v_i) \, p(z_i | z_{i+1})
 
-The first factor is what the data say of a layer, the second is its prior given the code above it.
+The first factor of q is what the data say of a layer, the second is its prior given the code above
+it. Layers are listed from the lowest up.
 
 References:
-    Ladder variational autoencoders (Sønderby et al., 2016), eq. 17-19. https://arxiv.org/abs/1602.02282
+    Ladder variational autoencoders (Sønderby et al., 2016), eq. 8-10 and 17-19.
+    https://arxiv.org/abs/1602.02282
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from pofx.vae.normal import NormalPosterior, combined, log_normal
+
+
+class TopDownPrior(nn.ModuleList):
+    """Networks from a code to mean and log-variance of the one below it, from the top down; the
+    topmost code is standard normal.
+    """
+
+    def log_prob(self, layers: Sequence[Tensor]) -> Tensor:
+        """Log of the density of the codes of all layers: each `(..., latent_i)` to `(...)`."""
+        top = torch.zeros_like(layers[-1])
+        total = log_normal(layers[-1], top, top)
+        for net, above, below in zip(self, layers[:0:-1], layers[-2::-1], strict=True):
+            prior = NormalPosterior(*net(above).chunk(2, -1))
+            total = total + log_normal(below, prior.mu, prior.log_var)
+        return total
+
+    def draw(self, eps: Sequence[Tensor]) -> list[Tensor]:
+        """Codes of all layers, made of standard normal noise of the same shapes."""
+        z = [eps[-1]]
+        for net, noise in zip(self, eps[-2::-1], strict=True):
+            prior = NormalPosterior(*net(z[-1]).chunk(2, 1))
+            z.append(prior.mu + (0.5 * prior.log_var).exp() * noise)
+        return z[::-1]
 
 
 class Layer(NamedTuple):

@@ -15,10 +15,12 @@ References:
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pofx.recipe import Recipe, check_at_least
 from pofx.spec import DataSpec
 from pofx.vae.elbo import ELBO
-from pofx.vae.networks import trained
+from pofx.vae.networks import Networks, trained
 from pofx.vae.normal_vae import build
 
 
@@ -27,7 +29,8 @@ def recipe(  # noqa: PLR0913
     *,
     latent: int = 32,
     hidden: tuple[int, ...] = (256, 256),
-    channels: int = 32,
+    channels: int = 16,
+    network: Literal["mlp", "conv", "resnet"] | None = None,
     beta: float = 1.0,
     kl_warmup: int = 500,
     kl_cycles: int = 0,
@@ -44,6 +47,8 @@ def recipe(  # noqa: PLR0913
         latent: dimensions of the latent z.
         hidden: widths of the encoder's hidden layers; the decoder mirrors them.
         channels: channels of an image's first convolution; 0 uses fully connected networks.
+        network: by default convolutions for images and fully connected layers for anything else;
+            resnet has residual blocks of either.
         beta: weight of the KL term; the bound itself has 1.
         kl_warmup: steps over which that weight rises from 0.
         kl_cycles: how often the weight starts from 0 again; 0 for a single rise.
@@ -55,8 +60,7 @@ def recipe(  # noqa: PLR0913
         steps: optimizer steps.
     """
     check_at_least("vae", 0, beta=beta, free_bits=free_bits)
-    model = build(
-        "vae", spec, latent, hidden, channels, conditional=conditional, pixel_noise=pixel_noise
-    )
+    networks = Networks("vae", spec, hidden, channels, network, conditional, pixel_noise)
+    model = build(networks, latent)
     objective = ELBO(model, beta, kl_warmup, kl_cycles, free_bits)
     return trained(model, objective, lr, batch_size, steps)

@@ -18,6 +18,7 @@ Note:
 from __future__ import annotations
 
 import math
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -30,7 +31,7 @@ from pofx.spec import DataSpec, Real
 from pofx.typing import Cond, Data, PerExample
 from pofx.vae.elbo import ELBO
 from pofx.vae.latent_variable import LatentVariable
-from pofx.vae.networks import check_codes, decoder_for, encoder_for, is_noisy, trained
+from pofx.vae.networks import Networks, trained
 from pofx.vae.normal import NormalPosterior
 from pofx.vae.normal_vae import VAE
 
@@ -45,7 +46,7 @@ class VampVAE(VAE):
         spec: of the data.
         latent: numbers in a code.
         components: K.
-        pixel_noise: whether samples are drawn from p(x | z).
+        options: as for `VAE`.
     """
 
     def __init__(
@@ -56,10 +57,9 @@ class VampVAE(VAE):
         spec: DataSpec,
         latent: int,
         components: int,
-        *,
-        pixel_noise: bool = True,
+        **options: bool,
     ) -> None:
-        super().__init__(encoder, decoder, likelihood, spec, latent, pixel_noise=pixel_noise)
+        super().__init__(encoder, decoder, likelihood, spec, latent, **options)
         self.bounded = not any(isinstance(c, Real) for c in spec.columns)
         self.pseudo_inputs = nn.Parameter(0.1 * torch.randn(components, *relaxed_shape(spec)))
 
@@ -91,7 +91,8 @@ def recipe(  # noqa: PLR0913
     components: int = 100,
     latent: int = 32,
     hidden: tuple[int, ...] = (256, 256),
-    channels: int = 32,
+    channels: int = 16,
+    network: Literal["mlp", "conv", "resnet"] | None = None,
     kl_warmup: int = 500,
     pixel_noise: bool = False,
     lr: float = 1e-3,
@@ -105,16 +106,17 @@ def recipe(  # noqa: PLR0913
         latent: dimensions of the latent z.
         hidden: widths of the encoder's hidden layers; the decoder mirrors them.
         channels: channels of an image's first convolution; 0 uses fully connected networks.
+        network: by default convolutions for images and fully connected layers for anything else;
+            resnet has residual blocks of either.
         kl_warmup: steps over which the weight of the KL term rises from 0.
         pixel_noise: draw grey pixels from p(x | z) when sampling; otherwise show its mean.
         lr: learning rate of Adam, decayed to 0 by a cosine.
         batch_size: examples in a step.
         steps: optimizer steps.
     """
-    check_codes("vamp", spec, latent=latent)
     check_at_least("vamp", 1, components=components)
-    encoder = encoder_for(spec, 2 * latent, hidden, channels)
-    decoder, likelihood = decoder_for(spec, latent, hidden, channels)
-    noisy = is_noisy(spec, pixel_noise)
-    model = VampVAE(encoder, decoder, likelihood, spec, latent, components, pixel_noise=noisy)
+    networks = Networks("vamp", spec, hidden, channels, network, pixel_noise=pixel_noise)
+    decoder, likelihood = networks.decoder(latent)
+    encoder = networks.encoder(2 * latent)
+    model = VampVAE(encoder, decoder, likelihood, spec, latent, components, **networks.options)
     return trained(model, ELBO(model, kl_warmup=kl_warmup), lr, batch_size, steps)
