@@ -9,6 +9,7 @@ from pofx.flow import actnorm
 from pofx.flow.actnorm import ActNorm
 from pofx.flow.autoregressive import Autoregressive, Inverse
 from pofx.flow.bijection import Chain
+from pofx.flow.conditioner import ImageConditioner
 from pofx.flow.continuous import Continuous, Velocity
 from pofx.flow.elementwise import Affine, Spline
 from pofx.flow.flow import Flow, flow
@@ -141,6 +142,20 @@ def test_a_rotation_keeps_volumes_and_a_shuffle_reorders():
         assert torch.allclose((lower @ upper)[layer.order], matrix, atol=1e-12)
         assert layer(x)[1].abs().max() < 1e-12
     assert torch.equal(layer(x)[0].sort(1)[0], x.sort(1)[0])
+
+
+def test_half_precision_rounds_networks_and_not_what_they_move():
+    torch.set_default_dtype(torch.float32)
+    image, vector = torch.randn(4, 6, 4, 4), torch.randn(4, 6)
+    layer = shaken(LU(rotation(6)))
+    net = shaken(ImageConditioner(6, 12, 8, 1))
+    with torch.no_grad():
+        exact = [layer(image)[0], layer(vector)[0], net(image)]
+        with torch.autocast("cpu", torch.bfloat16):
+            found = [layer(image)[0], layer(vector)[0], net(image)]
+    assert all(torch.equal(a, b) for a, b in zip(found[:2], exact[:2], strict=True))
+    assert found[2].dtype is torch.float32
+    assert 0 < (found[2] - exact[2]).abs().max() < 0.1
 
 
 def test_the_determinant_of_a_convolution_counts_every_pixel():

@@ -47,6 +47,9 @@ class VectorConditioner(nn.Module):
 class ImageConditioner(nn.Module):
     """A small residual network whose output starts at zero: `(n, inputs, h, w) -> (n, outputs, h,
     w)`.
+
+    Within, channels come last in memory, where convolutions take half the time; what comes out has
+    the precision of what went in.
     """
 
     def __init__(
@@ -60,12 +63,12 @@ class ImageConditioner(nn.Module):
         _zero(self.last[-1])
 
     def forward(self, a: Tensor, cond: Cond | None = None) -> Tensor:
-        h = self.first(a)
+        h = self.first(a.contiguous(memory_format=torch.channels_last))
         if self.label is not None:
             h = h + self.label(cond)[:, :, None, None]
         for block in self.blocks:
             h = h + block(h)
-        return self.last(h)
+        return self.last(h).to(a.dtype, memory_format=torch.contiguous_format)
 
 
 def _rectified(inputs: int, outputs: int) -> nn.Linear:

@@ -51,9 +51,10 @@ class LU(Bijection):
         return self.triangles.tril(-1) + one, self.triangles.triu(1) + diagonal
 
     def forward(self, x: Tensor, cond: Cond | None = None) -> tuple[Tensor, PerExample]:
-        lower, upper = self.factors
         ladj = self.log_scale.sum() * x[0, 0].numel()
-        return _times((lower @ upper)[self.order], x), ladj.expand(len(x))
+        with torch.autocast(x.device.type, enabled=False):  # what is rounded has no inverse
+            lower, upper = self.factors
+            return _times((lower @ upper)[self.order], x), ladj.expand(len(x))
 
     def inverse(self, z: Tensor, cond: Cond | None = None) -> Tensor:
         lower, upper = self.factors
