@@ -20,9 +20,11 @@ from torch.distributions import MultivariateNormal
 
 from pofx import catalogue
 from pofx.capabilities import Bound, Density, Latent
+from pofx.classical.covariance import Covariance
 from pofx.classical.gmm import GMM, DequantizedGMM
-from pofx.classical.kde import KDE, DequantizedKDE, Examples
-from pofx.classical.ppca import PPCA, DequantizedPPCA, _leading
+from pofx.classical.kde import KDE, DequantizedKDE
+from pofx.classical.leave_one_out import Examples
+from pofx.classical.ppca import PPCA, DequantizedPPCA
 from pofx.evaluation.check import check_model
 from pofx.functional.dequantize import dequantize, values
 from pofx.functional.draw import draw
@@ -300,12 +302,15 @@ def test_ppca_of_discrete_data_is_fitted_to_the_mean_over_the_cells():
 
 def test_a_subspace_finds_the_leading_eigenvectors():
     q, _ = torch.linalg.qr(torch.randn(60, 60, dtype=torch.float64))
-    eigenvalues = torch.arange(60, 0, -1, dtype=torch.float64) ** 2 / 60
-    covariance = (q * eigenvalues) @ q.T
-    mean = torch.zeros(60, dtype=torch.float64)
-    values, axes = _leading(lambda v: covariance @ v, mean, 4, direct=10)
-    assert torch.allclose(values, eigenvalues[:4], rtol=1e-6)
-    assert torch.allclose((axes.T @ q[:, :4]).abs(), torch.eye(4).double(), atol=1e-3)
+    eigenvalues = torch.arange(60, 0, -1, dtype=torch.float64) ** 2 / 60 + 0.1
+    mean, noise = torch.randn(60, dtype=torch.float64), torch.full((60,), 0.1).double()
+    away = q.T * (60 * (eigenvalues - noise)).sqrt()[:, None]
+    covariance = Covariance(torch.cat([mean + away, mean - away]), mean, noise)
+    assert torch.allclose(covariance.whole(), (q * eigenvalues) @ q.T, atol=1e-10)
+    for direct in (10, 60):
+        values, axes = covariance.leading(4, direct)
+        assert torch.allclose(values, eigenvalues[:4], rtol=1e-6)
+        assert torch.allclose((axes.T @ q[:, :4]).abs(), torch.eye(4).double(), atol=1e-3)
 
 
 # gmm

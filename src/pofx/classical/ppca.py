@@ -12,8 +12,6 @@ that are left out, and W holds the k others, of value lambda and direction u, as
 References:
     Probabilistic principal component analysis (Tipping and Bishop, 1999), eq. 7 and 8; 6 for the
     posterior of z. https://doi.org/10.1111/1467-9868.00196
-    Finding structure with randomness (Halko et al., 2011), algorithm 4.4, for the leading
-    eigenvectors where there are many elements. https://arxiv.org/abs/0909.4061
 
 Note:
     sigma^2 is at least 1e-6 of the elements' mean variance (of 1 where nothing varies): constant
@@ -25,12 +23,12 @@ Note:
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
-from pofx.classical.yardstick import Dequantized, Exact, Yardstick, blocks, moments
+from pofx.classical.covariance import Covariance
+from pofx.classical.yardstick import Dequantized, Exact, Yardstick, moments
 from pofx.recipe import Recipe, RecipeError
 from pofx.spec import DataSpec
 from pofx.typing import Cond, Data, PerExample
@@ -65,7 +63,7 @@ class _Factors(Yardstick):
         y, noise = self.spread(x)
         (mean, variance), noise = moments(y), moments(noise)[0]
         total = (variance + noise).sum()
-        variances, axes = _leading(_covariance(y, mean, noise), mean, k)
+        variances, axes = Covariance(y, mean, noise).leading(k)
         floor = _FLOOR * torch.where(total > 0, total / d, 1.0)
         sigma2 = torch.maximum((total - variances.sum()) / (d - k), floor)
         self.mean.copy_(mean)
@@ -115,41 +113,6 @@ class PPCA(_Factors, Exact):
 
 class DequantizedPPCA(_Factors, Dequantized):
     """Bound of the mass of discrete examples, a `Latent` too; arguments as for `PPCA`."""
-
-
-Operator = Callable[[Tensor], Tensor]
-
-
-def _covariance(y: Tensor, mean: Tensor, noise: Tensor) -> Operator:
-    """The covariance of the rows of `y` with noise on them, as what it does to a matrix."""
-
-    def times(q: Tensor) -> Tensor:
-        total = noise[:, None] * q * len(y)
-        for rows in blocks(len(y), y.shape[1] + q.shape[1]):
-            r = y[rows].to(q) - mean
-            total = total + r.T @ (r @ q)
-        return total / len(y)
-
-    return times
-
-
-def _leading(
-    covariance: Operator, mean: Tensor, k: int, direct: int = 2048
-) -> tuple[Tensor, Tensor]:
-    """The k largest eigenvalues and their vectors, `(k,)` and `(d, k)`, in falling order.
-
-    Up to `direct` elements by the whole matrix; beyond, by the iteration of a subspace of twice the
-    size.
-    """
-    d = len(mean)
-    if d <= direct:
-        values, vectors = torch.linalg.eigh(covariance(mean.new_ones(d).diag()))
-        return values.flip(0)[:k], vectors.flip(1)[:, :k]
-    q = torch.randn(d, min(d, 2 * k + 10), dtype=mean.dtype, device=mean.device)
-    for _ in range(30):
-        q = torch.linalg.qr(covariance(q))[0]
-    values, vectors = torch.linalg.eigh(q.T @ covariance(q))
-    return values.flip(0)[:k], (q @ vectors).flip(1)[:, :k]
 
 
 def recipe(spec: DataSpec, *, latent: int | None = None) -> Recipe:
