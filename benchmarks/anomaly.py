@@ -1,10 +1,14 @@
 """Anomaly scores on the ten sets of `adbench`: mean AUROC of each family, trained on normals alone.
 
     POFX_DATA=... python benchmarks/anomaly.py [--sets 4_breastw 6_cardio] [--steps 1500]
+        [--recipes gmm "linear autoencoder"]
 
 Half of the normal examples, by a fixed seed, are trained on; the other half and all anomalies are
 scored. One thread. The last column holds a linear autoencoder's score against the squared distance
-from as many principal components as its code has numbers: their rank correlation.
+from as many principal components as its code has numbers: their rank correlation over distinct rows
+(1,672 rows of 23_mammography are one row, whose scores differ in their last bit alone). That
+autoencoder sees all examples at each step, and takes many: in 32_shuttle the last component that it
+keeps has a variance of 1.0009 and the first that it leaves 0.9919.
 """
 
 from __future__ import annotations
@@ -25,10 +29,10 @@ from pofx.evaluation.anomaly import Scorer, detection
 from pofx.run import Run
 
 LATENT = 4
-BATCH = {"batch_size": 2048, "steps": 4000}
+WHOLE = {"batch_size": 32_768, "steps": 10_000, "lr": 0.01}
 NETS = {"hidden": (64, 64), "batch_size": 128}
 RECIPES = {
-    "linear autoencoder": ("autoencoder", {"linear": True, "latent": LATENT, "lr": 0.03, **BATCH}),
+    "linear autoencoder": ("autoencoder", {"linear": True, "latent": LATENT, **WHOLE}),
     "autoencoder": ("autoencoder", {"latent": LATENT, **NETS}),
     "denoising": ("denoising", {"latent": LATENT, **NETS}),
     "vae": ("vae", {"latent": LATENT, **NETS}),
@@ -73,6 +77,7 @@ def main() -> int:
     )
     parser.add_argument("--sets", nargs="*")
     parser.add_argument("--steps", type=int, default=1500)
+    parser.add_argument("--recipes", nargs="*", choices=list(RECIPES), default=list(RECIPES))
     arguments = parser.parse_args()
     home = os.environ.get("POFX_DATA")
     if not home:
@@ -81,24 +86,26 @@ def main() -> int:
     torch.set_num_threads(1)
     paths = sorted(Path(home, "adbench").glob("*.npz"))
     paths = [p for p in paths if not arguments.sets or p.stem in arguments.sets]
-    found: dict[str, list[float]] = {name: [] for name in RECIPES}
+    found: dict[str, list[float]] = {name: [] for name in arguments.recipes}
     start = time.process_time()
-    print(f"{'':16s}" + "".join(f"{name:>20s}" for name in RECIPES) + f"{'rank, PCA':>12s}")
+    print(f"{'':16s}" + "".join(f"{name:>20s}" for name in found) + f"{'rank, PCA':>12s}")
     for path in paths:
         train, scored, anomalous = split(path)
         ranks = 0.0
         with tempfile.TemporaryDirectory() as folder:
-            for name in RECIPES:
+            for name in found:
                 run = fit(name, train, arguments.steps, Path(folder, name.replace(" ", "-")))
                 x = run.examples(scored).x
                 normal = run.dataset.train.values()[0]
                 score = Scorer(run.model, run.spec, normal)(x, batch=1000)
                 found[name].append(detection(score, anomalous).auroc)
                 if name == "linear autoencoder":
-                    ranks = spearmanr(score, distance_from_components(run, x)).statistic
-        rows = "".join(f"{found[name][-1]:20.4f}" for name in RECIPES)
+                    _, distinct = np.unique(x.numpy(), axis=0, return_index=True)
+                    away = distance_from_components(run, x)
+                    ranks = spearmanr(score[distinct], away[distinct]).statistic
+        rows = "".join(f"{found[name][-1]:20.4f}" for name in found)
         print(f"{path.stem:16s}{rows}{ranks:12.4f}", flush=True)
-    print(f"{'mean':16s}" + "".join(f"{np.mean(found[name]):20.4f}" for name in RECIPES))
+    print(f"{'mean':16s}" + "".join(f"{np.mean(found[name]):20.4f}" for name in found))
     print(f"{(time.process_time() - start) / 60:.1f} CPU-minutes")
     return 0
 
