@@ -1,5 +1,6 @@
 """Restricted Boltzmann machines against enumeration, and the figures of a known small case."""
 
+import json
 import math
 
 import numpy as np
@@ -18,6 +19,7 @@ from pofx.mcmc.ais import reverse_annealed_importance_sampling, temperatures
 from pofx.mcmc.gibbs import bernoulli
 from pofx.recipe import RecipeError
 from pofx.spec import Binary, Bytes, DataSpec
+from pofx.training.fit import fit
 from pofx.training.loop import Budget, Training, train
 
 pytestmark = pytest.mark.usefixtures("double")
@@ -258,3 +260,39 @@ def test_binarised_digits_reach_the_known_likelihood(arguments):
     estimate = rbm.ais(temperatures(1000), 100)
     assert abs(estimate.log_z - exact) < 0.05
     assert abs(estimate.log_z - exact) < 4 * estimate.stderr
+
+
+def test_a_gap_of_energies_is_named_with_its_cure():
+    objective = ContrastiveDivergence(random_rbm(20, 3))
+
+    def said(gap, spread=0.5):
+        metrics = {"energy_gap": gap, "energy_spread": spread}
+        return [(s.name, s.advice) for s in objective.symptoms(metrics)]
+
+    for gap in (0.0, 3.4, -3.4):
+        assert not said(gap)
+    assert not said(60.0, spread=20.0), "the data's own energies are that far apart"
+    ((name, advice),) = said(4.0)
+    assert name == "spurious valleys"
+    assert "4.0 nats below the data" in advice
+    assert "--weight-decay" in advice
+    ((name, advice),) = said(-4.0)
+    assert name == "lagging chains"
+    assert "--k" in advice
+    for gap in (22.0, -22.0):
+        ((name, advice),) = said(gap)
+        assert name == "divergence"
+        assert "lower --lr" in advice
+    assert not list(objective.symptoms({"skipped": 1.0}))
+
+
+@pytest.mark.parametrize(("lr", "name"), [(0.05, None), (1000.0, "divergence")])
+def test_a_run_that_blows_up_says_so(lr, name, tmp_path, capfd):
+    torch.set_default_dtype(torch.float32)
+    x = bits_of_digits()[0].numpy().astype(np.uint8)
+    out = fit("rbm", x, out=tmp_path / "run", hidden=64, lr=lr, steps=30)
+    lines = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+    assert all(math.isfinite(line["energy_gap"]) for line in lines if "energy_gap" in line)
+    symptoms = [line["symptom"] for line in lines if "symptom" in line]
+    assert symptoms[:1] == ([name] if name else [])
+    assert ("lower --lr" in capfd.readouterr().err) == bool(name)

@@ -8,8 +8,9 @@ the model:
 
 The second is taken over `negatives`, which a chain of k sweeps draws: from the data (CD-k), or from
 where it stood at the last step (persistent CD). The loss is `F(data).mean() - F(negatives).mean()`,
-which is the gap between the two: it stays about 0 while chain and data agree, and runs away when
-training diverges.
+which is the gap between the two: it stays about 0 while chain and data agree. It runs away when
+training diverges, and is large and positive where chains have found valleys of the energy that hold
+no data; a run says so.
 
 References:
     Training products of experts by minimizing contrastive divergence (Hinton, 2002), eq. 5.
@@ -21,7 +22,7 @@ References:
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import torch
 from torch import Tensor, nn
@@ -30,8 +31,15 @@ from pofx.ebm.energy import BipartiteEnergy, Observer, StateEnergy
 from pofx.errors import UserError
 from pofx.functional.processes import sum_over_processes
 from pofx.mcmc.gibbs import block_gibbs
-from pofx.objective import Objective, Update
+from pofx.objective import Objective, Symptom, Update
 from pofx.typing import Cond, Data, PerExample
+
+_SPREADS = 3.0
+"""Standard deviations of the data's own energies by which a gap says nothing."""
+_APART, _DIVERGED = 0.1, 1.0
+"""Nats for each visible unit by which data and chains do not differ in a sound run, and by which
+nothing can be mended any more.
+"""
 
 
 class Contrast(Objective):
@@ -76,8 +84,30 @@ class Contrast(Objective):
             self.seen_total += self.model.powers(x).sum(0)
             self.seen_examples += x.shape[0]
         gap = energy.mean() - negative.mean()
-        metrics = {"energy_gap": gap, "energy_data": energy.mean()}
+        spread = energy.detach().std(correction=0)
+        metrics = {"energy_gap": gap, "energy_data": energy.mean(), "energy_spread": spread}
         return Update("model", (gap if contrast is None else contrast) + self._penalty(), metrics)
+
+    def symptoms(self, metrics: Mapping[str, float]) -> Iterator[Symptom]:
+        gap, spread = (metrics.get(k, 0.0) for k in ("energy_gap", "energy_spread"))
+        beyond, units = abs(gap) - _SPREADS * spread, self.model.moments_shape[-1]
+        where = f"chains lie {abs(gap):,.1f} nats {'below' if gap > 0 else 'above'} the data"
+        if beyond > _DIVERGED * units:
+            yield Symptom(
+                "divergence",
+                f"{where}, more than a nat for each unit; lower --lr and start again.",
+            )
+        elif beyond > _APART * units and gap > 0:
+            yield Symptom(
+                "spurious valleys",
+                f"{where}, where there are none; chains fill such valleys when they go further "
+                "(--k) and weights stay small (--weight-decay 1e-4), or lower --lr.",
+            )
+        elif beyond > _APART * units:
+            yield Symptom(
+                "lagging chains",
+                f"{where} and do not follow it; let them go further (--k), or lower --lr.",
+            )
 
     def _penalty(self) -> Tensor | float:
         if not self.weight_decay:

@@ -28,7 +28,7 @@ Note:
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
 import torch
 from torch import Tensor, nn
@@ -38,7 +38,7 @@ from pofx.ebm.harmonium import Harmonium, SmallHarmonium, harmonium
 from pofx.ebm.units import Bits, discrete_units
 from pofx.functional.precision import at_least_float32
 from pofx.mcmc.gibbs import bernoulli
-from pofx.objective import Objective, Update
+from pofx.objective import Objective, Symptom, Update
 from pofx.recipe import SGD, Recipe, RecipeError, check_at_least
 from pofx.spec import DataSpec
 from pofx.typing import Cond, Data, PerExample
@@ -149,6 +149,10 @@ class GreedyLayers(Objective):
         for update in self.stages[stage].updates(x):  # type: ignore[operator]
             metrics = {**update.metrics, "layer": torch.tensor(stage + 1.0)}
             yield Update("model", update.loss * max(1 - spent, 0.0), metrics)
+
+    def symptoms(self, metrics: Mapping[str, float]) -> Iterable[Symptom]:
+        stage: Objective = self.stages[self.stage]  # type: ignore[assignment]
+        return stage.symptoms(metrics)
 
     @torch.no_grad()
     def after_step(self) -> None:
