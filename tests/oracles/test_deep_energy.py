@@ -39,6 +39,9 @@ class Normal(nn.Module):
     def start(self, n):
         return 3 * torch.randn(n, 1)
 
+    def base_energy(self, y):
+        return y[:, 0].square() / (2 * 3**2)
+
 
 def slope(objective, x):
     """The gradient of one update's loss by the model's precision, and a standard error of it."""
@@ -64,6 +67,31 @@ def test_contrastive_divergence_rests_where_langevin_s_bias_lets_it(step, k):
     assert abs(wrong) > 0.8 * step**2 / 8
     if step > 0.1:
         assert abs(wrong) > 8 * error
+
+
+@pytest.mark.parametrize("temperature", [1.0, 0.5])
+def test_adjusted_steps_have_no_bias(temperature):
+    """At a temperature of T the chains of N(0, 1) are those of N(0, T)."""
+    walk = Walk(20, 0.8, temperature, adjusted=True)
+    y = walk(Normal(1.0).potential, temperature**0.5 * torch.randn(100_000, 1))
+    assert abs(float(y.var()) / temperature - 1) < 5 * (2 / 100_000) ** 0.5
+
+
+def test_jumping_chains_find_the_weights_of_modes():
+    """Chains that all start in one of two far modes of equal weight."""
+
+    class Pair(Normal):
+        def potential(self, y):
+            return -(-(y - torch.tensor([-3.0, 3.0])).square() / (2 * 0.3**2)).logsumexp(1)
+
+    objective = ReplayChains(
+        Pair(), Walk(2, 0.01, adjusted=True), examples=2000, fresh=0.0, jumps=10
+    )
+    objective.buffer.chains.fill_(-3.0)
+    objective.buffer.alive.fill_(True)
+    for _ in range(8):
+        list(objective.updates(torch.zeros(2000, 1)))
+    assert abs(float((objective.buffer.chains > 0).double().mean()) - 0.5) < 0.06
 
 
 def test_the_loss_is_the_gap_and_the_size_of_energies():
@@ -277,7 +305,7 @@ def test_energies_learn_two_normals_by_noise():
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        ({"step_size": 0.0}, "--step-size and --base are positive"),
+        ({"step_size": 0.0}, "--step-size, --temperature and --base are positive"),
         ({"k": 0}, "--k is at least 1"),
         ({"energy_decay": -1.0}, "--energy-decay is at least 0"),
         ({"objective": "score-matching", "smoothing": 0.0}, "positive level"),

