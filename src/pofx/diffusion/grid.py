@@ -23,6 +23,9 @@ from torch import Tensor
 from pofx.diffusion.schedule import Schedule, evenly
 from pofx.errors import UserError, did_you_mean
 
+_NOISE = 200.0
+"""The sigma / alpha above which steps are not worth taking."""
+
 
 class Grid(ABC):
     """A rule that lays the times of a trajectory."""
@@ -82,8 +85,8 @@ Warp = Callable[[Tensor], Tensor]
 
 
 def _warped(schedule: Schedule, steps: int, warp: Warp, back: Warp) -> list[float]:
-    """Even in a function of sigma / alpha."""
-    ends = [schedule.ratio(schedule.last), schedule.ratio(schedule.first)]
+    """Even in a function of sigma / alpha, which has nothing to say where all is noise."""
+    ends = [min(schedule.ratio(schedule.last), _NOISE), schedule.ratio(schedule.first)]
     start, end = warp(torch.tensor(ends, dtype=torch.float64)).tolist()
     places = torch.tensor(evenly(start, end, steps)[:-1], dtype=torch.float64)
     return [1.0, *schedule.time(back(places[1:])).tolist(), 0.0]

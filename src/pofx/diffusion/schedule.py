@@ -24,12 +24,14 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from pofx.errors import UserError
+
+Path = Literal["ratio", "line", "circle"]
 
 _MOST = 100_000
 """Steps of sampling."""
@@ -59,8 +61,9 @@ class Schedule(nn.Module, ABC):
     """The earliest time, above 0, at which sampling asks a denoiser."""
     last: float = 1.0
     """The latest time that still has a signal-to-noise ratio."""
-    straight: bool = False
-    """Whether solvers step along sigma / (alpha + sigma), rather than along sigma / alpha."""
+    path: Path = "ratio"
+    """What a slope is taken along: sigma / alpha, sigma / (alpha + sigma), or the angle of the two,
+    which is bounded where there is no signal."""
 
     @abstractmethod
     def forward(self, t: Tensor) -> tuple[Tensor, Tensor]:
@@ -110,6 +113,8 @@ class Schedule(nn.Module, ABC):
 
 class VariancePreserving(Schedule):
     r"""A schedule with :math:`\alpha^2 + \sigma^2 = 1`, given by log alpha."""
+
+    path = "circle"
 
     @abstractmethod
     def log_alpha(self, t: Tensor) -> Tensor:
@@ -320,7 +325,7 @@ class Rectified(Schedule):
     """
 
     last = 0.999
-    straight = True
+    path = "line"
 
     def forward(self, t: Tensor) -> tuple[Tensor, Tensor]:
         return 1 - t, t.clone()

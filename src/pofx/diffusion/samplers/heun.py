@@ -4,9 +4,11 @@ Euler's step, then the same step again with the mean of the slopes at both of it
 
 .. math:: u_s = u_t + \frac{\tau_s - \tau_t}{2} (d_t + d_s)
 
-with u = x / alpha, tau = sigma / alpha and the slope d = eps, or, where the schedule is straight,
-u = x / (alpha + sigma), tau = sigma / (alpha + sigma) and d = eps - x0. The step to t = 0 is
-Euler's.
+with u = x / alpha, tau = sigma / alpha and the slope d = eps, as in the paper, where the schedule
+keeps the data's scale. Where the signal vanishes tau has no bound, nor has an error of d times its
+steps. So straight schedules have u = x / (alpha + sigma), tau = sigma / (alpha + sigma) and
+d = eps - x0, and those that preserve variance have the angle of alpha and sigma for tau and d = v.
+The step to t = 0 is Euler's.
 
 `EDM` adds noise before each step, which corrects errors of earlier ones:
 
@@ -22,11 +24,12 @@ from __future__ import annotations
 
 import math
 from itertools import pairwise
+from typing import NamedTuple
 
 import torch
 
 from pofx.diffusion.sampler import Reach, Scales, StagedSampler, Stages, direct, ratio, transition
-from pofx.diffusion.schedule import Schedule
+from pofx.diffusion.schedule import Path, Schedule
 from pofx.errors import UserError
 
 
@@ -36,7 +39,7 @@ class Heun(StagedSampler):
     def plan(self, schedule: Schedule, times: list[float]) -> list[Stages]:
         scales = schedule.scales(times)
         return [
-            heun_step(times[i], times[i + 1], t, s, straight=schedule.straight)
+            heun_step(times[i], times[i + 1], t, s, schedule.path)
             for i, (t, s) in enumerate(pairwise(scales))
         ]
 
@@ -74,9 +77,7 @@ class EDM(StagedSampler):
         ]
         steps = []
         for i, start in enumerate(schedule.scales(starts)):
-            step = heun_step(
-                starts[i], times[i + 1], start, scales[i + 1], straight=schedule.straight
-            )
+            step = heun_step(starts[i], times[i + 1], start, scales[i + 1], schedule.path)
             scale, variance = transition(start, scales[i]) if scales[i][0] else (1.0, 0.0)
             noise = self.inflate * math.sqrt(max(variance, 0.0)) if raised[i] > taus[i] else 0.0
             steps.append(step._replace(scale=scale, noise=noise))
@@ -87,20 +88,38 @@ class EDM(StagedSampler):
         return min(self.churn / steps, math.sqrt(2) - 1) if inside else 0.0
 
 
-def heun_step(from_: float, to: float, t: Scales, s: Scales, *, straight: bool) -> Stages:
+def heun_step(from_: float, to: float, t: Scales, s: Scales, path: Path) -> Stages:
     """Heun's step between two times with their scales."""
     keep, clean = direct(t, s)
     if not s[1]:
         return Stages(from_, 1.0, 0.0, (), Reach(keep, (clean,)))
-    # eps = x_t / sigma_t + v x0 with these v, at either end; x_t keeps the weight it has anyhow
-    before = (-t[0] / t[1], 0.0)
-    after = (clean / s[1], -s[0] / s[1])
-    if straight:
-        norm = s[0] + s[1]
-        h = s[1] - norm * t[1] / (t[0] + t[1])
-        slope = (before[0] - 1 + after[0], after[1] - 1)
-    else:
-        h = s[1] - s[0] * t[1] / t[0]
-        slope = (before[0] + after[0], after[1])
-    last = Reach(keep, (h / 2 * slope[0], h / 2 * slope[1]))
+    a, b = _place(t, path), _place(s, path)
+    half = b.norm * (b.along - a.along) / 2
+    # eps = x_t / sigma_t - alpha_t / sigma_t x0 at t; at s it has Euler's point for x_s
+    last = Reach(
+        b.norm / a.norm + half * (a.eps + b.eps) / t[1],
+        (
+            half * (a.clean - a.eps * t[0] / t[1] + b.eps * clean / s[1]),
+            half * (b.clean - b.eps * s[0] / s[1]),
+        ),
+    )
     return Stages(from_, 1.0, 0.0, ((to, Reach(keep, (clean,))),), last)
+
+
+class _Place(NamedTuple):
+    """Where a level lies on a path, and the slope of `x / norm` there, `clean x0 + eps epsilon`."""
+
+    norm: float
+    along: float
+    clean: float
+    eps: float
+
+
+def _place(level: Scales, path: Path) -> _Place:
+    alpha, sigma = level
+    if path == "ratio":
+        return _Place(alpha, ratio(level), 0.0, 1.0)
+    if path == "line":
+        return _Place(alpha + sigma, sigma / (alpha + sigma), -1.0, 1.0)
+    norm = math.hypot(alpha, sigma)
+    return _Place(norm, math.atan2(sigma, alpha), -sigma / norm, alpha / norm)
