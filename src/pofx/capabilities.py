@@ -9,6 +9,7 @@ another is how comparisons go wrong.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Literal, Protocol, runtime_checkable
 
@@ -25,6 +26,31 @@ class Samples(Protocol):
 
     def sample(self, n: int, cond: Cond | None = None) -> Data:
         """Draws `n` examples of shape `(n, *event)`, in the spec's support."""
+        ...
+
+
+@runtime_checkable
+class Stepwise(Protocol):
+    """Samples in steps, of which fewer cost less, by any of several samplers."""
+
+    @property
+    def samplers(self) -> tuple[str, ...]:
+        """Their names, those that are most worth comparing first."""
+        ...
+
+    def sample(
+        self,
+        n: int,
+        cond: Cond | None = None,
+        *,
+        sampler: str | None = None,
+        steps: int | None = None,
+    ) -> Data:
+        """As for `Samples`."""
+        ...
+
+    def counted(self) -> AbstractContextManager[list[int]]:
+        """Lists, for as long as it is entered, how many examples each call of the network has."""
         ...
 
 

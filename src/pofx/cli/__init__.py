@@ -24,6 +24,7 @@ VERBS = {
     "sample": "draw new examples from a run",
     "complete": "draw the rest of what is begun",
     "evaluate": "measure a run",
+    "ladder": "what fewer steps of sampling cost",
     "anomaly": "how strange data look to a run",
     "encode": "the codes of data",
     "decode": "the examples of codes",

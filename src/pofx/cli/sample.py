@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator
-from typing import Any
 
 import click
 
 from pofx.cli.data_options import Seed
-from pofx.errors import UserError, did_you_mean
+from pofx.cli.model_options import check_options, own_options
+from pofx.errors import UserError
 
 
 @click.command(
@@ -67,8 +67,8 @@ def sample(  # noqa: PLR0913
     if length is not None and (prompt is None or out is not None):
         raise UserError("--length is for text that is written here: give --prompt, and no --out.")
     with stopping() as stop:
-        own = _own(options)
-        _check(opened, own)
+        own = own_options(options)
+        check_options(opened, own, _FLAGS)
         if prompt is not None and out is None:
             _write(
                 prompt,
@@ -96,18 +96,6 @@ def _write(prompt: str, text: Iterator[str], stop: Callable[[], bool]) -> None:
     click.echo()
 
 
-def _check(run: Any, own: dict[str, Any]) -> None:
-    """Names the nearest of all flags, the verb's and the model's, where one is neither's."""
-    known = run.sampling_options
-    for name in own:
-        if name not in known:
-            flags = [f"--{k.replace('_', '-')}" for k in (*_FLAGS, *known)]
-            flag = f"--{name.replace('_', '-')}"
-            raise UserError(
-                f"recipe '{run.job.recipe}' samples with no {flag}; {did_you_mean(flag, flags)}"
-            )
-
-
 _FLAGS = (
     "seed",
     "out",
@@ -123,28 +111,6 @@ _FLAGS = (
 
 
 _STRANGE = "\N{REPLACEMENT CHARACTER}"
-
-
-def _own(options: tuple[str, ...]) -> dict[str, Any]:
-    """`("--steps", "50")` as `{"steps": 50}`, and `("--steps=50",)` likewise."""
-    words = [w for o in options for w in (o.split("=", 1) if o.startswith("--") else [o])]
-    if len(words) % 2 or not all(o.startswith("--") for o in words[::2]):
-        raise UserError(
-            f"sampling options come in pairs such as `--steps 50`, and '{' '.join(options)}' came."
-        )
-    names = [o[2:].replace("-", "_") for o in words[::2]]
-    return dict(zip(names, map(_value, words[1::2]), strict=True))
-
-
-def _value(text: str) -> Any:
-    for kind in (int, float):
-        try:
-            return kind(text)
-        except ValueError:
-            continue
-    if "," in text:  # several, such as the two ends of an interval
-        return tuple(map(_value, text.split(",")))
-    return {"true": True, "false": False}.get(text, text)
 
 
 COMMANDS = {"sample": sample}

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import NamedTuple, TypedDict, Unpack
 
 import torch
 from torch import Tensor, nn
 
 from pofx.diffusion import bound, likelihood
-from pofx.diffusion.denoiser import Clip, Denoiser
+from pofx.diffusion.denoiser import Clip, Denoiser, NetworkDenoiser
 from pofx.diffusion.editing import Known, Repeated, below, widened
 from pofx.diffusion.grid import Grid
 from pofx.diffusion.grid import grid as choose_grid
 from pofx.diffusion.guidance import ClassifierFree
 from pofx.diffusion.probability_flow import ProbabilityFlow
 from pofx.diffusion.sampler import Sampler, State
-from pofx.diffusion.samplers import choose
+from pofx.diffusion.samplers import SAMPLERS, choose
 from pofx.errors import UserError
 from pofx.functional.dequantize import harden, relax, relaxed_shape
 from pofx.spec import Categorical, DataSpec, Real
@@ -24,6 +25,10 @@ from pofx.typing import Cond, Data, PerExample
 
 _CARRY = 16
 """Steps of Runge and Kutta's method between an example and its noise."""
+
+
+_FIRST = ("ddim", "ancestral-small", "heun", "dpm-2", "dpmpp-2m", "unipc")
+"""Samplers whose comparison says most: without and with noise, of first and second order."""
 
 
 class Options(TypedDict, total=False):
@@ -122,6 +127,28 @@ class Diffusion(nn.Module):
         way = self._way(**options)
         labels = cond if self.conditional else None
         return way.sampler.trajectory(way.denoiser, self._noise(n), way.times, labels)
+
+    @property
+    def samplers(self) -> tuple[str, ...]:
+        """Names of the samplers that this model can use."""
+        learned = getattr(self.denoiser, "learns_variance", False)
+        rest = (s for s in SAMPLERS if s not in _FIRST and (learned or s != "ancestral-learned"))
+        return (*_FIRST, *rest)
+
+    @contextmanager
+    def counted(self) -> Iterator[list[int]]:
+        """Lists, for as long as it is entered, how many examples each call of the network has."""
+        calls: list[int] = []
+        networks = [m.network for m in self.denoiser.modules() if isinstance(m, NetworkDenoiser)]
+        hooks = [
+            net.register_forward_pre_hook(lambda _, inputs: calls.append(len(inputs[0])))
+            for net in networks
+        ]
+        try:
+            yield calls
+        finally:
+            for hook in hooks:
+                hook.remove()
 
     @torch.no_grad()
     def complete(

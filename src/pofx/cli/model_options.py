@@ -1,0 +1,52 @@
+"""Flags that are not a verb's but the model's own, which its `sample` takes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from pofx.errors import UserError, did_you_mean
+
+
+def own_options(options: tuple[str, ...]) -> dict[str, Any]:
+    """Words of the command line as options of a model.
+
+    >>> own_options(("--steps", "50", "--guidance-interval=0.2,0.8"))
+    {'steps': 50, 'guidance_interval': (0.2, 0.8)}
+    """
+    words = [w for o in options for w in (o.split("=", 1) if o.startswith("--") else [o])]
+    if len(words) % 2 or not all(o.startswith("--") for o in words[::2]):
+        raise UserError(
+            f"sampling options come in pairs such as `--steps 50`, and '{' '.join(options)}' came."
+        )
+    names = [o[2:].replace("-", "_") for o in words[::2]]
+    return dict(zip(names, map(_value, words[1::2]), strict=True))
+
+
+def check_options(run: Any, own: dict[str, Any], flags: Iterable[str]) -> None:
+    """Names the nearest of all flags, the verb's and the model's, where one is neither's.
+
+    Args:
+        run: whose model samples.
+        own: the model's options.
+        flags: the verb's.
+    """
+    known = run.sampling_options
+    for name in own:
+        if name not in known:
+            all_flags = [f"--{k.replace('_', '-')}" for k in (*flags, *known)]
+            flag = f"--{name.replace('_', '-')}"
+            raise UserError(
+                f"recipe '{run.job.recipe}' samples with no {flag}; {did_you_mean(flag, all_flags)}"
+            )
+
+
+def _value(text: str) -> Any:
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    if "," in text:  # several, such as the two ends of an interval
+        return tuple(map(_value, text.split(",")))
+    return {"true": True, "false": False}.get(text, text)
