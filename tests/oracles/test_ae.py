@@ -8,13 +8,14 @@ from sklearn.datasets import load_digits
 from torch.distributions import Bernoulli, kl_divergence
 
 from pofx import catalogue
+from pofx.ae.activity import Activity, rate_divergence
 from pofx.ae.denoising import Denoising
 from pofx.ae.reconstruction import Autoencoder, distance
-from pofx.ae.sparse import SparseAutoencoder, rate_divergence
+from pofx.ae.sparse import SparseAutoencoder
 from pofx.functional.dequantize import relax
 from pofx.recipe import RecipeError
 from pofx.spec import Binary, Bytes, Categorical, DataSpec, Mixed, Real
-from pofx.training.loop import Budget, Training, train
+from pofx.training.loop import Budget, Options, Training, train
 
 pytestmark = pytest.mark.usefixtures("double")
 
@@ -125,6 +126,42 @@ def test_the_rate_divergence_is_that_of_two_coins():
     expected = kl_divergence(Bernoulli(torch.tensor(0.05)), Bernoulli(mean))
     assert torch.allclose(rate_divergence(0.05, mean), expected, atol=1e-12)
     assert rate_divergence(0.05, torch.tensor(0.05)).abs() < 1e-12
+
+
+def test_the_penalty_of_activity_is_the_divergence_and_its_slope_at_the_mean():
+    activity = Activity(3, 0.1)
+    z = torch.rand(20, 3).clamp(0.01, 0.99).requires_grad_()
+    activity.mean.copy_(z.detach().mean(0))
+    expected = rate_divergence(0.1, z.mean(0)).sum()
+    assert torch.allclose(activity.penalty(z), expected, atol=1e-12)
+    slopes = [torch.autograd.grad(f, z)[0] for f in (activity.penalty(z), expected)]
+    assert torch.allclose(*slopes, atol=1e-12)
+
+
+def test_the_mean_activity_is_followed_whatever_the_division_of_a_batch():
+    whole, parts = Activity(2, 0.1), Activity(2, 0.1)
+    for _ in range(60):
+        z = torch.rand(12, 2) * torch.tensor([1.0, 0.4])
+        whole.see(z)
+        parts.see(z[:3])
+        parts.see(z[3:])
+        whole.step()
+        parts.step()
+    assert torch.allclose(whole.mean, parts.mean, atol=1e-12)
+    assert torch.allclose(whole.mean, torch.tensor([0.5, 0.2]), atol=0.08)
+
+
+def test_a_kl_penalty_accumulates_exactly():
+    x, found = torch.randn(24, 5), []
+    for accumulate in (1, 3):
+        torch.manual_seed(0)
+        recipe = catalogue.build("sparse", DataSpec((5,)), sparsity="kl", weight=2.0, latent=8)
+        training = Training(recipe, options=Options(accumulate=accumulate))
+        for _ in range(4):
+            training.train_step(x, None, 0.0)
+        found.append(training.state()[0])
+    for name, value in found[0].items():
+        assert torch.allclose(value, found[1][name], atol=1e-10), name
 
 
 @pytest.mark.parametrize(("sparsity", "most"), [("l1", 0.5), ("kl", 0.2), ("topk", 0.2)])

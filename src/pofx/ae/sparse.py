@@ -14,6 +14,10 @@ References:
     Sparse autoencoder, CS294A lecture notes (Ng, 2011), section 3: the Kullback-Leibler penalty.
     https://web.stanford.edu/class/cs294a/sparseAutoencoder.pdf
     Scaling and evaluating sparse autoencoders (Gao et al., 2024), section 2. https://arxiv.org/abs/2406.04093
+
+Note:
+    The mean of `kl` is one over the training set; here it is a moving average over steps
+    (`pofx.ae.activity`).
 """
 
 from __future__ import annotations
@@ -22,8 +26,8 @@ from typing import Literal
 
 import torch
 from torch import Tensor, nn
-from torch.special import xlog1py, xlogy
 
+from pofx.ae.activity import Activity
 from pofx.ae.reconstruction import Autoencoder, Reconstruction, distance, networks, trained
 from pofx.functional.dequantize import relax
 from pofx.objective import Metrics
@@ -71,31 +75,18 @@ def _largest(a: Tensor, k: int) -> tuple[Tensor, Tensor]:
     return places, values
 
 
-def rate_divergence(rate: float, mean: Tensor) -> Tensor:
-    """KL between coins that show heads at `rate` and at each `mean`, in nats.
-
-    >>> rate_divergence(0.5, torch.tensor([0.5, 0.25]))
-    tensor([0.0000, 0.1438])
-    """
-    p = torch.as_tensor(rate, dtype=mean.dtype, device=mean.device)
-    mean = mean.clamp(1e-6, 1 - 1e-6)
-    return xlogy(p, p / mean) + xlog1py(1 - p, (mean - p) / (1 - mean))
-
-
 class SparseReconstruction(Reconstruction):
     """Minimises the mean distance, and the penalty of `l1` and `kl`.
-
-    The mean activity of `kl` is that of the micro-batch.
 
     Args:
         model: the autoencoder.
         weight: lambda.
-        rate: rho, the share of examples for which a number of the code should be active.
+        activity: of the numbers of a code, of `kl`.
     """
 
-    def __init__(self, model: SparseAutoencoder, weight: float, rate: float) -> None:
+    def __init__(self, model: SparseAutoencoder, weight: float, activity: Activity | None) -> None:
         super().__init__(model)
-        self.sparsity, self.weight, self.rate = model.sparsity, weight, rate
+        self.sparsity, self.weight, self.activity = model.sparsity, weight, activity
 
     def loss(self, x: Data, cond: Cond | None = None) -> tuple[Tensor, Metrics]:
         model, relaxed = self.model, relax(x, self.model.spec)
@@ -104,15 +95,19 @@ class SparseReconstruction(Reconstruction):
         threshold = 0.5 if self.sparsity == "kl" else 0.0
         active = (z.detach() > threshold).to(z.dtype).sum(1).mean()
         metrics = {"reconstruction": error, "active": active}
+        if self.activity is not None and self.training:
+            self.activity.see(z)
         return error + self.weight * self.penalty(z), metrics
 
     def penalty(self, z: Tensor) -> Tensor:
         """What `l1` and `kl` add, before its weight."""
         if self.sparsity == "l1":
             return z.abs().sum(1).mean()
-        if self.sparsity == "kl":
-            return rate_divergence(self.rate, z.mean(0)).sum()
-        return z.new_zeros(())
+        return z.new_zeros(()) if self.activity is None else self.activity.penalty(z)
+
+    def after_step(self) -> None:
+        if self.activity is not None:
+            self.activity.step()
 
 
 def recipe(  # noqa: PLR0913
@@ -149,4 +144,5 @@ def recipe(  # noqa: PLR0913
     if not 0 < rate < 1:
         raise RecipeError(f"sparse: --rate is a share between 0 and 1, and {rate} came.")
     model = SparseAutoencoder(*networks(spec, latent, hidden, 0), spec, sparsity, k)
-    return trained(model, SparseReconstruction(model, weight, rate), lr, batch_size, steps)
+    activity = Activity(latent, rate) if sparsity == "kl" else None
+    return trained(model, SparseReconstruction(model, weight, activity), lr, batch_size, steps)
