@@ -26,6 +26,7 @@ from torch.nn import functional as F
 from pofx.ebm.energy import enumerate_log_partition, log_sum_over
 from pofx.ebm.units import Visible
 from pofx.functional.precision import at_least_float32
+from pofx.functional.products import linear
 from pofx.mcmc.ais import AISEstimate, Sandwich, ais, reverse_ais, temperatures
 from pofx.mcmc.gibbs import bernoulli, block_gibbs
 from pofx.mcmc.tempering import parallel_tempering
@@ -71,7 +72,7 @@ class Harmonium(nn.Module):
     def free_energy(self, x: Data) -> tuple[PerExample, Tensor]:
         """F(x), and the logits of p(h | x)."""
         v = self.visible.read(x)
-        logits = at_least_float32(F.linear(v, self.coupling, self.hidden_bias))
+        logits = at_least_float32(linear(v, self.coupling, self.hidden_bias))
         base = self.visible.log_base(v, self.visible.natural())
         return -base - F.softplus(logits).sum(1), logits
 
@@ -94,7 +95,7 @@ class Harmonium(nn.Module):
 
     def hidden_parameters(self, x: Data) -> Tensor:
         """The logits of p(h | x)."""
-        return F.linear(self.visible.read(x), self.coupling, self.hidden_bias)
+        return linear(self.visible.read(x), self.coupling, self.hidden_bias)
 
     def draw_hidden(self, parameters: Tensor) -> Tensor:
         return bernoulli(parameters)
@@ -195,7 +196,7 @@ class Harmonium(nn.Module):
         return self.visible.draw(base[0].expand(n, -1), base)
 
     def _eta(self, h: Tensor, theta: Tensor) -> Tensor:
-        return F.linear(h, self.coupling.t(), theta[0])
+        return linear(h, self.coupling.t(), theta[0])
 
 
 class SmallHarmonium(Harmonium):
@@ -260,7 +261,7 @@ class AnnealedPath:
     def state(self, v: Tensor) -> Annealed:
         """Chains at the visible units `v`, `(n, width)`."""
         base, own = (self.visible.log_base(v, theta) for theta in (self.base, self.own))
-        return Annealed(v, base, own, F.linear(v, self.coupling, self.bias))
+        return Annealed(v, base, own, linear(v, self.coupling, self.bias))
 
     def log_f(self, s: Annealed, beta: float) -> PerExample:
         return (1 - beta) * s.base + beta * s.own + F.softplus(beta * s.hidden).sum(1)
