@@ -54,15 +54,23 @@ _REPLAY = 10_000
 
 
 def energy_network(
-    spec: DataSpec, hidden: tuple[int, ...], channels: int, *, spectral: bool = False
+    spec: DataSpec, hidden: tuple[int, ...], channels: int, *, spectral: bool, constant: bool
 ) -> nn.Module:
-    """A network from a relaxed example to one number, of layers whose norm is at most 1 if
-    `spectral`.
+    """A network from a relaxed example to one number.
+
+    Args:
+        spec: what the data is.
+        hidden: widths of the hidden layers.
+        channels: as for `Encoder`.
+        spectral: whether every layer's norm is at most 1.
+        constant: whether the energy's constant is learned; a loss that does not depend on it would
+            let it wander.
     """
     network = Encoder(relaxed_shape(spec), 1, hidden=hidden, channels=channels)
-    if spectral:
-        for layer in [m for m in network.modules() if isinstance(m, nn.Linear | nn.Conv2d)]:
-            spectral_norm(layer)
+    layers = [m for m in network.modules() if isinstance(m, nn.Linear | nn.Conv2d)]
+    layers[-1].bias.requires_grad_(constant)  # type: ignore[union-attr]
+    for layer in layers if spectral else ():
+        spectral_norm(layer)
     return network
 
 
@@ -140,7 +148,8 @@ def recipe(  # noqa: PLR0913
     discrete = any(c.discrete for c in spec.columns)
     if smoothing is None:
         smoothing = _LEVEL if discrete or objective == "score-matching" else 0.0
-    network = energy_network(spec, hidden, channels, spectral=spectral)
+    constant = objective == "nce" or (objective != "score-matching" and energy_decay > 0)
+    network = energy_network(spec, hidden, channels, spectral=spectral, constant=constant)
     options: dict[str, Any] = {
         "base": base, "step": step_size, "temperature": temperature,
         "sampling_steps": sampling_steps,
