@@ -438,10 +438,10 @@ RING = ring(8, 1.4, 0.1)
 LEARNERS = [
     ("ddpm", {}),
     ("edm", {}),
-    ("edm", {"network": "unet", "channels": (16,)}),
+    ("edm", {"network": "unet", "channels": (16,), "steps": 200}),
     ("edm", {"network": "dit", "hidden": 16, "steps": 200}),
     ("flow-matching", {}),
-    ("flow-matching", {"coupling": "optimal", "batch_size": 64}),
+    ("flow-matching", {"coupling": "optimal", "batch_size": 64, "steps": 200}),
     ("rectified-flow", {"solver_steps": 4, "sampling_steps": 2}),
     ("score-sde", {"sampling_steps": 50}),
     ("score-sde", {"sde": "ve", "sigma_max": 10.0, "sampling_steps": 50}),
