@@ -21,11 +21,14 @@ CASES = [
     ("wgan-gp", "vector", {}),
     ("rbm", "bits", {}),
     ("rbm", "bits", {"persistent": False}),
+    ("boltzmann", "bits", {"hidden": 4}),
+    ("dbn", "bits", {}),
     ("glow", "grey", {"scales": 1}),
     ("edm", "grey", {}),
     ("improved-ddpm", "vector", {}),
     ("rectified-flow", "vector", {"first_steps": 20}),
     ("mdlm", "bits", {}),
+    ("sparse", "vector", {"sparsity": "kl"}),
 ]
 
 
