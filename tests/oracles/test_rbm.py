@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 import torch
 from sklearn.datasets import load_digits
+from sklearn.neural_network import BernoulliRBM
 
 from pofx import catalogue
 from pofx.ebm.contrastive_divergence import ContrastiveDivergence, PersistentContrastiveDivergence
-from pofx.ebm.energy import binary_states, enumerate_log_partition
+from pofx.ebm.energy import binary_states, enumerate_log_partition, pseudo_log_prob
 from pofx.ebm.harmonium import AnnealedPath, Harmonium, SmallHarmonium
 from pofx.ebm.units import Bits
 from pofx.errors import UserError
@@ -123,6 +124,89 @@ def test_contrast_with_exact_negatives_is_the_likelihood_s_gradient():
     loss = rbm.energy(x).mean() - (p * rbm.energy(states(6))).sum()
     found = torch.autograd.grad(loss, list(rbm.parameters()))
     assert all(torch.allclose(a, b, atol=1e-10) for a, b in zip(expected, found, strict=True))
+
+
+def transition(rbm: Harmonium) -> torch.Tensor:
+    """P(v' | v) of a Gibbs sweep, `(visible states, visible states)`."""
+    up = joint(rbm).softmax(1)
+    down = joint(rbm).softmax(0).T
+    return up @ down
+
+
+def contrast(rbm: Harmonium, p: torch.Tensor, q: torch.Tensor) -> list[torch.Tensor]:
+    """The gradient of the mean free energy under p less that under q."""
+    loss = ((p - q).detach() * rbm.energy(states(rbm.visible.width))).sum()
+    return list(torch.autograd.grad(loss, list(rbm.parameters())))
+
+
+def test_the_bias_of_cd_is_what_enumeration_says_and_goes_with_k():
+    rbm = random_rbm(4, 3)
+    data = torch.rand(16)
+    data /= data.sum()
+    sweep = transition(rbm).detach()
+    exact = contrast(rbm, data, rbm.log_prob(states(4)).exp())
+    bias = {}
+    for k in (1, 2, 5, 200):
+        found = contrast(rbm, data, data @ torch.linalg.matrix_power(sweep, k))
+        bias[k] = max(float((a - b).abs().max()) for a, b in zip(found, exact, strict=True))
+    assert bias[1] > bias[2] > bias[5] > bias[200]
+    assert bias[1] > 1e-2
+    assert bias[200] < 1e-6
+    n = 40_000
+    x = states(4)[torch.multinomial(data, n, replacement=True)]
+    for k in (1, 2):
+        (update,) = ContrastiveDivergence(rbm, k).updates(x)
+        drawn = torch.autograd.grad(update.loss, list(rbm.parameters()))
+        expected = contrast(rbm, data, data @ torch.linalg.matrix_power(sweep, k))
+        for a, b in zip(drawn, expected, strict=True):
+            assert float((a - b).abs().max()) < 5 / n**0.5
+
+
+def test_the_pseudo_likelihood_is_that_of_the_conditionals():
+    rbm = random_rbm(5, 3)
+    p = rbm.log_prob(states(5)).exp().detach()
+    expected = torch.zeros(32)
+    for i in range(5):
+        other = (torch.arange(32) ^ (1 << (4 - i))).long()
+        expected += (p / (p + p[other])).log()
+    assert torch.allclose(pseudo_log_prob(rbm.energy, states(5)), expected, atol=1e-12)
+
+
+def test_scikit_learn_s_estimate_of_it_agrees_in_the_mean():
+    """Theirs flips one random bit of each example, and multiplies by their number."""
+    rbm = random_rbm(20, 8, 0.3)
+    theirs = BernoulliRBM(8, random_state=0, n_iter=0)
+    theirs.components_ = rbm.weight.detach().numpy()
+    theirs.intercept_hidden_ = rbm.hidden_bias.detach().numpy()
+    theirs.intercept_visible_ = rbm.visible.bias.detach().numpy()
+    x = torch.randint(0, 2, (20_000, 20)).double()
+    ours = pseudo_log_prob(rbm.energy, x).detach()
+    estimate = torch.from_numpy(theirs.score_samples(x.numpy()))
+    error = float((estimate - ours).std()) / 20_000**0.5
+    assert abs(float(estimate.mean() - ours.mean())) < 4 * error
+    assert abs(float(estimate.mean() / ours.mean()) - 1) < 0.02
+
+
+def test_bars_and_stripes_are_learned_nearly_to_their_entropy():
+    """Of 4 x 4: 30 patterns, of entropy log 30, which no model goes below."""
+    torch.set_default_dtype(torch.float32)
+    rows = states(4).float()
+    x = torch.cat([rows[:, :, None].expand(16, 4, 4), rows[:, None].expand(16, 4, 4)])
+    x = x.flatten(1).unique(dim=0)
+    assert len(x) == 30
+    training = Training(
+        catalogue.build("rbm", DataSpec((16,), Binary()), hidden=16, lr=0.2, batch_size=60, k=2)
+    )
+
+    def batches():
+        while True:
+            yield x.repeat(2, 1), None
+
+    for _ in train(training, batches(), Budget(steps=1500)):
+        pass
+    with torch.no_grad():
+        nll = -float(training.model.double().log_prob(x.double()).mean())
+    assert math.log(30) < nll < math.log(30) + 0.6
 
 
 @pytest.mark.parametrize("persistent", [True, False])
@@ -290,7 +374,7 @@ def test_a_gap_of_energies_is_named_with_its_cure():
 def test_a_run_that_blows_up_says_so(lr, name, tmp_path, capfd):
     torch.set_default_dtype(torch.float32)
     x = bits_of_digits()[0].numpy().astype(np.uint8)
-    out = fit("rbm", x, out=tmp_path / "run", hidden=64, lr=lr, steps=30)
+    out = fit("rbm", x, out=tmp_path / "run", hidden=64, lr=lr, sweeps=5, steps=30)
     lines = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
     assert all(math.isfinite(line["energy_gap"]) for line in lines if "energy_gap" in line)
     symptoms = [line["symptom"] for line in lines if "symptom" in line]
