@@ -202,7 +202,7 @@ def test_bars_and_stripes_are_learned_nearly_to_their_entropy():
         while True:
             yield x.repeat(2, 1), None
 
-    for _ in train(training, batches(), Budget(steps=1500)):
+    for _ in train(training, batches(), Budget(steps=2500)):
         pass
     with torch.no_grad():
         nll = -float(training.model.double().log_prob(x.double()).mean())
@@ -374,7 +374,7 @@ def test_a_gap_of_energies_is_named_with_its_cure():
 def test_a_run_that_blows_up_says_so(lr, name, tmp_path, capfd):
     torch.set_default_dtype(torch.float32)
     x = bits_of_digits()[0].numpy().astype(np.uint8)
-    out = fit("rbm", x, out=tmp_path / "run", hidden=64, lr=lr, sweeps=5, steps=30)
+    out = fit("rbm", x, out=tmp_path / "run", hidden=64, lr=lr, sweeps=5, steps=6)
     lines = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
     assert all(math.isfinite(line["energy_gap"]) for line in lines if "energy_gap" in line)
     symptoms = [line["symptom"] for line in lines if "symptom" in line]
