@@ -9,11 +9,11 @@ import time
 from collections.abc import Callable
 
 
-def seconds(work: Callable[[], object]) -> float:
-    """Wall seconds of one call."""
-    start = time.perf_counter()
+def seconds(work: Callable[[], object], clock: Callable[[], float] = time.perf_counter) -> float:
+    """Seconds of one call, of the wall's clock unless another one is given."""
+    start = clock()
     work()
-    return time.perf_counter() - start
+    return clock() - start
 
 
 _missed: list[str] = []
@@ -31,12 +31,13 @@ def ratio(
     *,
     bar: float | None = None,
     rounds: int = 7,
+    clock: Callable[[], float] = time.perf_counter,
 ) -> float:
     """How many times the peer's time is ours: above 1 we are faster. The median over rounds, after
     one warm-up.
     """
     ours(), peer()
-    pairs = [(seconds(ours), seconds(peer)) for _ in range(rounds)]
+    pairs = [(seconds(ours, clock), seconds(peer, clock)) for _ in range(rounds)]
     ratios = sorted(b / a for a, b in pairs)
     middle = statistics.median(ratios)
     mine = statistics.median(a for a, _ in pairs)

@@ -1,0 +1,71 @@
+"""Stochastic equations whose laws or paths are known."""
+
+import itertools
+import math
+
+import pytest
+import torch
+
+from pofx.solvers.sde import euler_maruyama, milstein
+
+pytestmark = pytest.mark.usefixtures("double")
+SOLVERS = [euler_maruyama, milstein]
+
+
+@pytest.fixture
+def double():
+    torch.set_default_dtype(torch.float64)
+    yield
+    torch.set_default_dtype(torch.float32)
+
+
+@pytest.mark.parametrize("solve", SOLVERS)
+def test_law_of_ornstein_and_uhlenbeck(solve):
+    """dx = -a x dt + b dw from 1 has the mean and variance of the recursion that the steps are."""
+    a, b, n, steps = 1.3, 0.7, 40_000, 40
+    x = solve(lambda t, x: -a * x, lambda t, x: b, torch.ones(n), 0.0, 2.0, steps)
+    h = 2 / steps
+    shrink = 1 - a * h
+    mean = shrink**steps
+    variance = b**2 * h * (1 - shrink ** (2 * steps)) / (1 - shrink**2)
+    assert x.mean().item() == pytest.approx(mean, abs=5 * math.sqrt(variance / n))
+    assert x.var().item() == pytest.approx(variance, rel=5 * math.sqrt(2 / n))
+    assert (mean, variance) == pytest.approx(
+        (math.exp(-2 * a), b**2 / (2 * a) * (1 - math.exp(-4 * a))), abs=0.03
+    )
+
+
+def strong_errors(solve, counts, monkeypatch):
+    """Of geometric Brownian motion, on the noise of the finest grid."""
+    mu, sigma, n, finest = 0.4, 0.9, 2000, 256
+    fine = torch.randn(finest, n) / math.sqrt(finest)
+    exact = torch.exp(mu - sigma**2 / 2 + sigma * fine.sum(0))
+    errors = []
+    for steps in counts:
+        parts = iter(fine.reshape(steps, -1, n).sum(1) * math.sqrt(steps))
+        monkeypatch.setattr(torch, "randn_like", lambda x, parts=parts: next(parts))
+        x = solve(lambda t, x: mu * x, lambda t, x: sigma * x, torch.ones(n), 0.0, 1.0, steps)
+        errors.append((x - exact).abs().mean().item())
+    return errors
+
+
+@pytest.mark.parametrize(("solve", "order"), [(euler_maruyama, 0.5), (milstein, 1.0)])
+def test_strong_orders(solve, order, monkeypatch):
+    errors = strong_errors(solve, (16, 64, 256), monkeypatch)
+    for a, b in itertools.pairwise(errors):
+        assert math.log(a / b) / math.log(4) == pytest.approx(order, abs=0.12)
+
+
+def test_backwards_in_time_noise_comes_too():
+    x = euler_maruyama(
+        lambda t, x: x, lambda t, x: torch.ones_like(x), torch.zeros(40_000), 1.0, 0.0, 50
+    )
+    h = 1 / 50
+    variance = h * (1 - (1 - h) ** 100) / (1 - (1 - h) ** 2)
+    assert x.var().item() == pytest.approx(variance, rel=5 * math.sqrt(2 / 40_000))
+
+
+def test_the_caller_keeps_his_start():
+    x = torch.ones(3)
+    euler_maruyama(lambda t, x: -x, lambda t, x: 0.5, x, 0.0, 1.0, 3)
+    assert torch.equal(x, torch.ones(3))
