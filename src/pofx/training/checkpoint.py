@@ -15,7 +15,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from safetensors import SafetensorError
@@ -38,10 +38,7 @@ def write_atomically(path: Path, content: bytes) -> None:
     """Replaces a file by new content, so that a reader sees the old or the new and never a part."""
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
     try:
-        with temporary.open("wb") as f:
-            f.write(content)
-            f.flush()
-            os.fsync(f.fileno())
+        _write(temporary, content)
         temporary.replace(path)
     except OSError:
         temporary.unlink(missing_ok=True)
@@ -80,12 +77,14 @@ def save(
             shutil.rmtree(temporary, ignore_errors=True)
             temporary.mkdir(parents=True)
         wait()
+        written = {}
         for stem, named in tensors.items():
             contiguous = {k: v.detach().cpu().contiguous().clone() for k, v in named.items()}
-            _write(temporary / f"{stem}.safetensors", save_safetensors(contiguous))
+            name = f"{stem}.safetensors"
+            written[name] = _write(temporary / name, save_safetensors(contiguous))
         wait()
         if leads:
-            _finish(temporary, final, step, numbers)
+            _finish(temporary, final, step, numbers, written)
         wait()
     except OSError as error:
         shutil.rmtree(temporary, ignore_errors=True)
@@ -96,10 +95,22 @@ def save(
     return final
 
 
-def _finish(temporary: Path, final: Path, step: int, numbers: dict[str, Any]) -> None:
-    _write(temporary / NUMBERS, json.dumps(numbers).encode())
+class _Written(NamedTuple):
+    """What a manifest says of a file."""
+
+    bytes: int
+    sha256: str
+
+
+def _finish(
+    temporary: Path, final: Path, step: int, numbers: dict[str, Any], written: dict[str, _Written]
+) -> None:
+    """Adds the numbers and the manifest of all files: those just written as they were in memory,
+    those of other processes as they are on the disk; then gives the folder its name.
+    """
+    written[NUMBERS] = _write(temporary / NUMBERS, json.dumps(numbers).encode())
     files = {
-        p.name: {"bytes": p.stat().st_size, "sha256": _sha256(p.read_bytes())}
+        p.name: (written.get(p.name) or _described(p.read_bytes()))._asdict()
         for p in sorted(temporary.iterdir())
     }
     manifest = {"format": FORMAT, "step": step, "torch": torch.__version__, "files": files}
@@ -307,11 +318,16 @@ def _sha256(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
-def _write(path: Path, content: bytes) -> None:
+def _described(content: bytes) -> _Written:
+    return _Written(len(content), _sha256(content))
+
+
+def _write(path: Path, content: bytes) -> _Written:
     with path.open("wb") as f:
         f.write(content)
         f.flush()
         os.fsync(f.fileno())
+    return _described(content)
 
 
 def _sync_folder(folder: Path) -> None:
