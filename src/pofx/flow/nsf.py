@@ -28,7 +28,7 @@ from pofx.flow.elementwise import Spline
 from pofx.flow.flow import MaximumLikelihood, check_arguments, vector_flow
 from pofx.flow.linear import LU, shuffle
 from pofx.flow.permutation import Permutation
-from pofx.recipe import Adam, Recipe, RecipeError
+from pofx.recipe import Adam, Recipe, RecipeError, check_at_least
 from pofx.spec import DataSpec
 
 
@@ -43,6 +43,7 @@ def recipe(  # noqa: PLR0913
     mixed: int = 256,
     conditional: bool = False,
     lr: float = 3e-3,
+    weight_decay: float = 0.0,
     batch_size: int = 1024,
     steps: int = 8_000,
 ) -> Recipe:
@@ -59,10 +60,12 @@ def recipe(  # noqa: PLR0913
         mixed: the most elements that are mixed by a matrix.
         conditional: condition every spline on the class.
         lr: learning rate of Adam, decayed to 0 by a cosine.
+        weight_decay: of AdamW; 1 helps where rows are few.
         batch_size: examples in a step.
         steps: optimizer steps.
     """
     check_arguments("nsf", spec, conditional, layers=layers)
+    check_at_least("nsf", 0, weight_decay=weight_decay)
     if not 2 <= bins <= 500:
         raise RecipeError(f"nsf: --bins is between 2 and 500, and {bins} came.")
     if not bound > 0:
@@ -83,7 +86,7 @@ def recipe(  # noqa: PLR0913
     return Recipe(
         model=model,
         objective=MaximumLikelihood(model),
-        optimizers={"model": Adam(lr)},
+        optimizers={"model": Adam(lr, weight_decay=weight_decay)},
         batch_size=batch_size,
         steps=steps,
         warmup=100,
