@@ -50,7 +50,7 @@ def divergence(model, name: str) -> tuple[float, float, float]:
     return excess.mean().item(), spread, log_z
 
 
-def distances(model, name: str, n: int = 4000) -> tuple[float, float]:
+def distances(model, name: str, n: int = 2000) -> tuple[float, float]:
     """The energy distance of samples from exact draws, and that of other exact draws."""
     from pofx.evaluation.two_sample import energy_distance
 

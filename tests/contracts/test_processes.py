@@ -23,6 +23,7 @@ CASES = [
     ("rbm", "bits", {"persistent": False}),
     ("boltzmann", "bits", {"hidden": 4}),
     ("dbn", "bits", {}),
+    ("deep-energy", "vector", {}),
     ("glow", "grey", {"scales": 1}),
     ("edm", "grey", {}),
     ("improved-ddpm", "vector", {}),

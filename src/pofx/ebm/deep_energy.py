@@ -78,7 +78,7 @@ def recipe(  # noqa: PLR0913
     spec: DataSpec,
     *,
     objective: Literal["pcd", "cd", "nce", "score-matching"] = "pcd",
-    k: int = 10,
+    k: int = 5,
     step_size: float = 0.01,
     temperature: float = 1.0,
     adjusted: bool = True,
@@ -97,7 +97,7 @@ def recipe(  # noqa: PLR0913
     lr: float | None = None,
     ema: float = 100.0,
     batch_size: int = 256,
-    steps: int = 4000,
+    steps: int = 3000,
 ) -> Recipe:
     """An energy of vectors, tables and images, which Langevin dynamics samples from.
 
