@@ -236,7 +236,7 @@ def test_a_pixel_known_in_part_has_the_probability_of_that_part():
 @pytest.mark.parametrize(
     ("spec", "arguments", "said"),
     [
-        (DataSpec((12,), Binary()), {}, "use made"),
+        (DataSpec((12,), Binary()), {}, "made for tables"),
         (SPECS["bits"], {"conditional": True}, "--conditional"),
         (SPECS["greys"], {"channels": 0}, "--channels"),
     ],

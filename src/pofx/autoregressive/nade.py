@@ -127,8 +127,8 @@ def recipe(
     """
     if not isinstance(spec.support, Binary | Categorical):
         raise RecipeError(
-            f"nade: takes bits or categories, and these data are {spec.support}; binarise them, or "
-            "use made."
+            "nade: takes bits or categories, all of one kind, and these data are "
+            f"{type(spec.support).__name__}; binarise images, or use made."
         )
     check_classes("nade", spec, conditional=conditional)
     check_at_least("nade", 1, hidden=hidden)

@@ -129,7 +129,7 @@ def check_images(name: str, spec: DataSpec, *, conditional: bool, **counts: int)
     if not spec.is_image or isinstance(spec.support, Mixed):
         raise RecipeError(
             f"{name}: takes images (channels, height, width), and these data are "
-            f"{spec.shape}; use made or nade for vectors."
+            f"{spec.shape}; use gpt for text, made for tables."
         )
     check_classes(name, spec, conditional=conditional)
     check_at_least(name, 1, **counts)

@@ -206,5 +206,5 @@ def check_tokens(name: str, spec: DataSpec) -> None:
     ):
         raise RecipeError(
             f"{name}: examples are text, or vectors or images of categories, bits or bytes, and "
-            f"these have support {type(spec.support).__name__} and shape {spec.shape}."
+            f"these have support {type(spec.support).__name__} and shape {spec.shape}; use made."
         )
