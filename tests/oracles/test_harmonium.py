@@ -172,9 +172,22 @@ def test_softmax_units_of_two_levels_are_bits():
 def test_rows_are_drawn_with_their_probabilities():
     model = categorical()
     p = model.log_prob(rows()).exp().detach()
-    x = model.sample(20_000, sweeps=80)
+    x = model.sample(20_000, sweeps=40)
     share = torch.bincount((x @ torch.tensor([8.0, 4, 1])).long(), minlength=24) / 20_000
     z = (share - p) / (p * (1 - p) / 20_000).sqrt()
+    assert float(z.abs().max()) < 5
+
+
+def test_rows_are_completed_with_their_conditional_probabilities():
+    model = categorical()
+    model.sweeps = 40
+    p = model.log_prob(rows()).exp().detach().view(3, 2, 4)[2]
+    known = torch.tensor([True, False, False])
+    x = model.complete(torch.tensor([[2.0, math.nan, math.nan]]).expand(10_000, 3), known)
+    assert bool((x[:, 0] == 2).all())
+    share = torch.bincount((x[:, 1:] @ torch.tensor([4.0, 1])).long(), minlength=8) / 10_000
+    given = (p / p.sum()).flatten()
+    z = (share - given) / (given * (1 - given) / 10_000).sqrt()
     assert float(z.abs().max()) < 5
 
 

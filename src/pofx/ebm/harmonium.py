@@ -37,7 +37,7 @@ EXACT_UNITS = 16
 
 
 class Harmonium(nn.Module):
-    """A harmonium: capabilities Samples, Energy, Latent, and Normalizer by AIS.
+    """A harmonium: capabilities Samples, Completes, Energy, Latent, and Normalizer by AIS.
 
     Args:
         visible: the visible units.
@@ -145,6 +145,19 @@ class Harmonium(nn.Module):
         chains = parallel_tempering(path, [path.start(n) for _ in betas], betas)
         *_, replicas = islice(chains, max(sweeps, 1))
         return self.visible.write(replicas.x[-1].v)
+
+    @torch.no_grad()
+    def complete(self, x: Data, known: Tensor, cond: Cond | None = None) -> Data:
+        """Chains of `sweeps` sweeps whose visible side keeps what is known."""
+        start = self.visible.write(self._independent(len(x)))
+
+        def draw_hidden(y: Data) -> Tensor:
+            return self.draw_hidden(self.hidden_parameters(y))
+
+        def draw_rest(h: Tensor) -> Data:
+            return torch.where(known, x, self.draw_visible(h))
+
+        return block_gibbs(torch.where(known, x, start), draw_hidden, draw_rest, self.sweeps)
 
     def powers(self, x: Data) -> Tensor:
         return self.visible.powers(self.visible.read(x))
