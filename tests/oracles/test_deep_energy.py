@@ -314,3 +314,11 @@ def test_energies_learn_two_normals_by_noise():
 def test_mistakes_are_told(arguments, says):
     with pytest.raises((RecipeError, UserError), match=says):
         catalogue.build("deep-energy", DataSpec((2,)), **arguments)
+
+
+def test_energies_under_autocast_are_exact():
+    model = catalogue.build("deep-energy", DataSpec((2,))).model.float()
+    x = torch.randn(50, 2, dtype=torch.float32)
+    with torch.autocast("cpu", torch.bfloat16):
+        energy = model.energy(x)
+    assert torch.equal(energy, model.energy(x))

@@ -66,8 +66,9 @@ class NetworkEnergy(nn.Module):
         self.step, self.temperature, self.sampling_steps = step, temperature, sampling_steps
 
     def potential(self, y: Tensor) -> PerExample:
-        """The energy of relaxed examples."""
-        return self.network(y)[:, 0] + self.base_energy(y)
+        """The energy of relaxed examples, in full precision: Metropolis' test takes differences."""
+        with torch.autocast(y.device.type, enabled=False):
+            return self.network(y)[:, 0] + self.base_energy(y)
 
     def base_energy(self, y: Tensor) -> PerExample:
         """That of the normal distribution."""
