@@ -29,6 +29,7 @@ from pofx.training.distributed import World
 from pofx.training.ema import EMA
 from pofx.training.flat import Flat
 from pofx.training.learning_rate import factor
+from pofx.training.memory import keep_freed
 from pofx.typing import Cond, Data
 
 
@@ -96,6 +97,7 @@ class Training:
         world: World = World(),  # noqa: B008, frozen
     ) -> None:
         assert recipe.objective is not None
+        keep_freed()
         self.recipe, self.options, self.world = recipe, options, world
         self.device = torch.device(device)
         self.model = recipe.model.to(self.device)
