@@ -17,13 +17,14 @@ from typing import NamedTuple, Protocol
 import torch
 from torch import Tensor
 
-from pofx.capabilities import ImportanceBound, Latent, Likelihood, Samples
+from pofx.capabilities import Energy, ImportanceBound, Latent, Likelihood, Samples
 from pofx.errors import UserError, did_you_mean
 from pofx.evaluation import collapse
 from pofx.evaluation.blocks import Stop, blocks
 from pofx.evaluation.bootstrap import bootstrap
 from pofx.evaluation.calls import draw_examples, takes_cond
 from pofx.evaluation.classifier import Examples, Labelled
+from pofx.evaluation.energies import energy_gap
 from pofx.evaluation.features import Embedding, Features, build_features, flat
 from pofx.evaluation.frechet import frechet_distance
 from pofx.evaluation.inception_score import inception_score
@@ -256,6 +257,10 @@ def _judge_samples(
         metrics |= _vector_metrics(x, fake, reference, plan)
     if cond is not None:
         metrics["class_agreement"] = _class_agreement(fake, cond, feature, plan, cache)
+    if isinstance(model, Energy):
+        gap, words = energy_gap(model, x, fake, reference, stop=plan.stop)
+        metrics["energy_gap"] = gap
+        warnings += words
     remembered = _memorization(fake, x, plan) if plan.split != "train" else None
     warnings += collapse.warn_of_metrics(metrics)
     warnings += collapse.warn_of_duplicates(sets.real.features, sets.fake.features, plan.stop)

@@ -1,0 +1,48 @@
+"""Energies of samples beside those of data."""
+
+import torch
+
+from pofx.data.source import load
+from pofx.ebm.harmonium import SmallHarmonium
+from pofx.ebm.units import Bits
+from pofx.evaluation.energies import energy_gap
+from pofx.evaluation.evaluate import evaluate
+
+
+def pit(depth: float) -> SmallHarmonium:
+    """A machine whose visible units, independent coins, are all on together in a valley."""
+    rbm = SmallHarmonium(Bits((8,)), 1, sweeps=20)
+    with torch.no_grad():
+        rbm.weight.fill_(depth)
+        rbm.hidden_bias.fill_(-6 * depth)
+    return rbm
+
+
+def test_samples_of_the_model_itself_have_no_gap():
+    rbm = pit(1.0)
+    torch.manual_seed(0)
+    x = rbm.sample(3000)
+    gap, words = energy_gap(rbm, x[:1000], x[1000:2000], x[2000:])
+    assert abs(gap.value) < 0.3
+    assert abs(gap.floor) < 0.3
+    assert not words
+
+
+def test_a_valley_without_data_is_named_with_its_cure():
+    rbm = pit(4.0)
+    torch.manual_seed(0)
+    x = (torch.rand(400, 8) < 0.3).float()
+    fake = rbm.sample(200)
+    gap, (said,) = energy_gap(rbm, x[:200], fake, x[200:])
+    assert gap.value > 5
+    assert abs(gap.floor) < 0.5
+    assert "Spurious valleys" in said
+    assert "--k" in said
+
+
+def test_an_evaluation_says_it():
+    torch.manual_seed(0)
+    data = load((torch.rand(600, 8) < 0.3).to(torch.uint8).numpy())
+    report = evaluate(pit(4.0), data)
+    assert report.metrics["energy_gap"].value > 5
+    assert any("Spurious valleys" in w for w in report.warnings)
