@@ -108,3 +108,13 @@ def test_far_examples_are_strange_to_every_yardstick():
     model.fit(x)
     scorer = Scorer(model, SPEC, x)
     assert scorer(torch.full((1, 3), 6.0)) > scorer(x).max()
+
+
+def test_an_energy_that_is_only_bounded_scores_by_its_bound():
+    class Bounded:
+        def energy_bound(self, x, cond=None):
+            return 1 + x.square().sum(1)
+
+    x = torch.randn(20, 3)
+    assert kinds(Bounded()) == ["energy"]
+    assert torch.allclose(Scorer(Bounded(), SPEC, x)(x), 1 + x.square().sum(1).double())

@@ -26,7 +26,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pofx.capabilities import Bound, Density, Energy, Estimate, Latent
+from pofx.capabilities import Bound, Density, Energy, EnergyBound, Estimate, Latent
 from pofx.errors import UserError
 from pofx.evaluation.blocks import Stop
 from pofx.evaluation.calls import call
@@ -97,7 +97,7 @@ def kinds(model: object) -> list[Kind]:
     found: list[Kind] = []
     if isinstance(model, Density | Bound | Estimate):
         found.append("likelihood")
-    if isinstance(model, Energy):
+    if isinstance(model, Energy | EnergyBound):
         found.append("energy")
     if isinstance(model, Latent):
         # where codes come back exactly there is no error to tell by
@@ -150,7 +150,8 @@ class Scorer:
         if self.kind == "likelihood":
             return self._surprise()
         if self.kind == "energy":
-            return self.model.energy  # type: ignore[attr-defined]
+            known = isinstance(self.model, Energy)
+            return self.model.energy if known else self.model.energy_bound  # type: ignore[attr-defined]
         return self._reconstruction if self.kind == "reconstruction" else self._latent(normal)
 
     def _surprise(self) -> Callable[..., PerExample]:
