@@ -239,7 +239,7 @@ def test_recipes_refuse_what_their_units_cannot_be():
 
 def network(visible=5, widths=(4, 3), kind=SmallDBN) -> DBN:
     lower = Harmonium(Bits((visible,)), widths[0])
-    return randomised(kind([lower, SmallHarmonium(Bits((widths[0],)), widths[1])]))
+    return randomised(kind([lower, SmallHarmonium(Bits((widths[0],)), widths[1])], depth=2))
 
 
 def exact(model: DBN, x: torch.Tensor) -> torch.Tensor:
@@ -272,7 +272,7 @@ def test_a_dbn_of_tied_weights_is_its_rbm():
     lower.load_state_dict(rbm.state_dict())
     top = SmallHarmonium(Bits((4,)), 5)
     tie(lower, top)
-    model = SmallDBN([lower, top])
+    model = SmallDBN([lower, top], depth=2)
     x = states(5)
     assert torch.allclose(exact(model, x), rbm.log_prob(x), atol=1e-10)
     for _ in range(3):
@@ -284,7 +284,7 @@ def test_units_left_over_hardly_move_a_tied_dbn():
     top = SmallHarmonium(Bits((4,)), 9)
     tie(rbm, top)
     x = states(5)
-    assert torch.allclose(SmallDBN([rbm, top]).elbo(x), rbm.log_prob(x), atol=0.2)
+    assert torch.allclose(SmallDBN([rbm, top], depth=2).elbo(x), rbm.log_prob(x), atol=0.2)
     narrow = SmallHarmonium(Bits((4,)), 3)
     before = narrow.weight.clone()
     tie(rbm, narrow)
@@ -299,6 +299,16 @@ def test_a_dbn_s_samples_follow_the_sum():
     assert float(((share - p) / (p * (1 - p) / 20_000).sqrt()).abs().max()) < 5
 
 
+def test_a_dbn_of_one_layer_so_far_is_its_rbm():
+    model = network()
+    model.depth -= 1
+    rbm = SmallHarmonium(Bits((5,)), 4)
+    rbm.load_state_dict(model.layers[0].state_dict())
+    x = states(5)
+    assert torch.equal(model.energy_bound(x), rbm.energy(x))
+    assert torch.equal(model.decode(model.encode(x)), rbm.decode(rbm.encode(x)))
+
+
 def test_a_large_dbn_s_figure_is_an_estimate_of_the_bound():
     model = network(kind=DBN)
     model.top.temperatures = 300
@@ -306,7 +316,7 @@ def test_a_large_dbn_s_figure_is_an_estimate_of_the_bound():
     said = likelihood(model, x, None, DataSpec((5,), Binary()))
     assert said.kind == "estimate"
     assert "of a bound" in said.detail
-    small = SmallDBN(list(model.layers))
+    small = SmallDBN(list(model.layers), depth=2)
     bound = likelihood(small, x, None, DataSpec((5,), Binary()))
     assert bound.kind == "bound"
     assert abs(said.nats - bound.nats) < 0.1
@@ -317,6 +327,7 @@ def test_layers_are_trained_one_after_the_other_and_each_begins_as_its_rbm():
     recipe = catalogue.build("dbn", spec, hidden=(6, 6), steps=20, batch_size=10)
     training = Training(recipe)
     first, second = training.model.layers
+    assert training.model.top is first
     x = torch.randint(0, 2, (10, 6)).double()
     start = second.weight.clone()
     for _ in range(10):
@@ -324,6 +335,7 @@ def test_layers_are_trained_one_after_the_other_and_each_begins_as_its_rbm():
     assert not torch.equal(second.weight, start)
     assert torch.equal(second.weight, first.weight.T)
     assert torch.equal(second.visible.bias, first.hidden_bias)
+    assert training.model.top is second
     kept = first.weight.clone()
     for _ in range(10):
         assert training.train_step(x, None, 0.0)["layer"] == 2

@@ -49,42 +49,50 @@ class DBN(nn.Module):
 
     Args:
         layers: each an RBM, whose visible units are the hidden ones of the one before.
+        depth: how many of them there are so far; the model has no others until they are trained.
     """
 
-    def __init__(self, layers: list[Harmonium]) -> None:
+    depth: Tensor
+
+    def __init__(self, layers: list[Harmonium], depth: int = 1) -> None:
         super().__init__()
         self.layers = nn.ModuleList(layers)
+        self.register_buffer("depth", torch.tensor(depth))
+
+    @property
+    def grown(self) -> list[Harmonium]:
+        """The layers that there are."""
+        return list(self.layers[: int(self.depth)])  # type: ignore[arg-type]
 
     @property
     def top(self) -> Harmonium:
         """The RBM that the others hang from."""
-        return self.layers[-1]  # type: ignore[return-value]
+        return self.grown[-1]
 
     @torch.no_grad()
     def sample(self, n: int, cond: Cond | None = None, *, sweeps: int | None = None) -> Data:
         """Draws `n` examples: a chain of `sweeps` sweeps of the top RBM, and down from there."""
         x = self.top.sample(n, sweeps=sweeps)
-        for layer in reversed(self.layers[:-1]):
-            x = layer.draw_visible(x)  # type: ignore[operator]
+        for layer in reversed(self.grown[:-1]):
+            x = layer.draw_visible(x)
         return x
 
     def encode(self, x: Data, cond: Cond | None = None) -> Data:
         """Probabilities of the top's hidden units, from layer to layer by their means."""
-        for layer in self.layers:
-            x = layer.encode(x)  # type: ignore[operator]
+        for layer in self.grown:
+            x = layer.encode(x)
         return x
 
     def decode(self, z: Data, cond: Cond | None = None) -> Data:
         """The mean of x given the layers above, each at its mean."""
-        for layer in reversed(self.layers):
-            z = layer.decode(z)  # type: ignore[operator]
+        for layer in reversed(self.grown):
+            z = layer.decode(z)
         return z
 
     def energy_bound(self, x: Data, cond: Cond | None = None) -> PerExample:
         """Minus the bound, without log Z, at one draw of the hidden layers."""
         total = torch.zeros(len(x), dtype=self.top.weight.dtype, device=x.device)
-        for layer in self.layers[:-1]:
-            assert isinstance(layer, Harmonium)
+        for layer in self.grown[:-1]:
             logits = at_least_float32(layer.hidden_parameters(x))
             h = bernoulli(logits)
             log_q = (h * logits - nn.functional.softplus(logits)).sum(1)
@@ -102,7 +110,7 @@ class DBN(nn.Module):
 
 
 class SmallDBN(DBN):
-    """A DBN whose top is so small that its log Z is a sum: capability Bound."""
+    """A DBN of layers so small that the log Z of each is a sum: capability Bound."""
 
     def elbo(self, x: Data, cond: Cond | None = None) -> PerExample:
         assert isinstance(self.top, SmallHarmonium)
@@ -167,6 +175,7 @@ class GreedyLayers(Objective):
         assert isinstance(below, Harmonium)
         assert isinstance(layer, Harmonium)
         tie(below, layer)
+        self.model.depth += 1
         chains: Tensor = self.stages[stage - 1].chains  # type: ignore[assignment]
         self.stages[stage].chains.copy_(layer.encode(chains))  # type: ignore[operator]
 
@@ -202,9 +211,9 @@ def recipe(  # noqa: PLR0913
     """A deep belief network over bits and categories, trained greedily.
 
     Args:
-        hidden: units of each hidden layer, from the data upwards; where the top two have one of at
-            most 16 the bound is exact in log Z. A layer as wide as the one two below it starts
-            where that one ended.
+        hidden: units of each hidden layer, from the data upwards; where of each two neighbours one
+            has at most 16 the bound is exact in log Z. A layer as wide as the one two below it
+            starts where that one ended.
         k: Gibbs sweeps in a step.
         weight_decay: of the weights, not of the biases.
         sweeps: Gibbs sweeps of the top to a sample.
@@ -222,9 +231,10 @@ def recipe(  # noqa: PLR0913
             "the model of one."
         )
     units = [discrete_units("dbn", spec), *(Bits((width,)) for width in hidden[:-1])]
-    lower = [Harmonium(v, h) for v, h in zip(units, hidden[:-1], strict=False)]
-    top = harmonium(units[-1], hidden[-1], sweeps=sweeps, temperatures=temperatures, chains=chains)
-    model = (SmallDBN if isinstance(top, SmallHarmonium) else DBN)([*lower, top])
+    options = {"sweeps": sweeps, "temperatures": temperatures, "chains": chains}
+    layers = [harmonium(v, h, **options) for v, h in zip(units, hidden, strict=True)]
+    small = all(isinstance(layer, SmallHarmonium) for layer in layers)
+    model = (SmallDBN if small else DBN)(layers)
     return Recipe(
         model=model,
         objective=GreedyLayers(model, max(steps // len(hidden), 1), batch_size, k, weight_decay),
