@@ -8,7 +8,7 @@ from torch.distributions import Categorical as Choice
 from torch.distributions import Independent, MixtureSameFamily, Normal
 
 from pofx import catalogue
-from pofx.ebm.dbn import DBN, SmallDBN, tie
+from pofx.ebm.belief_network import DBN, SmallDBN, tie
 from pofx.ebm.energy import binary_states
 from pofx.ebm.harmonium import AnnealedPath, Harmonium, SmallHarmonium
 from pofx.ebm.units import Bits, Categories, Normals

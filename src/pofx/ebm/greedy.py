@@ -1,0 +1,82 @@
+r"""greedy: one layer of a deep belief network after the other, each as an RBM on what is below it.
+
+References:
+    A fast learning algorithm for deep belief nets (Hinton et al., 2006), section 4.
+    https://www.cs.toronto.edu/~hinton/absps/fastnc.pdf
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+
+import torch
+from torch import Tensor, nn
+
+from pofx.ebm.belief_network import DBN, tie
+from pofx.ebm.contrastive_divergence import PersistentContrastiveDivergence
+from pofx.ebm.harmonium import Harmonium
+from pofx.objective import Objective, Symptom, Update
+from pofx.typing import Cond, Data
+
+
+class GreedyLayers(Objective):
+    """Trains one layer after the other by persistent contrastive divergence.
+
+    Args:
+        model: the network.
+        steps: of each layer; the last one goes on for as long as it is asked.
+        chains: as for `PersistentContrastiveDivergence`, and so on.
+        k: Gibbs sweeps in a step.
+        weight_decay: of the weights, not of the biases.
+    """
+
+    done: Tensor
+
+    def __init__(self, model: DBN, steps: int, chains: int, k: int, weight_decay: float) -> None:
+        super().__init__()
+        self.model, self.steps = model, steps
+        self.stages = nn.ModuleList(
+            PersistentContrastiveDivergence(layer, chains, k, weight_decay)  # type: ignore[arg-type]
+            for layer in model.layers
+        )
+        self.register_buffer("done", torch.zeros((), dtype=torch.int64))
+
+    @property
+    def players(self) -> dict[str, nn.Module]:
+        return {"model": self.model}
+
+    @property
+    def stage(self) -> int:
+        """Which layer is trained."""
+        return min(int(self.done) // self.steps, len(self.stages) - 1)
+
+    def updates(self, x: Data, cond: Cond | None = None) -> Iterator[Update]:
+        stage = self.stage
+        spent = int(self.done) / self.steps - stage
+        with torch.no_grad():
+            for layer in self.model.layers[:stage]:
+                x = layer.draw_hidden(layer.hidden_parameters(x))  # type: ignore[operator]
+        for update in self.stages[stage].updates(x):  # type: ignore[operator]
+            metrics = {**update.metrics, "layer": torch.tensor(stage + 1.0)}
+            yield Update("model", update.loss * max(1 - spent, 0.0), metrics)
+
+    def symptoms(self, metrics: Mapping[str, float]) -> Iterable[Symptom]:
+        stage: Objective = self.stages[self.stage]  # type: ignore[assignment]
+        return stage.symptoms(metrics)
+
+    @torch.no_grad()
+    def after_step(self) -> None:
+        stage = self.stage
+        self.stages[stage].after_step()  # type: ignore[operator]
+        self.done += 1
+        if self.stage != stage:
+            self._begin(stage + 1)
+
+    def _begin(self, stage: int) -> None:
+        below, layer = self.model.layers[stage - 1], self.model.layers[stage]
+        assert isinstance(below, Harmonium)
+        assert isinstance(layer, Harmonium)
+        tie(below, layer)
+        self.model.depth += 1
+        chains: Tensor = self.stages[stage - 1].chains  # type: ignore[assignment]
+        self.stages[stage].chains.copy_(layer.encode(chains))  # type: ignore[operator]
