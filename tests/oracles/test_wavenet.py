@@ -7,6 +7,7 @@ import torch
 
 from pofx import catalogue
 from pofx.autoregressive.wavenet import WaveNet
+from pofx.functional.dequantize import values
 from pofx.functional.random import noise
 from pofx.nn.wavenet import Steps, WaveStack
 from pofx.recipe import RecipeError
@@ -70,20 +71,22 @@ def test_images_and_tables_are_refused():
         catalogue.build("wavenet", DataSpec((1, 8, 8), Binary()))
 
 
-def test_text_is_what_the_sequence_says_and_goes_on_beyond_its_length():
-    spec = DataSpec((9,), Categorical(5))
+@pytest.mark.parametrize("support", [Categorical(5), Bytes(5)])
+def test_what_is_written_is_what_the_sequence_says_and_goes_on_beyond_its_length(support):
+    spec = DataSpec((9,), support)
     model = shaken(catalogue.build("wavenet", spec, channels=6, layers=3).model)
-    x = torch.randint(0, 5, (4, 9)).double()
+    x = values(torch.randint(0, 5, (4, 9)), support).double()
     each = model.log_factors(x)
     assert torch.allclose(each.sum(1), model.sequence.log_prob(x), atol=1e-12)
     with torch.no_grad():
         likeliest = model.sample(3, prompt=torch.tensor([1, 2]), temperature=0)
-        logits = model.logits(likeliest.long(), None)
-    assert torch.equal(likeliest[:, :2], torch.tensor([[1.0, 2.0]]).expand(3, -1))
-    assert torch.equal(likeliest[:, 2:], logits.argmax(2)[:, 2:].double())
+        tokens = model.tokens(likeliest)
+        logits = model.logits(tokens, None)
+    assert torch.equal(tokens[:, :2], torch.tensor([[1, 2]]).expand(3, -1))
+    assert torch.equal(tokens[:, 2:], logits.argmax(2)[:, 2:])
     going = model.continuation(torch.tensor([1, 2]), temperature=0)
     written = torch.tensor([1, 2, *itertools.islice(going, 20)])
-    assert torch.equal(written[:9], likeliest[0].long())
+    assert torch.equal(written[:9], tokens[0])
     with torch.no_grad():
         beyond = model.logits(written[None], None)[0, 2:].argmax(1)
     assert torch.equal(written[2:], beyond)

@@ -20,16 +20,20 @@ References:
 from __future__ import annotations
 
 import math
-from typing import Protocol
+from typing import Literal, Protocol
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import logsigmoid
 
 from pofx.distributions.heads import CategoricalHead, Head, head
+from pofx.distributions.logistic_mixture import LogisticMixtureHead
 from pofx.functional.dequantize import indices, relax, relaxed_shape, values
 from pofx.spec import Bytes, DataSpec, Interval, Real, Simple
 from pofx.typing import Data, PerExample
+
+Grey = Literal["softmax", "logistic"]
+"""How bytes are distributed."""
 
 
 class Component(Protocol):
@@ -167,6 +171,25 @@ class LevelsHead(Head):
 
     def _values(self, k: Tensor) -> Data:
         return values(k, self.support).to(k.dtype)
+
+
+def element_head(spec: DataSpec, grey: Grey, components: int) -> Head | MixtureHead:
+    """The likelihood of one element, of which all are of one kind.
+
+    Args:
+        spec: of the data.
+        grey: how bytes are distributed.
+        components: of the mixture of bytes, real or bounded elements.
+
+    >>> element_head(DataSpec((1, 8, 8), Bytes(17)), "softmax", 10).channels
+    17
+    """
+    support = spec.columns[0]
+    if not isinstance(support, Bytes):
+        return conditional(support, components)
+    if grey == "softmax":
+        return LevelsHead((1,), support.levels)
+    return LogisticMixtureHead((1,), support.levels, components)
 
 
 class Conditionals(nn.Module):

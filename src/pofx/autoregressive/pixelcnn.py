@@ -30,7 +30,8 @@ from __future__ import annotations
 from typing import Literal
 
 from pofx.autoregressive.autoregressive import MaximumLikelihood
-from pofx.autoregressive.pixels import Pixels, check_images, element_head, inputs_of
+from pofx.autoregressive.conditionals import element_head
+from pofx.autoregressive.pixels import Pixels, check_images, inputs_of
 from pofx.nn.masked_conv import GatedStacks
 from pofx.recipe import Adam, Recipe
 from pofx.spec import DataSpec

@@ -10,25 +10,20 @@ discretised logistics, real and bounded numbers a mixture of logistics.
 from __future__ import annotations
 
 from itertools import product
-from typing import Literal
 
 import torch
 from torch import Tensor
 
 from pofx.autoregressive.autoregressive import Autoregressive, Given
-from pofx.autoregressive.conditionals import LevelsHead, MixtureHead, conditional
+from pofx.autoregressive.conditionals import MixtureHead
 from pofx.distributions.heads import Head
-from pofx.distributions.logistic_mixture import LogisticMixtureHead
 from pofx.functional.dequantize import relax, relaxed_shape
 from pofx.functional.precision import at_least_float32
 from pofx.nn.masked_conv import GatedStacks
 from pofx.nn.pixel_lstm import PixelLSTM
 from pofx.recipe import RecipeError, check_at_least, check_classes
-from pofx.spec import Bytes, DataSpec, Mixed
+from pofx.spec import DataSpec, Mixed
 from pofx.typing import Cond, Data, PerExample
-
-Grey = Literal["softmax", "logistic"]
-"""How bytes are distributed."""
 
 
 class Pixels(Autoregressive):
@@ -99,20 +94,6 @@ class Pixels(Autoregressive):
 def _place(element: int, shape: tuple[int, ...]) -> tuple[int, int, int]:
     _, height, width = shape
     return element // (height * width), element // width % height, element % width
-
-
-def element_head(spec: DataSpec, grey: Grey, components: int) -> Head | MixtureHead:
-    """The likelihood of one element of an image.
-
-    >>> element_head(DataSpec((1, 8, 8), Bytes(17)), "softmax", 10).channels
-    17
-    """
-    support = spec.columns[0]
-    if not isinstance(support, Bytes):
-        return conditional(support, components)
-    if grey == "softmax":
-        return LevelsHead((1,), support.levels)
-    return LogisticMixtureHead((1,), support.levels, components)
 
 
 def inputs_of(spec: DataSpec) -> int:

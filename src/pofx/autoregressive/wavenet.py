@@ -11,22 +11,25 @@ References:
     WaveNet: a generative model for raw audio (van den Oord et al., 2016), eq. 1-3. https://arxiv.org/abs/1609.03499
 
 Note:
-    Categories, bits and bytes get the likelihood of their kind and numbers a mixture of logistics,
-    where the paper quantises audio to 256 levels by the mu-law.
+    Categories and bytes get a softmax, bits the likelihood of their kind and numbers a mixture of
+    logistics; to quantise audio to 256 levels by the mu-law, as the paper does, is left to the
+    data.
 """
 
 from __future__ import annotations
+
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
 from pofx.autoregressive.autoregressive import MaximumLikelihood
-from pofx.autoregressive.conditionals import conditional as likelihood_of
+from pofx.autoregressive.conditionals import Grey, element_head
 from pofx.autoregressive.sequence import Sequence
-from pofx.autoregressive.written import Written
+from pofx.autoregressive.written import written
 from pofx.nn.wavenet import Steps, WaveStack
 from pofx.recipe import Adam, Recipe, RecipeError, check_at_least, check_classes
-from pofx.spec import Categorical, DataSpec, Mixed
+from pofx.spec import DataSpec, Mixed
 from pofx.typing import Cond
 
 
@@ -38,7 +41,8 @@ class WaveNet(Sequence):
         channels: of the layers.
         layers: in a block.
         blocks: how many.
-        components: of the mixture of a real or bounded element.
+        components: of the mixture of bytes, real or bounded elements.
+        grey: how bytes are distributed.
         conditional: whether `cond` is used.
 
     >>> from pofx.spec import Binary
@@ -56,9 +60,10 @@ class WaveNet(Sequence):
         blocks: int,
         components: int,
         *,
+        grey: Grey = "softmax",
         conditional: bool = False,
     ) -> None:
-        element = likelihood_of(spec.columns[0], components)
+        element = element_head(spec, grey, components)
         super().__init__(spec, element, conditional=conditional)
         classes = spec.classes if conditional else 0
         self.start = nn.Parameter(torch.zeros(self.inputs))
@@ -93,6 +98,7 @@ def recipe(  # noqa: PLR0913
     channels: int = 64,
     layers: int | None = None,
     blocks: int = 1,
+    likelihood: Literal["softmax", "logistic"] = "softmax",
     components: int = 10,
     conditional: bool = False,
     lr: float = 2e-3,
@@ -106,7 +112,8 @@ def recipe(  # noqa: PLR0913
         channels: of the layers.
         layers: in a block; by default as many as see the whole sequence, at most 10.
         blocks: how many.
-        components: logistics in the mixture of a real or bounded element.
+        likelihood: of bytes: a softmax over their levels, or a mixture of discretised logistics.
+        components: of the mixture of logistics of bytes, real or bounded elements.
         conditional: condition every element on the class.
         lr: learning rate of Adam, decayed to 0 by a cosine.
         batch_size: examples in a step.
@@ -122,8 +129,10 @@ def recipe(  # noqa: PLR0913
     check_at_least(
         "wavenet", 1, channels=channels, layers=layers, blocks=blocks, components=components
     )
-    net = WaveNet(spec, channels, layers, blocks, components, conditional=conditional)
-    model = Written(net) if isinstance(spec.support, Categorical) else net
+    net = WaveNet(
+        spec, channels, layers, blocks, components, grey=likelihood, conditional=conditional
+    )
+    model = written(net)
     return Recipe(
         model=model,
         objective=MaximumLikelihood(model),

@@ -1,6 +1,6 @@
-"""written: a sequence of categories, written token by token.
+"""written: a sequence of categories or levels, written token by token.
 
-The parameters of a category are the logits of a token, so that whatever draws elements one after
+Where the parameters of an element are the logits of a softmax, whatever draws elements one after
 another may be given a prompt, go on without end and be drawn with more or less daring.
 """
 
@@ -8,9 +8,12 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from pofx.autoregressive.autoregressive import Autoregressive
+from pofx.autoregressive.conditionals import LevelsHead
 from pofx.autoregressive.sequence import Sequence
 from pofx.autoregressive.tokens import TokenModel
-from pofx.spec import Categorical
+from pofx.distributions.heads import CategoricalHead
+from pofx.functional.dequantize import values
 from pofx.typing import Cond
 
 
@@ -18,16 +21,16 @@ class Written(TokenModel):
     """A sequence whose elements are tokens.
 
     Args:
-        sequence: of categories.
+        sequence: whose elements are distributed by a softmax.
     """
 
     def __init__(self, sequence: Sequence) -> None:
         super().__init__(sequence.spec, conditional=sequence.conditional)
-        assert isinstance(sequence.spec.support, Categorical)
         self.sequence = sequence
 
     def logits(self, tokens: Tensor, cond: Cond | None) -> Tensor:
-        return self.sequence.parameters_of(self.sequence.seen(tokens.to(self._like)), cond)
+        seen = self.sequence.seen(values(tokens, self.support).to(self._like))
+        return self.sequence.parameters_of(seen, cond)
 
     def writing(self, n: int, cond: Cond | None) -> _Writing:
         return _Writing(self.sequence, n, cond)
@@ -44,7 +47,13 @@ class _Writing:
         self.logits = self.steps.outputs()
 
     def __call__(self, tokens: Tensor) -> None:
-        x = tokens[:, None].to(self.logits)
+        x = values(tokens[:, None], self.sequence.spec.columns[0]).to(self.logits)
         self.steps.reveal(self.sequence.seen(x)[:, 0])
         self.logits = self.steps.outputs()
         self.count += 1
+
+
+def written(sequence: Sequence) -> Autoregressive:
+    """A sequence as a model of tokens, where its elements are distributed by a softmax."""
+    softmax = isinstance(sequence.element, CategoricalHead | LevelsHead)
+    return Written(sequence) if softmax else sequence
