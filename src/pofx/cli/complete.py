@@ -50,7 +50,7 @@ def complete(  # noqa: PLR0913
     out: str | None,
     device: str,
 ) -> None:
-    """Draws the rest of examples by RUN, whose model draws element after element.
+    """Draws the rest of examples by RUN, whose model goes on from what is known.
 
     A picture shows each example as it is, what is known of it, and its completion. Any other file
     has the completions alone.
@@ -62,7 +62,7 @@ def complete(  # noqa: PLR0913
     if not isinstance(opened.model, Completes):
         raise UserError(
             f"recipe '{opened.job.recipe}' completes no examples; train one that draws element "
-            "after element, such as made or pixelcnn."
+            "after element, such as made or pixelcnn, or a diffusion model such as ddpm."
         )
     x = _examples(opened, source, n)
     known = _known(opened.spec.shape, keep, fraction)
