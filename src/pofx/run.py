@@ -338,8 +338,16 @@ class Run:
             return None
         return torch.tensor([self._class(label) for label in labels])
 
-    def decode(self, z: Tensor, *, cond: int | str | None = None, seed: int = 0) -> Data:
+    def decode(
+        self, z: Tensor, *, cond: int | str | Sequence[str] | None = None, seed: int = 0
+    ) -> Data:
         """The example of each code, `(n, *latent) -> (n, *event)`.
+
+        Args:
+            z: the codes.
+            cond: the class of all, or the names of the classes of each, which a model that takes no
+                class passes over; the classes in turn where a conditional model is told nothing.
+            seed: of random draws.
 
         Raises:
             RunError: codes of another shape.
@@ -350,7 +358,8 @@ class Run:
                 f"'{self.path}' has codes of shape {tuple(shape)}, and codes of shape "
                 f"{tuple(z.shape[1:])} came."
             )
-        return latent.decode(self.model, z, self.labels(len(z), cond), seed=seed)
+        known = cond if cond is None or isinstance(cond, int | str) else self._classes_of(cond)
+        return latent.decode(self.model, z, self.labels(len(z), known), seed=seed)
 
     def interpolate(
         self,
@@ -361,7 +370,8 @@ class Run:
         curve: Curve = "spherical",
         source: Source | None = None,
     ) -> Data:
-        """Examples along a curve between the codes of two, `(steps, *event)`.
+        """Examples along a curve between the codes of two, `(steps, *event)`; each has the class of
+        the nearer end.
 
         Args:
             first: the number of an example, from 0.
@@ -374,8 +384,10 @@ class Run:
             raise RunError(f"an interpolation has at least 2 steps, and {steps} came.")
         a, b = self._pick([first, last], source)
         z = between(a[0], b[0], steps, curve)
-        x = latent.decode(self.model, z, None if a[1] is None else a[1].expand(steps))
-        return x
+        cond = None
+        if a[1] is not None and b[1] is not None:
+            cond = torch.cat([a[1].expand((steps + 1) // 2), b[1].expand(steps // 2)])
+        return latent.decode(self.model, z, cond)
 
     def traverse(
         self,

@@ -51,16 +51,21 @@ def encode(run: str, source: str | None, out: str | None, device: str) -> None:
 @click.option("--out", help="A .png grid, a folder, .npz, .npy or .csv.")
 @_DEVICE
 def decode(run: str, codes: str, cond: str | None, out: str | None, device: str) -> None:
-    """Writes the examples that RUN makes of codes."""
+    """Writes the examples that RUN makes of codes.
+
+    A conditional RUN takes the classes that `pofx encode` has written beside them, or --class.
+    """
     import torch
 
     from pofx.data.source import Options, read
     from pofx.run import Run
 
     opened = Run(run, device=device)
-    parts = read(codes, Options()).parts.values()
+    raw = read(codes, Options())
+    parts = raw.parts.values()
     z = torch.cat([torch.from_numpy(p.gather(p.positions())).float() for p in parts])
-    x = opened.decode(z, cond=cond)
+    labels = [raw.class_names[k] for p in parts if p.y is not None for k in p.y]
+    x = opened.decode(z, cond=cond if cond is not None else labels or None)
     click.echo(f"{opened.save(x, out or _default(opened, 'decoded'))}")
 
 
