@@ -37,6 +37,21 @@ def test_it_is_the_largest_error_of_any_element():
     assert inversion_error(Stretched(float("nan")), x, None) == float("inf")
 
 
+class Estimated(nn.Module):
+    """The same, whose density is known at random."""
+
+    def __init__(self, off):
+        super().__init__()
+        exact = Stretched(off)
+        self.log_prob_estimate, self.encode, self.decode = (
+            exact.log_prob, exact.encode, exact.decode,
+        )  # fmt: skip
+
+
+def test_an_estimated_density_needs_an_inverse_too():
+    assert abs(inversion_error(Estimated(0.25), torch.full((3, 2), 1.5), None) - 0.25) < 1e-6
+
+
 def test_only_codes_as_large_as_examples_that_have_a_density_are_inverted():
     x = torch.zeros(3, 2)
     assert inversion_error(Stretched(codes=1), x, None) is None

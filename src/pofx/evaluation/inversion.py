@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import torch
 
-from pofx.capabilities import Density, Latent
+from pofx.capabilities import Density, Estimate, Latent
 from pofx.evaluation.blocks import Stop, blocks
 from pofx.evaluation.calls import call, device_of, dtype_of
 from pofx.functional.draw import evaluating
@@ -26,10 +26,10 @@ def inversion_error(
     """The largest difference of an element of x and of `decode(encode(x))`, in the model's own
     precision; infinite where one is not finite.
 
-    None for a model that states no density, has no codes, or has codes of another size, which no
-    bijection has.
+    None for a model that neither states nor estimates a density, has no codes, or has codes of
+    another size, which no bijection has.
     """
-    if not (isinstance(model, Density) and isinstance(model, Latent)):
+    if not (isinstance(model, Density | Estimate) and isinstance(model, Latent)):
         return None
     device, dtype = device_of(model), dtype_of(model)
     worst = torch.zeros(())
@@ -50,6 +50,7 @@ def warn_of_inversion(error: float) -> Iterator[str]:
     if error > LARGE:
         yield (
             f"Examples come back from their codes with an error of up to {error:.2g}, so samples "
-            "do not have the density that is stated; lower the learning rate, or the largest "
-            "log-scale of a layer, which is --bound of some recipes."
+            "do not have the density that is stated; lower the learning rate or the largest "
+            "log-scale of a layer, or take more steps of a solver, which are --bound and "
+            "--solver-steps of some recipes."
         )
