@@ -110,7 +110,7 @@ def new_folder(out: str | Path | None, recipe: str, data: str) -> Path:
                 "another --out."
             )
         if folder.exists() and (
-            not folder.is_dir() or any(p.name != ".lock" for p in folder.iterdir())
+            not folder.is_dir() or any(not _left_behind(p.name) for p in folder.iterdir())
         ):
             raise RunError(f"'{folder}' exists and is not an empty folder; choose another --out.")
         return folder
@@ -119,6 +119,11 @@ def new_folder(out: str | Path | None, recipe: str, data: str) -> Path:
     while (folder := Path("runs") / (stem if number == 1 else f"{stem}-{number}")).exists():
         number += 1
     return folder
+
+
+def _left_behind(name: str) -> bool:
+    """Whether a run that was killed before its `run.json` was there has left such a file."""
+    return name == ".lock" or (name.startswith(".run.json.") and name.endswith(".tmp"))
 
 
 def versions() -> dict[str, str]:
