@@ -200,7 +200,10 @@ class Run:
         """
         model, tokens = self.model, self._tokens(prompt)
         if not isinstance(model, Continues):
-            raise RunError(f"recipe '{self.job.recipe}' writes no text; train gpt or ngram.")
+            raise RunError(
+                f"recipe '{self.job.recipe}' writes no text; train one of text that `pofx list` "
+                "calls autoregressive."
+            )
         self._check(options)
         going = model.continuation(tokens, self.labels(1, cond), **options)
         assert self.schema.tokens is not None

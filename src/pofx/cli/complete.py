@@ -61,8 +61,8 @@ def complete(  # noqa: PLR0913
     opened = Run(run, device=device)
     if not isinstance(opened.model, Completes):
         raise UserError(
-            f"recipe '{opened.job.recipe}' completes no examples; train one that draws element "
-            "after element, such as made or pixelcnn, or a diffusion model such as ddpm."
+            f"recipe '{opened.job.recipe}' completes no examples; train one that `pofx list` calls "
+            "autoregressive or diffusion."
         )
     x = _examples(opened, source, n)
     known = _known(opened.spec.shape, keep, fraction)
