@@ -11,10 +11,11 @@ from pofx import catalogue
 from pofx.ebm.belief_network import DBN, SmallDBN, tie
 from pofx.ebm.energy import binary_states
 from pofx.ebm.harmonium import AnnealedPath, Harmonium, SmallHarmonium
+from pofx.ebm.interpolated_path import InterpolatedPath
 from pofx.ebm.units import Bits, Categories, Normals
 from pofx.errors import UserError
 from pofx.evaluation.likelihood import likelihood
-from pofx.mcmc.ais import temperatures
+from pofx.mcmc.ais import ais, reverse_ais, temperatures
 from pofx.recipe import RecipeError
 from pofx.spec import Binary, Bytes, Categorical, DataSpec, Mixed, Real
 from pofx.training.loop import Budget, Training, train
@@ -211,6 +212,22 @@ def test_without_weights_ais_from_the_units_themselves_is_exact(kind, of):
     found = model.ais([0.0, 0.4, 1.0], 10, base=units.natural().detach())
     assert math.isclose(found.log_z, model.exact_log_partition().item(), abs_tol=1e-10)
     assert float(found.log_weights.std()) < 1e-10
+
+
+@pytest.mark.parametrize(("kind", "of"), [(Bits, (5,)), (Categories, TABLE), (Normals, (3,))])
+def test_between_two_harmoniums_the_ratio_of_constants_is_exact_to_its_error(kind, of):
+    a, b = (randomised(SmallHarmonium(kind(of), 3, sweeps=50), 0.5) for _ in range(2))
+    with torch.no_grad():
+        for p, q in zip(a.parameters(), b.parameters(), strict=True):
+            q.copy_(p + 0.2 * q)
+    log_z = float(b.exact_log_partition().detach())
+    path = InterpolatedPath(a, b, log_z=float(a.exact_log_partition().detach()), sweeps=50)
+    betas = torch.linspace(0, 1, 50).tolist()
+    with torch.no_grad():
+        forward = ais(path, betas, 500)
+        backward = reverse_ais(path, betas, path.state(b.sample(500)))
+    for estimate in (forward, backward):
+        assert abs(estimate.log_z - log_z) < min(0.05, 4 * estimate.stderr)
 
 
 def test_units_begin_where_the_data_are():
