@@ -59,7 +59,8 @@ class Hybrid(LossObjective):
 
     def loss(self, x: Data, cond: Cond | None = None) -> tuple[Tensor, Metrics]:
         x0, denoiser = relax(x, self.model.spec), network_denoiser(self.model)
-        k = torch.randint(0, len(self.chain.share), (len(x0),), device=x0.device)
+        count = len(self.chain.share)
+        k = torch.randint(0, count + 1, (len(x0),), device=x0.device)
         level, eps = self.chain.level(k, x0), torch.randn_like(x0)
         x_t = level.alpha * x0 + level.sigma * eps
         labels = withheld(cond, self.drop_label, self.model)
@@ -68,8 +69,8 @@ class Hybrid(LossObjective):
         simple = (output.to(x0) - target).square().mean()
         assert second is not None
         guess = denoiser.parameterization.clean(output.detach().to(x0), x_t, level)
-        kl = self.chain.divergence(k, x0, guess, (second.to(x0) + 1) / 2).mean()
-        kl = kl * len(self.chain.share)
+        each = self.chain.divergence(k.clamp(max=count - 1), x0, guess, (second.to(x0) + 1) / 2)
+        kl = (count + 1) * each[k < count].sum() / each.numel()
         return simple + self.share * kl, {"simple": simple.detach(), "kl": kl.detach()}
 
 

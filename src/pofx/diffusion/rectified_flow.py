@@ -9,16 +9,15 @@ sampling do:
     - (\epsilon - x_0) \big\|^2
 
 The first part of a run fits v to data. Then the average of its weights stays as it is and makes
-pairs of new noise at every step, to which the same network is fitted from where it is.
+pairs of new noise, to which the same network is fitted from where it is.
 
 References:
     Flow straight and fast: learning to generate and transfer data with rectified flow (Liu et al.,
     2023), eq. 1, algorithm 1 and section 2.2: reflow. https://arxiv.org/abs/2209.03003
 
 Note:
-    The paper makes its pairs once; here they are new at every step, which costs `--solver-steps`
-    evaluations of the network. The bound that a reflowed model says is loose: its velocity is no
-    longer that of independent pairs, which the bound draws.
+    Pairs are new at every step. The bound of a reflowed model is loose, for it draws independent
+    pairs; that of the probability flow (`by_flow`) is not.
 """  # noqa: E501, the title's line is read whole
 
 from __future__ import annotations
@@ -51,31 +50,25 @@ class Reflow(LossObjective):
         model: learns the velocity.
         first: steps on data.
         solver_steps: of Heun's method, from noise to its example.
-        half_life: in steps, of the average of weights that makes the pairs.
+        half_life: in steps, of the average of weights that makes pairs.
         drop_label: how often an example's label is withheld.
     """
 
     taken: Tensor
 
     def __init__(
-        self,
-        model: Diffusion,
-        first: int,
-        solver_steps: int = 10,
-        half_life: float = 500.0,
-        drop_label: float = 0.1,
+        self, model: Diffusion, first: int, solver_steps: int, half_life: float, drop_label: float
     ) -> None:
         super().__init__()
         self.model: Diffusion = model
         self.teacher = copy.deepcopy(network_denoiser(model)).requires_grad_(False)
         self.first, self.solver_steps, self.drop_label = first, solver_steps, drop_label
         self.rate = 1 - 0.5 ** (1 / half_life) if half_life else 1.0
-        self.times = Even()
         self.register_buffer("taken", torch.zeros((), dtype=torch.int64))
 
     def loss(self, x: Data, cond: Cond | None = None) -> tuple[Tensor, Metrics]:
         x0, denoiser = relax(x, self.model.spec), network_denoiser(self.model)
-        level = denoiser.schedule.level(self.times(denoiser.schedule, x0), x0.ndim)
+        level = denoiser.schedule.level(Even()(denoiser.schedule, x0), x0.ndim)
         eps, labels = torch.randn_like(x0), withheld(cond, self.drop_label, self.model)
         if self.taken >= self.first:
             x0 = self.pair(eps, labels)
@@ -84,10 +77,8 @@ class Reflow(LossObjective):
     def pair(self, eps: Tensor, cond: Cond | None) -> Tensor:
         """The example that the first flow leads each noise to."""
         times = self.teacher.schedule.grid(self.solver_steps)
-        x = eps.clone()
-        for state in Heun().trajectory(self.teacher, x, times, cond):
-            x = state.x_t
-        return x
+        *_, last = Heun().trajectory(self.teacher, eps.clone(), times, cond)
+        return last.x_t
 
     @torch.no_grad()
     def after_step(self) -> None:
@@ -129,8 +120,7 @@ def recipe(  # noqa: PLR0913
         patch: side of the squares of pixels that are taken as one; by default 2 for sides of 24 or
             more and in a DiT, else 1.
         hidden: width of the others.
-        first_steps: steps on data, before those on pairs of the model's own; by default half of
-            `steps`.
+        first_steps: steps on data, before those on its own pairs; by default half of `steps`.
         solver_steps: of Heun's method, from noise to the example that it makes a pair with.
         conditional: whether to condition on the class, where the data has any.
         drop_label: how often a label is withheld in training, which guidance and samples of no
@@ -150,7 +140,7 @@ def recipe(  # noqa: PLR0913
     check_at_least("rectified-flow", 1, first_steps=first_steps, solver_steps=solver_steps)
     denoiser = NetworkDenoiser(chosen.network, Rectified(), Velocity(), chosen.classes)
     model = Diffusion(denoiser, spec, sampler=sampler, steps=sampling_steps, guidance=guidance)
-    first = -(-steps // 2) if first_steps is None else first_steps
+    first = (steps + 1) // 2 if first_steps is None else first_steps
     return trained(
         Reflow(model, first, solver_steps, ema, drop_label),
         ema=ema,

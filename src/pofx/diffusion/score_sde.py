@@ -11,7 +11,7 @@ the score is all that is unknown:
     = \mathbb{E}\, \|\epsilon_\theta - \epsilon\|^2
 
 VP keeps the variance, VE lets it explode, and sub-VP has less noise than VP. The same score gives
-an ordinary equation, and with it likelihoods (`flow_elbo`).
+an ordinary equation, and with it likelihoods (`by_flow`).
 
 References:
     Score-based generative modeling through SDEs (Song et al., 2021), eq. 5-7, 11 and 12, appendix B
