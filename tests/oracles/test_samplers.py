@@ -591,6 +591,21 @@ def test_guidance_without_classes_is_refused():
             model.sample(2, **options)
 
 
+def test_the_grid_is_the_callers_the_models_or_what_suits_the_sampler():
+    def times(schedule, model_grid=None, **options):
+        model = Diffusion(normal(schedule, 0.5), DataSpec((1,), Real()), grid=model_grid, steps=6)
+        return [1.0, *(s.t for s in model.trajectory(1, **options))]
+
+    uniform, even = VP().grid(6), LogSNR()(VP(), 6)
+    assert times(VP(), sampler="ddim") == uniform
+    for which in ("heun", "edm", "dpm-2", "dpm-3", "dpmpp-2m", "dpmpp-2m-sde", "unipc"):
+        assert times(VP(), sampler=which) == even
+        assert times(EDM(), sampler=which) == EDM().grid(6)
+        assert times(Rectified(), sampler=which) == Rectified().grid(6)
+    assert times(VP(), "quadratic", sampler="unipc") == Quadratic()(VP(), 6)
+    assert times(VP(), "quadratic", sampler="unipc", grid="uniform") == uniform
+
+
 def test_plans_are_made_beforehand_and_have_no_hole():
     schedule = VP()
     for which in ("heun", "dpm-2", "dpm-3", "edm"):

@@ -62,7 +62,7 @@ class Diffusion(nn.Module):
         sampler: how it samples unless told otherwise.
         steps: of sampling, unless told otherwise.
         guidance: classifier-free guidance w of samples with a class; 0 for none.
-        grid: how the times of sampling lie, unless told otherwise.
+        grid: how the times of sampling lie, unless told otherwise; None asks the sampler.
         chain: steps of the chain that the bound is of.
     """
 
@@ -74,7 +74,7 @@ class Diffusion(nn.Module):
         sampler: Sampler | str = "ddim",
         steps: int = 50,
         guidance: float = 0.0,
-        grid: Grid | str = "uniform",
+        grid: Grid | str | None = None,
         chain: int = 1000,
     ) -> None:
         super().__init__()
@@ -106,7 +106,8 @@ class Diffusion(nn.Module):
             cond: a label for each; None draws from all classes at once.
             sampler: a `Sampler`, or the name of one in `pofx.diffusion.samplers`.
             steps: of the grid; most samplers ask the denoiser once in each.
-            grid: a `Grid`, or the name of one in `pofx.diffusion.grid`.
+            grid: a `Grid`, or the name of one in `pofx.diffusion.grid`; what suits the sampler and
+                the schedule by default.
             eta: how much noise the samplers `ddim` and `dpmpp-2m` add, from 0 (none) to 1.
             guidance: classifier-free guidance w; 0 for none.
             guidance_interval: the earliest and the latest time that are guided; 0 is data, 1 noise.
@@ -214,7 +215,10 @@ class Diffusion(nn.Module):
         guidance: float | None = None,
         guidance_interval: tuple[float, float] | None = None,
     ) -> Way:
-        lay = choose_grid(self.grid if grid is None else grid)
+        schedule = self.denoiser.schedule
+        chosen = choose(self.sampler if sampler is None else sampler, eta)
+        suits = "log-snr" if chosen.in_log_snr and schedule.path == "circle" else "uniform"
+        lay = choose_grid(grid or self.grid or suits)
         if not self.conditional and (guidance or guidance_interval):
             raise UserError(
                 "guidance is towards a class, and this model knows none; leave guidance out."
@@ -222,8 +226,8 @@ class Diffusion(nn.Module):
         w = self.guidance if guidance is None else guidance
         return Way(
             self._clipped(self._guided(w, guidance_interval or (0.0, 1.0))),
-            choose(self.sampler if sampler is None else sampler, eta),
-            lay(self.denoiser.schedule, self.steps if steps is None else steps),
+            chosen,
+            lay(schedule, self.steps if steps is None else steps),
         )
 
     def _noise(self, n: int) -> Tensor:

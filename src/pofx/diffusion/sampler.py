@@ -41,6 +41,10 @@ class State(NamedTuple):
 class Sampler(ABC):
     """Takes a batch along a grid of times."""
 
+    in_log_snr: bool = False
+    """Whether its steps are best even in the log of the signal-to-noise ratio, as those are whose
+    order is one in that variable, where the schedule preserves variance."""
+
     @abstractmethod
     def trajectory(
         self, denoiser: Denoiser, x_t: Data, times: list[float], cond: Cond | None = None

@@ -37,6 +37,7 @@ class DPMSolver(StagedSampler):
 
     def __init__(self, order: Literal[1, 2, 3] = 2) -> None:
         self.order = order
+        self.in_log_snr = order > 1
 
     def plan(self, schedule: Schedule, times: list[float]) -> list[Stages]:
         scales = schedule.scales(times)

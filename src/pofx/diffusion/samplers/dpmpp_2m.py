@@ -33,6 +33,7 @@ class DPMpp2M(MultistepSampler):
     """
 
     order = 2
+    in_log_snr = True
 
     def __init__(self, eta: float = 0.0) -> None:
         if not 0 <= eta <= 1:

@@ -36,6 +36,8 @@ from pofx.errors import UserError
 class Heun(StagedSampler):
     """Of second order; two evaluations in a step, one in the last."""
 
+    in_log_snr = True
+
     def plan(self, schedule: Schedule, times: list[float]) -> list[Stages]:
         scales = schedule.scales(times)
         return [
@@ -54,6 +56,8 @@ class EDM(StagedSampler):
         inflate: the standard deviation of the noise that is added: 1 is exact, and the paper's
             1.003 makes up for a denoiser that removes too much.
     """
+
+    in_log_snr = True
 
     def __init__(
         self,

@@ -53,6 +53,8 @@ class UniPC(Sampler):
         order: of the predictor; the corrector adds one.
     """
 
+    in_log_snr = True
+
     def __init__(self, order: int = 2) -> None:
         self.order = order
 
