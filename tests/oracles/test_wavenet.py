@@ -71,6 +71,14 @@ def test_images_and_tables_are_refused():
         catalogue.build("wavenet", DataSpec((1, 8, 8), Binary()))
 
 
+@pytest.mark.parametrize(("size", "most"), [(1, 1), (8, 3), (9, 4)])
+def test_no_layer_sees_further_back_than_a_sequence_is_long(size, most):
+    spec = DataSpec((size,), Binary())
+    assert catalogue.build("wavenet", spec, layers=most).model.net.dilations[-1] < max(size, 2)
+    with pytest.raises(RecipeError, match=f"--layers is at most {most},"):
+        catalogue.build("wavenet", spec, layers=most + 1)
+
+
 @pytest.mark.parametrize("support", [Categorical(5), Bytes(5)])
 def test_what_is_written_is_what_the_sequence_says_and_goes_on_beyond_its_length(support):
     spec = DataSpec((9,), support)

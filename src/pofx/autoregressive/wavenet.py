@@ -11,9 +11,8 @@ References:
     WaveNet: a generative model for raw audio (van den Oord et al., 2016), eq. 1-3. https://arxiv.org/abs/1609.03499
 
 Note:
-    Categories and bytes get a softmax, bits the likelihood of their kind and numbers a mixture of
-    logistics; to quantise audio to 256 levels by the mu-law, as the paper does, is left to the
-    data.
+    Categories and bytes get a softmax, and numbers a mixture of logistics. It is left to the data
+    to be audio of 256 levels by the mu-law.
 """
 
 from __future__ import annotations
@@ -124,11 +123,17 @@ def recipe(  # noqa: PLR0913
             f"wavenet: takes sequences of one kind of element, and these data are {spec.shape} of "
             f"{type(spec.support).__name__}; use pixelcnn for images, made for tables."
         )
-    layers = layers if layers is not None else min(10, (spec.size - 1).bit_length() or 1)
+    reaching = (spec.size - 1).bit_length() or 1
+    layers = layers if layers is not None else min(10, reaching)
     check_classes("wavenet", spec, conditional=conditional)
     check_at_least(
         "wavenet", 1, channels=channels, layers=layers, blocks=blocks, components=components
     )
+    if layers > reaching:
+        raise RecipeError(
+            f"wavenet: --layers is at most {reaching}, by which one sees all of {spec.size} "
+            f"elements, and {layers} came; add --blocks instead."
+        )
     net = WaveNet(
         spec, channels, layers, blocks, components, grey=likelihood, conditional=conditional
     )
