@@ -54,14 +54,14 @@ def test_energies_are_sums_over_pairs_and_hidden_states():
     assert torch.allclose(-model.state_energy(states(7)), negative, atol=1e-12)
     free = negative.view(16, 8).logsumexp(1)
     assert torch.allclose(-model.energy(states(4)), free, atol=1e-12)
-    assert math.isclose(float(model.exact_log_partition()), float(negative.logsumexp(0)))
-    assert math.isclose(float(model.log_prob(states(4)).exp().sum()), 1.0, abs_tol=1e-10)
+    assert torch.allclose(model.exact_log_partition(), negative.logsumexp(0), atol=1e-10)
+    assert math.isclose(float(model.log_prob(states(4)).exp().sum().detach()), 1.0, abs_tol=1e-10)
 
 
 def test_without_hidden_units_the_energy_is_quadratic():
     model = machine(5, 0)
     assert torch.allclose(-model.energy(states(5)), joint(model), atol=1e-12)
-    assert math.isclose(float(model.log_prob(states(5)).exp().sum()), 1.0, abs_tol=1e-10)
+    assert math.isclose(float(model.log_prob(states(5)).exp().sum().detach()), 1.0, abs_tol=1e-10)
     assert torch.allclose(model.energy_bound(states(5)), model.energy(states(5)), atol=1e-12)
 
 
@@ -140,7 +140,8 @@ def test_ais_without_weights_is_exact():
         model.base_rate.copy_((model.bias[:4].sigmoid() - 0.005) / 0.99)
         model.bias[4:] = 0.0
         found = ais(AnnealedUnits(model), [0.0, 0.3, 1.0], 10)
-    assert math.isclose(found.log_z, float(model.exact_log_partition()), abs_tol=1e-10)
+        log_z = float(model.exact_log_partition())
+    assert math.isclose(found.log_z, log_z, abs_tol=1e-10)
 
 
 def test_the_update_s_gradient_is_that_of_the_likelihood():
