@@ -41,7 +41,7 @@ from pofx.training.loop import Options, Training
 
 RECIPES = {
     "ddpm": ("ddpm", {}),
-    "vae-convolutional": ("vae", {"conditional": True, "channels": 8}),
+    "vae-convolutional": ("vae", {"conditional": True, "network": "conv", "channels": 8}),
     "vae-connected": ("vae", {"conditional": True, "channels": 0, "hidden": (512, 512)}),
 }
 FLOWS = {

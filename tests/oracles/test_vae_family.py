@@ -259,6 +259,17 @@ def test_every_kind_of_network_learns_whatever_the_shape(network, shape):
         assert model.sample(2).shape == (2, *shape)
 
 
+@pytest.mark.parametrize(
+    ("shape", "channels", "residual"),
+    [((1, 28, 28), 4, True), ((1, 28, 28), 0, False), ((1, 8, 30), 4, False), ((784,), 4, False)],
+    ids=str,
+)
+def test_a_large_image_gets_residual_networks_by_default(shape, channels, residual):
+    spec = DataSpec(shape, Binary())
+    model = catalogue.build("vae", spec, hidden=(8,), channels=channels).model
+    assert any(isinstance(m, Block) for m in model.modules()) == residual
+
+
 def test_a_residual_block_starts_as_the_identity():
     block, h = Block(4), torch.randn(2, 4, 5, 3)
     assert torch.equal(block(h), h)

@@ -20,8 +20,8 @@ from torch.nn import functional as F
 from pofx.nn.conv import pyramid
 from pofx.nn.unet import normalize
 
-_FOLDED = 24
-"""Images with shorter sides keep their pixels apart."""
+LARGE = 24
+"""The shortest side of an image whose pixels are folded."""
 
 
 class ResNetEncoder(nn.Module):
@@ -95,7 +95,7 @@ def _plan(
     shape: tuple[int, int, int], channels: int
 ) -> tuple[int, list[tuple[int, int]], list[int]]:
     """The side of a patch, and the size and the width of each resolution, the finest first."""
-    patch = 2 if min(shape[1:]) >= _FOLDED else 1
+    patch = 2 if min(shape[1:]) >= LARGE else 1
     sizes = pyramid(-(-shape[1] // patch), -(-shape[2] // patch))
     return patch, sizes, [channels * 2 ** min(i, 3) for i in range(len(sizes))]
 

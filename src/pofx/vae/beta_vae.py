@@ -76,8 +76,8 @@ def recipe(  # noqa: PLR0913
         latent: dimensions of the latent z.
         hidden: widths of the encoder's hidden layers; the decoder mirrors them.
         channels: channels of an image's first convolution; 0 uses fully connected networks.
-        network: by default convolutions for images and fully connected layers for anything else;
-            resnet has residual blocks of either.
+        network: by default convolutions for images, residual ones from 24 pixels a side, and fully
+            connected layers for anything else; resnet has residual blocks of either.
         beta: weight of the KL term, or of its distance from the capacity.
         capacity: nats that the KL is held at; none presses it towards 0.
         rise: steps over which the capacity rises from 0.

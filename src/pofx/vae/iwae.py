@@ -107,8 +107,8 @@ def recipe(  # noqa: PLR0913
         latent: dimensions of the latent z.
         hidden: widths of the encoder's hidden layers; the decoder mirrors them.
         channels: channels of an image's first convolution; 0 uses fully connected networks.
-        network: by default convolutions for images and fully connected layers for anything else;
-            resnet has residual blocks of either.
+        network: by default convolutions for images, residual ones from 24 pixels a side, and fully
+            connected layers for anything else; resnet has residual blocks of either.
         conditional: condition encoder and decoder on the class.
         pixel_noise: draw grey pixels from p(x | z) when sampling; otherwise show its mean.
         lr: learning rate of Adam, decayed to 0 by a cosine.

@@ -119,8 +119,8 @@ def recipe(  # noqa: PLR0913
         width: of what goes up from layer to layer, and of the networks between codes.
         hidden: widths of the encoder's hidden layers; the decoder mirrors them.
         channels: channels of an image's first convolution; 0 uses fully connected networks.
-        network: by default convolutions for images and fully connected layers for anything else;
-            resnet has residual blocks of either.
+        network: by default convolutions for images, residual ones from 24 pixels a side, and fully
+            connected layers for anything else; resnet has residual blocks of either.
         kl_warmup: steps over which the weight of the KL term rises from 0.
         free_bits: nats of each dimension's KL that cost nothing.
         conditional: condition encoder and decoder on the class.

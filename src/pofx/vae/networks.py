@@ -9,6 +9,7 @@ from torch import nn
 from pofx.distributions.heads import Head, head
 from pofx.functional.dequantize import relaxed_shape
 from pofx.nn.defaults import Decoder, Encoder, Network
+from pofx.nn.resnet import LARGE
 from pofx.objective import Objective
 from pofx.recipe import Adam, Recipe, RecipeError, check_at_least, check_classes
 from pofx.spec import DataSpec
@@ -23,7 +24,8 @@ class Networks:
         spec: of the data.
         hidden: widths of the encoder's hidden layers; the decoder mirrors them.
         channels: channels of an image's first convolution.
-        network: the kind; by default what suits the data.
+        network: the kind; by default residual for large images, whose pixels it folds (in as long,
+            it gets further than plain convolutions), and else what suits the shape.
         conditional: whether both are told the class.
         pixel_noise: whether the shades of an image are drawn from p(x | z).
 
@@ -53,7 +55,7 @@ class Networks:
         """`(x relaxed, cond) -> (n, outputs)`."""
         return Encoder(
             relaxed_shape(self.spec), outputs, hidden=self.hidden, channels=self.channels,
-            classes=self.classes, network=self.network,
+            classes=self.classes, network=self.kind,
         )  # fmt: skip
 
     def decoder(self, latent: int) -> tuple[Decoder, Head]:
@@ -66,9 +68,14 @@ class Networks:
         likelihood = head(self.spec)
         decoder = Decoder(
             latent, likelihood.parameters_shape, hidden=self.hidden[::-1], channels=self.channels,
-            classes=self.classes, network=self.network,
+            classes=self.classes, network=self.kind,
         )  # fmt: skip
         return decoder, likelihood
+
+    @property
+    def kind(self) -> Network | None:
+        large = self.spec.is_image and min(self.spec.shape[1:]) >= LARGE
+        return self.network or ("resnet" if large and self.channels else None)
 
     @property
     def classes(self) -> int:

@@ -47,8 +47,8 @@ def recipe(  # noqa: PLR0913
         latent: dimensions of the latent z.
         hidden: widths of the encoder's hidden layers; the decoder mirrors them.
         channels: channels of an image's first convolution; 0 uses fully connected networks.
-        network: by default convolutions for images and fully connected layers for anything else;
-            resnet has residual blocks of either.
+        network: by default convolutions for images, residual ones from 24 pixels a side, and fully
+            connected layers for anything else; resnet has residual blocks of either.
         beta: weight of the KL term; the bound itself has 1.
         kl_warmup: steps over which that weight rises from 0.
         kl_cycles: how often the weight starts from 0 again; 0 for a single rise.
