@@ -14,7 +14,18 @@ from pathlib import Path
 
 GROUPS = {
     "ratios": ("loop", "evaluation", "rbm", "flows", "unet", "gpt", "vae"),
-    "figures": ("toys", "modes", "made", "mnist", "dbn", "pixelcnn", "fashion", "text", "anomaly"),
+    "figures": (
+        "toys",
+        "modes",
+        "made",
+        "mnist",
+        "dbn",
+        "pixelcnn",
+        "fashion",
+        "text",
+        "anomaly",
+        "tables",
+    ),
 }
 
 
