@@ -19,9 +19,9 @@ References:
     https://arxiv.org/abs/1608.05859
 
 Note:
-    Weights start from N(0, 0.02), those at the end of a block divided by sqrt(2 layers). There are
-    no biases and norms have no gain (`pofx.nn.transformer`), so that AdamW decays matrices only.
-    Dropout is of what blocks add and of what they begin with, not of attention.
+    Weights start from N(0, 0.02), at the end of a block divided by sqrt(2 layers). There are no
+    biases and no gains (`pofx.nn.transformer`), so that AdamW decays matrices only. Dropout is of
+    what blocks add and begin with, not of attention.
 """
 
 from __future__ import annotations
