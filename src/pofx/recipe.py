@@ -35,7 +35,8 @@ def check_classes(recipe: str, spec: DataSpec, *, conditional: bool) -> None:
     """Refuses a conditional model of data without classes."""
     if conditional and not spec.classes:
         raise RecipeError(
-            f"{recipe}: --conditional needs data with classes, and this has none; leave it out."
+            f"{recipe}: --conditional needs data with classes, and this has none; leave it out, or "
+            "name the column of a table that holds them with --label."
         )
 
 
