@@ -48,7 +48,7 @@ def recipe(  # noqa: PLR0913
     langevin_steps: int = 5,
     conditional: bool = True,
     drop_label: float = 0.1,
-    sampling_steps: int = 100,
+    sampling_steps: int = 50,
     guidance: float = 0.0,
     ema: float = 500.0,
     lr: float = 2e-3,

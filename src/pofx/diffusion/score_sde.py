@@ -56,7 +56,7 @@ def recipe(  # noqa: PLR0913
     sampler: Literal[
         "predictor-corrector", "reverse-sde", "rk45", "ancestral-small", "dpmpp-2m"
     ] = "predictor-corrector",
-    sampling_steps: int = 200,
+    sampling_steps: int = 100,
     guidance: float = 0.0,
     ema: float = 500.0,
     lr: float = 2e-3,
