@@ -2,8 +2,7 @@ r"""gpt: Improving language understanding by generative pre-training (Radford et
 
 A Transformer whose places see only what is before them says how likely each token is:
 
-.. math:: \log p(x) = \sum_i \log p(x_i | x_{<i}), \qquad
-    p(x_i | x_{<i}) = \mathrm{softmax}(E h_i), \quad
+.. math:: p(x_i | x_{<i}) = \mathrm{softmax}(E h_i), \quad
     h = \mathrm{Transformer}(s, E_{x_1}, \dots, E_{x_{d - 1}})
 
 with one matrix E at both ends, and s for the start, of the class where there is one. What tokens
