@@ -35,8 +35,9 @@ YARDSTICKS = ("ppca", "gmm", "kde")
 AUTOENCODERS = ("autoencoder", "denoising", "sparse")
 RECIPES = (
     *YARDSTICKS, *AUTOENCODERS, "vae", "beta-vae", "iwae", "vamp", "iaf-vae", "ladder-vae",
-    "nice", "realnvp", "glow", "maf", "iaf", "nsf", "ffjord", "residual-flow", "tarflow",
-    "made", "nade", "pixelcnn", "pixelcnn-pp", "pixelrnn", "ddpm",
+    "nice", "realnvp", "glow", "maf", "nsf", "ffjord", "residual-flow", "tarflow",
+    "made", "nade", "pixelcnn", "pixelcnn-pp", "pixelrnn",
+    "ddpm", "improved-ddpm", "edm", "flow-matching",
 )  # fmt: skip
 TIMED = 30
 DRAWN = 1000
