@@ -42,7 +42,7 @@ from pofx.evaluation.two_sample import energy_distance, sliced_wasserstein
 from pofx.spec import DataSpec
 from pofx.typing import Cond, Data
 
-_RECONSTRUCTED = 2000
+_RECONSTRUCTED = 500
 """Examples whose reconstructions are judged."""
 
 
