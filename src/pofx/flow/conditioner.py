@@ -41,7 +41,7 @@ class VectorConditioner(nn.Module):
         for layer in self.hidden:
             h = linear_relu(h, layer.weight, layer.bias)  # type: ignore[arg-type]
         # the layer's transpose comes out as the coupling wants it, `(outputs, n)`
-        return linear(self.last.weight, h).add_(self.last.bias[:, None])
+        return linear(self.last.weight, h).to(a.dtype).add_(self.last.bias[:, None])
 
 
 class ImageConditioner(nn.Module):
