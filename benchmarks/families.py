@@ -36,7 +36,7 @@ AUTOENCODERS = ("autoencoder", "denoising", "sparse")
 RECIPES = (
     *YARDSTICKS, *AUTOENCODERS, "vae", "beta-vae", "iwae", "vamp", "iaf-vae", "ladder-vae",
     "nice", "realnvp", "glow", "maf", "nsf", "ffjord", "residual-flow", "tarflow",
-    "made", "nade", "pixelcnn", "pixelcnn-pp", "pixelrnn",
+    "made", "pixelcnn", "pixelcnn-pp", "pixelrnn",
     "ddpm", "improved-ddpm", "edm", "flow-matching",
 )  # fmt: skip
 TIMED = 30
