@@ -513,6 +513,27 @@ def test_every_sampler_completes_and_whole_categories_are_known():
         assert done.isfinite().all()
 
 
+def test_the_adaptive_solver_stops_on_its_way_where_a_grid_ends():
+    denoiser, x = mixture(VP()), torch.randn(20, 2)
+    whole = run(RK45(1e-9), denoiser, x, [1.0, 0.0])
+    parts = Repeated(RK45(1e-9), 1).trajectory(denoiser, x.clone(), [1.0, 0.6, 0.2, 0.0])
+    *between, last = [(s.t, s.x_t.clone()) for s in parts]
+    assert [t for t, _ in between] == [0.6, 0.2]
+    assert torch.allclose(last[1], whole, atol=1e-6)
+
+
+def test_langevin_dynamics_are_not_given_noise_of_steps_that_they_do_not_take():
+    """They stay at the noise level of a step's start, so repetitions are more of the same."""
+    rho, x = 0.8, torch.tensor([1.0, float("nan")]).expand(2000, 2)
+    model = Diffusion(
+        Correlated(VP(), rho), DataSpec((2,), Real()), sampler="annealed-langevin", steps=30
+    )
+    done = model.double().complete(x, torch.tensor([True, False]), repeats=15, grid="log-snr")
+    assert done[:, 1].mean().item() == pytest.approx(rho, abs=0.12)
+    rectified = Diffusion(mixture(Rectified()), DataSpec((2,), Real()), sampler=model.sampler)
+    assert rectified.complete(x[:3], torch.tensor([True, False]), steps=4).isfinite().all()
+
+
 def test_steps_repeated_once_are_the_steps():
     denoiser, times, x = normal(VP(), 0.5), VP().grid(7), torch.randn(4, 1)
     plain = list(DDIM().trajectory(denoiser, x.clone(), times))

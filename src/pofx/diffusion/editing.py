@@ -74,15 +74,16 @@ class Repeated(Sampler):
     def trajectory(
         self, denoiser: Denoiser, x_t: Data, times: list[float], cond: Cond | None = None
     ) -> Iterator[State]:
-        scales = denoiser.schedule.scales(times)
-        quiet = torch.no_grad()
-        for step, (t, s) in zip(pairwise(times), pairwise(scales), strict=True):
-            for turn in range(self.times if step[1] else 1):
-                if turn:
-                    scale, variance = transition(t, s)
+        schedule, quiet = denoiser.schedule, torch.no_grad()
+        for t, s in pairwise(times):
+            reached = t  # which may be t still, where Langevin dynamics stay
+            for _ in range(self.times if s else 1):
+                if reached < t:
+                    scale, variance = transition(*schedule.scales([t, reached]))
                     with quiet:
                         x_t.mul_(scale).add_(torch.randn_like(x_t), alpha=variance**0.5)
-                *_, state = self.sampler.trajectory(denoiser, x_t, list(step), cond)
+                *_, state = self.sampler.trajectory(denoiser, x_t, [t, s], cond)
+                reached = state.t
             yield state
 
 

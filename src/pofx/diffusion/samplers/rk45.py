@@ -1,8 +1,8 @@
 r"""rk45: Score-based generative modeling through stochastic differential equations (Song et al., 2021).
 
 The probability-flow equation by Dormand and Prince's pair, with steps as long as a tolerance
-allows, each example its own. Of a grid only the start counts: it goes down to the schedule's first
-time, and from there the denoiser's guess is the end.
+allows, each example its own. Of a grid only the ends count: on the way to 0 it goes down to the
+schedule's first time, and from there the denoiser's guess is the end.
 
 References:
     Score-based generative modeling through SDEs (Song et al., 2021), section 4.3 and appendix D.4.
@@ -37,18 +37,18 @@ class RK45(Sampler):
         self, denoiser: Denoiser, x_t: Data, times: list[float], cond: Cond | None = None
     ) -> Iterator[State]:
         flow = ProbabilityFlow(denoiser, cond)
-        start, end = flow.place(times[0]), flow.place(denoiser.schedule.first)
+        last = times[-1] or min(times[0], denoiser.schedule.first)
         y = dormand_prince_each(
             flow.field,
             flow.scaled(x_t, times[0]),
-            start,
-            end,
+            flow.place(times[0]),
+            flow.place(last),
             rtol=self.tolerance,
             atol=self.tolerance,
         )
-        x_t.copy_(flow.unscaled(y, denoiser.schedule.first))
-        first = torch.full(x_t.shape[:1], denoiser.schedule.first, dtype=x_t.dtype).to(x_t.device)
-        x0 = denoiser(x_t, first, cond)
-        yield State(denoiser.schedule.first, x_t, x0)
-        x_t.copy_(x0)
-        yield State(0.0, x_t, x0)
+        x_t.copy_(flow.unscaled(y, last))
+        x0 = denoiser(x_t, torch.full(x_t.shape[:1], last, dtype=x_t.dtype).to(x_t.device), cond)
+        yield State(last, x_t, x0)
+        if not times[-1]:
+            x_t.copy_(x0)
+            yield State(0.0, x_t, x0)
