@@ -255,6 +255,11 @@ def test_the_last_step_is_the_mean_of_the_clean_data():
     [
         (lambda: next(langevin(torch.neg, torch.zeros(1), 0.0)), "positive number, and 0.0 came"),
         (lambda: next(mala(normal, torch.zeros(1, 2), -1.0)), "positive number"),
+        (
+            lambda: next(langevin(torch.neg, torch.zeros(1), 0.1, temperature=-1.0)),
+            "at least 0, and -1.0 came",
+        ),
+        (lambda: take(langevin(torch.neg, torch.zeros(1), 0.1), 0), "at least one step"),
         (lambda: next(hmc(normal, torch.zeros(1, 2), 0.1, 0)), "at least one leap"),
         (lambda: geometric_levels(0.1, 1.0, 3), "the larger first"),
     ],

@@ -37,9 +37,14 @@ class Chains(NamedTuple):
 def take(chains: Iterator[Chains], steps: int) -> Data:
     """Where the chains are after `steps` more steps, at least one.
 
+    Raises:
+        UserError: fewer than one.
+
     >>> take(iter([Chains(torch.zeros(1)), Chains(torch.ones(1))]), 2)
     tensor([1.])
     """
+    if steps < 1:
+        raise UserError(f"chains move at least one step, and {steps} came.")
     x = torch.empty(0)
     for state in islice(chains, steps):
         x = state.x

@@ -20,6 +20,7 @@ from collections.abc import Iterator
 
 import torch
 
+from pofx.errors import UserError
 from pofx.functional.gradients import ScoreFunction
 from pofx.mcmc.chains import Chains, check_step
 from pofx.typing import Data
@@ -44,6 +45,8 @@ def langevin(
     True
     """
     check_step(step)
+    if temperature < 0:
+        raise UserError(f"a temperature is at least 0, and {temperature} came; 1 is p itself.")
     x, z, spread = x.clone(), torch.empty_like(x), math.sqrt(step * temperature)
     while True:
         # in place: noise is most of the cost of a cheap score
