@@ -531,6 +531,7 @@ def test_what_recipes_refuse(name):
         ("edm", {"data_std": 0.0}),
         ("edm", {"noise_std": -1.0}),
         ("score-sde", {"sigma_max": 0.01}),
+        ("score-sde", {"sigma_max": 0.012}),  # twice the least noise lies beyond the most
         ("ncsn", {"sigma_max": 0.0}),
         ("ncsn", {"levels": 1}),
         ("ncsn", {"langevin_steps": 0}),

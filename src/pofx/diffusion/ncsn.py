@@ -31,7 +31,7 @@ from pofx.diffusion.parameterization import Eps
 from pofx.diffusion.samplers.annealed_langevin import AnnealedLangevin
 from pofx.diffusion.schedule import VE
 from pofx.diffusion.times import Geometric
-from pofx.recipe import Recipe, RecipeError, check_at_least
+from pofx.recipe import Recipe, check_at_least
 from pofx.spec import DataSpec
 
 
@@ -85,8 +85,7 @@ def recipe(  # noqa: PLR0913
     )  # fmt: skip
     check_at_least("ncsn", 2, levels=levels)
     check_at_least("ncsn", 1, langevin_steps=langevin_steps)
-    if sigma_max <= 0.01:
-        raise RecipeError(f"ncsn: --sigma-max is above 0.01, and {sigma_max} came.")
+    check_at_least("ncsn", 0.02, sigma_max=sigma_max)
     denoiser = NetworkDenoiser(
         chosen.network, VE(0.01, sigma_max), Eps(), chosen.classes, data_std=chosen.data_std
     )

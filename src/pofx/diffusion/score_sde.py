@@ -36,7 +36,7 @@ from pofx.diffusion.objective import Denoising, trained
 from pofx.diffusion.parameterization import Eps
 from pofx.diffusion.schedule import VE, VP, Schedule, SubVP
 from pofx.diffusion.times import Even, LogSNR
-from pofx.recipe import Recipe, RecipeError
+from pofx.recipe import Recipe, check_at_least
 from pofx.spec import DataSpec
 
 
@@ -93,8 +93,7 @@ def recipe(  # noqa: PLR0913
         "score-sde", spec, network, channels=channels, blocks=blocks, patch=patch,
         hidden=hidden, conditional=conditional, drop_label=drop_label,
     )  # fmt: skip
-    if sigma_max <= 0.01:
-        raise RecipeError(f"score-sde: --sigma-max is above 0.01, and {sigma_max} came.")
+    check_at_least("score-sde", 0.02, sigma_max=sigma_max)
     schedule: Schedule = VE(0.01, sigma_max) if sde == "ve" else VP() if sde == "vp" else SubVP()
     denoiser = NetworkDenoiser(
         chosen.network, schedule, Eps(), chosen.classes, data_std=chosen.data_std
