@@ -252,6 +252,15 @@ def test_recipes_refuse_what_their_units_cannot_be():
         catalogue.build("gaussian-rbm", DataSpec((2,), Binary()))
     with pytest.raises(RecipeError, match="rbm is the model of one"):
         catalogue.build("dbn", DataSpec((12,), Binary()), hidden=(4,))
+    with pytest.raises(RecipeError, match="rbm is the model of one"):
+        catalogue.build("dbn", DataSpec((12,), Binary()), hidden=())
+
+
+@pytest.mark.parametrize("name", ["rbm", "gaussian-rbm", "dbn", "boltzmann"])
+def test_weights_are_not_made_to_grow(name):
+    spec = DataSpec((4,), Real() if name == "gaussian-rbm" else Binary())
+    with pytest.raises(RecipeError, match="--weight-decay is at least 0"):
+        catalogue.build(name, spec, weight_decay=-1e-4)
 
 
 def network(visible=5, widths=(4, 3), kind=SmallDBN) -> DBN:

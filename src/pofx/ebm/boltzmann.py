@@ -64,6 +64,7 @@ def recipe(  # noqa: PLR0913
         )
     check_at_least("boltzmann", 1, k=k, sweeps=sweeps, mean_field=mean_field, chains=chains)
     check_at_least("boltzmann", 2, temperatures=temperatures)
+    check_at_least("boltzmann", 0, weight_decay=weight_decay)
     model = boltzmann_machine(
         spec.shape, hidden, sweeps=sweeps, mean_field=mean_field, temperatures=temperatures,
         chains=chains,

@@ -64,13 +64,15 @@ def recipe(  # noqa: PLR0913
         batch_size: examples in a step, and persistent chains.
         steps: optimizer steps, shared evenly by the layers.
     """
-    check_at_least("dbn", 1, hidden=min(hidden), k=k, sweeps=sweeps, chains=chains)
+    check_at_least("dbn", 1, k=k, sweeps=sweeps, chains=chains)
     check_at_least("dbn", 2, temperatures=temperatures)
+    check_at_least("dbn", 0, weight_decay=weight_decay)
     if len(hidden) < 2:
         raise RecipeError(
             f"dbn: --hidden gives the units of two layers or more, and {len(hidden)} came; rbm is "
             "the model of one."
         )
+    check_at_least("dbn", 1, hidden=min(hidden))
     units = [discrete_units("dbn", spec), *(Bits((width,)) for width in hidden[:-1])]
     options = {"sweeps": sweeps, "temperatures": temperatures, "chains": chains}
     layers = [harmonium(v, h, **options) for v, h in zip(units, hidden, strict=True)]

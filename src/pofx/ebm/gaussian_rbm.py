@@ -63,6 +63,7 @@ def recipe(  # noqa: PLR0913
         )
     check_at_least("gaussian-rbm", 1, hidden=hidden, k=k, sweeps=sweeps, chains=chains)
     check_at_least("gaussian-rbm", 2, temperatures=temperatures)
+    check_at_least("gaussian-rbm", 0, weight_decay=weight_decay)
     units = Normals(spec.shape)
     model = harmonium(units, hidden, sweeps=sweeps, temperatures=temperatures, chains=chains)
     return Recipe(

@@ -61,6 +61,7 @@ def recipe(  # noqa: PLR0913
     """
     check_at_least("rbm", 1, hidden=hidden, k=k, sweeps=sweeps, chains=chains)
     check_at_least("rbm", 2, temperatures=temperatures)
+    check_at_least("rbm", 0, weight_decay=weight_decay)
     model = harmonium(
         discrete_units("rbm", spec), hidden, sweeps=sweeps, temperatures=temperatures, chains=chains
     )
