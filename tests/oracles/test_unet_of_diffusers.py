@@ -3,6 +3,7 @@
 import json
 import shutil
 import sys
+from typing import Any
 
 import pytest
 import torch
@@ -21,13 +22,13 @@ with pytest.MonkeyPatch.context() as patch:
     patch.setattr(diffusers.utils.import_utils, "_torchvision_available", False)
     NETWORK, PIPELINES = diffusers.UNet2DModel, (diffusers.DDPMPipeline, diffusers.DDIMPipeline)
 
-PLAIN = {
+PLAIN: dict[str, Any] = {
     "block_out_channels": (8, 16),
     "down_block_types": ("DownBlock2D", "DownBlock2D"),
     "up_block_types": ("UpBlock2D", "UpBlock2D"),
     "norm_num_groups": 4,
 }
-DDPM = {
+DDPM: dict[str, Any] = {
     "block_out_channels": (8, 16, 16),
     "down_block_types": ("DownBlock2D", "AttnDownBlock2D", "DownBlock2D"),
     "up_block_types": ("UpBlock2D", "AttnUpBlock2D", "UpBlock2D"),
@@ -38,7 +39,7 @@ DDPM = {
     "norm_eps": 1e-6,
     "norm_num_groups": 8,
 }
-LAYOUTS = {
+LAYOUTS: dict[str, dict[str, Any]] = {
     "plain": PLAIN,
     "ddpm": DDPM,
     "classes": {**PLAIN, "num_class_embeds": 5, "in_channels": 1, "out_channels": 1},
@@ -75,8 +76,20 @@ def test_same_weights_give_the_same_output(options, dtype):
     labels = cond if "num_class_embeds" in options else None
     with torch.no_grad():
         wanted, got = peer(x, k, class_labels=labels).sample, net(x, k, labels)
-    error = (got - wanted).abs().max() / wanted.abs().max().clamp(min=1)
-    assert error < (1e-5 if dtype == torch.float32 else 1e-13)
+    assert (got - wanted).abs().max() < (1e-5 if dtype == torch.float32 else 1e-13)
+
+
+def test_every_weight_of_a_published_size_has_its_place():
+    options = DDPM | {
+        "block_out_channels": (128, 256, 256, 256), "norm_num_groups": 32,
+        "down_block_types": ("DownBlock2D", "AttnDownBlock2D", "DownBlock2D", "DownBlock2D"),
+        "up_block_types": ("UpBlock2D", "UpBlock2D", "AttnUpBlock2D", "UpBlock2D"),
+    }  # fmt: skip
+    with torch.device("meta"):
+        nets = NETWORK(sample_size=32, **options), UNet2D(Layout(**options))
+    wanted, got = ({k: v.shape for k, v in net.state_dict().items()} for net in nets)
+    assert got == wanted
+    assert sum(shape.numel() for shape in got.values()) == 35_746_307  # 35.7M, says appendix B
 
 
 def save(folder, scheduler="DDIMScheduler", options=DDPM, **noise):
@@ -228,6 +241,7 @@ FAULTS = [
     (_change(UNET, norm_num_groups=None), "norm_num_groups None"),
     (_change(UNET, attention_head_dim=0), "from 1 to 100,000"),
     (_change(UNET, attention_head_dim=5), "multiples of attention_head_dim"),
+    (_change(UNET, out_channels=6), "as many out_channels"),
     (_change(UNET, sample_size=None), "sample_size None"),
     (_change(UNET, sample_size=10), "multiples of 4"),
     (_change(NOISE, _class_name="FlowMatchEulerDiscreteScheduler"), "DDPMScheduler or"),
@@ -259,3 +273,14 @@ def test_a_folder_that_cannot_be_read_gets_one_sentence(saved, tmp_path, spoil, 
 def test_no_folder_gets_one_sentence(tmp_path):
     with pytest.raises(UserError, match="is no folder"):
         diffusers_folder.read(tmp_path / "absent")
+
+
+def test_a_folder_that_cannot_be_written_gets_one_sentence(saved, tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match="could not be written"):
+        diffusers_folder.read(saved).write(tmp_path / "file")
+
+
+def test_an_offset_beyond_the_chain_stops_at_its_last_step():
+    times = diffusers_folder.Spaced("leading", 2)(Chain(10).schedule(), 10)
+    assert times == [1.0, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.0]

@@ -148,24 +148,32 @@ class Folder(NamedTuple):
         )
 
     def write(self, path: str | Path) -> Path:
-        """Writes the folder, in float32, which diffusers' own classes and pipelines open."""
+        """Writes the folder, in float32, which diffusers' own classes and pipelines open.
+
+        Raises:
+            UserError: the disk refuses.
+        """
         path, name = Path(path), f"{self.scheduler.removesuffix('Scheduler')}Pipeline"
         unet = {"_class_name": "UNet2DModel", "sample_size": self.size}
         chain = {"_class_name": self.scheduler, **asdict(self.chain), **_FIXED_CHAIN}
         if self.scheduler == "DDIMScheduler":
             del chain["variance_type"]
         weights = {k: v.detach().float().contiguous() for k, v in self.network.state_dict().items()}
-        for part, file, content in (
-            ("unet", "config.json", {**unet, **asdict(self.network.layout), **_FIXED_UNET}),
-            ("scheduler", "scheduler_config.json", chain),
-            ("", "model_index.json", {
-                "_class_name": name, "unet": ["diffusers", "UNet2DModel"],
-                "scheduler": ["diffusers", self.scheduler],
-            }),
-        ):  # fmt: skip
-            (path / part).mkdir(parents=True, exist_ok=True)
-            (path / part / file).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-        save_file(weights, path / "unet" / f"{_WEIGHTS}.safetensors", {"format": "pt"})
+        index = {
+            "_class_name": name,
+            "unet": ["diffusers", "UNet2DModel"],
+            "scheduler": ["diffusers", self.scheduler],
+        }
+        try:
+            _write(path / "unet" / "config.json", unet | asdict(self.network.layout) | _FIXED_UNET)
+            _write(path / "scheduler" / "scheduler_config.json", chain)
+            _write(path / "model_index.json", index)
+            save_file(weights, path / "unet" / f"{_WEIGHTS}.safetensors", {"format": "pt"})
+        except (OSError, SafetensorError) as error:
+            reason = getattr(error, "strerror", None) or error
+            raise UserError(
+                f"'{path}' could not be written ({reason}); name a folder that may be."
+            ) from error
         return path
 
 
@@ -191,7 +199,7 @@ class Spaced(Grid):
         if self.spacing == "leading":
             last = count - 1
             places = [min(i * (count // steps) + self.offset, last) for i in range(steps)][::-1]
-            times = [(k + 1) / count for k in places] + [0.0]
+            times = [(k + 1) / count for k in dict.fromkeys(places)] + [0.0]
         if self.spacing == "trailing":
             times = [round(count - i * count / steps) / count for i in range(steps)] + [0.0]
         return times
@@ -241,6 +249,11 @@ class _Steps(nn.Module):
                 f"sample a class from 0 to {self.classes - 1}, and no guidance."
             )
         return self.network(x, torch.where((k - whole).abs() < 1e-3, whole, k), cond)
+
+
+def _write(path: Path, content: Mapping[str, Any]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
 
 def _json(path: Path) -> dict[str, Any]:
@@ -318,6 +331,8 @@ def _check_layout(layout: Layout, source: Path) -> None:
             all(w % groups == 0 for w in widths),
         "channels with attention that are multiples of attention_head_dim":
             head is None or all(w % head == 0 for w in attends),
+        "as many out_channels as in_channels, since no variance is learned":
+            layout.out_channels == layout.in_channels,
         "a freq_shift below half of the first of block_out_channels":
             layout.freq_shift < widths[0] // 2,
     })  # fmt: skip
