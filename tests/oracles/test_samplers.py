@@ -590,6 +590,7 @@ def test_between_two_codes_lie_examples():
         ({"sampler": "dpmp-2m"}, "did you mean 'dpmpp-2m'"),
         ({"grid": "karas"}, "did you mean 'karras'"),
         ({"sampler": "heun", "eta": 0.5}, "eta belongs to"),
+        ({"sampler": Heun(), "eta": 0.5}, "the sampler is Heun; leave"),
         ({"sampler": "dpmpp-2m", "eta": 1.5}, "eta is from 0"),
         ({"guidance": 2.0, "guidance_interval": (0.8, 0.2)}, "from a time to a later"),
         ({"guidance": 2.0, "guidance_interval": (0.2, "x")}, r"such as 0.2,0.8, and \(0.2, 'x'\)"),

@@ -57,9 +57,10 @@ def choose(sampler: Sampler | str, eta: float | None = None) -> Sampler:
         raise UserError(f"there is no sampler '{sampler}'; {did_you_mean(sampler, SAMPLERS)}")
     if eta is not None:
         if sampler not in _WITH_ETA:
+            name = sampler if isinstance(sampler, str) else type(sampler).__name__
             raise UserError(
                 f"eta belongs to the samplers {' and '.join(_WITH_ETA)}, and the sampler is "
-                f"{sampler}; leave eta out."
+                f"{name}; leave eta out."
             )
         return _WITH_ETA[sampler](eta)
     return SAMPLERS[sampler]() if isinstance(sampler, str) else sampler
