@@ -4,8 +4,10 @@ A folder holds a `UNet2DModel` and the `DDPMScheduler` or `DDIMScheduler` that i
 each as JSON and the weights as safetensors, in `unet` and `scheduler` or side by side:
 
     folder = diffusers_folder.read("ddpm-cat-256")
-    x = folder.model().sample(4, steps=50)      # any sampler of pofx.diffusion.samplers
-    folder.write("my-cats")                     # which DDPMPipeline.from_pretrained opens
+    model = folder.model()
+    x = model.sample(4, sampler="dpmpp-2m", steps=20)
+    pofx.data.write.write(x, Schema(model.spec, mode="RGB"), "cats.png")
+    folder.write("my-cats")  # which DDPMPipeline.from_pretrained opens
 
 Their chain counts its steps from 0, and ours from 1: their k is the time (k + 1) / T.
 
