@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from pofx.solvers.ode import dormand_prince, rk4
+from pofx.solvers.ode import dormand_prince, dormand_prince_each, rk4
 
 ONE = torch.ones(1, 1, dtype=torch.float64)
 
@@ -60,3 +60,15 @@ def test_gradients_go_through():
 def test_it_gives_up_on_what_explodes():
     with pytest.raises(RuntimeError, match="not solved"):
         dormand_prince(lambda t, x: x * x, ONE, 0.0, 2.0, most=200)
+
+
+def test_an_equation_that_is_not_finite_is_given_up_at_once():
+    asked = []
+
+    def field(t, x):
+        asked.append(t)
+        return torch.where(x > 1.5, torch.nan, x)
+
+    with pytest.raises(RuntimeError, match="not finite"):
+        dormand_prince_each(field, torch.ones(3, 1), 0.0, 1.0)
+    assert len(asked) < 300

@@ -30,7 +30,7 @@ from pofx.capabilities import (
 from pofx.errors import UserError
 from pofx.evaluation.calls import call, device_of, dtype_of, takes_cond
 from pofx.functional.draw import evaluating
-from pofx.functional.random import noise
+from pofx.functional.random import noise, seeded
 from pofx.functional.reductions import sum_event
 from pofx.spec import Binary, Bytes, Categorical, DataSpec, Interval, Mixed, Real, Support
 from pofx.typing import Cond, Data
@@ -103,8 +103,7 @@ def check_model(model: object, spec: DataSpec, *, x: Data | None = None, seed: i
     ('per_example', 'integral', 'state_dict')
     """
     ran = []
-    with evaluating(model), torch.random.fork_rng(devices=[]), torch.no_grad():
-        torch.manual_seed(seed)
+    with evaluating(model), seeded(seed), torch.no_grad():
         case = _case(model, spec, x, seed)
         for name, applies, check in _CHECKS:
             if applies(case):

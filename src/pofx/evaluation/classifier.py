@@ -25,6 +25,7 @@ from torch import Tensor, nn
 from pofx.errors import UserError
 from pofx.evaluation.blocks import Stop, blocks, poll
 from pofx.functional.dequantize import relax, relaxed_shape
+from pofx.functional.random import seeded
 from pofx.nn.mlp import MLP
 from pofx.spec import DataSpec
 
@@ -127,8 +128,7 @@ def classifier(dataset: Labelled, *, cache: bool = True, stop: Stop | None = Non
 def _train(dataset: Labelled, stop: Stop | None) -> Classifier:
     generator = torch.Generator().manual_seed(0)
     steps = min(max(40 * len(dataset.train) // _BATCH, 200), 1000)
-    with torch.random.fork_rng(devices=[]), torch.enable_grad():
-        torch.manual_seed(0)
+    with seeded(0), torch.enable_grad():
         model = Classifier(dataset.spec)
         optimizer = torch.optim.AdamW(model.parameters(), _RATE, weight_decay=0.05, fused=True)
         schedule = torch.optim.lr_scheduler.OneCycleLR(

@@ -39,6 +39,7 @@ from pofx.evaluation.precision_recall import PrecisionRecall, precision_recall
 from pofx.evaluation.report import Measured, Report
 from pofx.evaluation.text import copied, text_likelihood
 from pofx.evaluation.two_sample import energy_distance, sliced_wasserstein
+from pofx.functional.random import seeded
 from pofx.spec import DataSpec
 from pofx.typing import Cond, Data
 
@@ -190,8 +191,7 @@ def depends_on_class(model: Samples, spec: DataSpec) -> bool:
         return False
     drawn = []
     for label in (0, 1):
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(0)
+        with seeded(0):
             drawn.append(draw_examples(model, 4, cond=torch.full((4,), label)))
     return not torch.equal(*drawn)
 

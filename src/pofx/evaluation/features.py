@@ -26,6 +26,7 @@ from pofx.evaluation.classifier import Labelled, classifier
 from pofx.evaluation.frechet import moments
 from pofx.evaluation.inception import load_inception
 from pofx.functional.dequantize import relax, relaxed_shape
+from pofx.functional.random import seeded
 from pofx.spec import DataSpec
 from pofx.typing import Data
 
@@ -120,8 +121,7 @@ def _pca(dataset: Labelled, most: int = 64, rows: int = 10_000) -> Features:
         axes, kept, total = vectors[:, -k:].flip(1), variances[-k:].sum(), variances.sum()
     else:
         mean = x.mean(0)
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(0)
+        with seeded(0):
             _, values, axes = torch.svd_lowrank(x - mean, q=k, niter=4)
         kept, total = values.square().sum(), (x - mean).square().sum()
     mean, axes = mean.float(), axes.float()

@@ -31,7 +31,7 @@ from pofx.capabilities import (
 from pofx.evaluation.blocks import Stop, blocks
 from pofx.evaluation.calls import call, device_of, dtype_of
 from pofx.functional.draw import evaluating
-from pofx.functional.random import noise
+from pofx.functional.random import noise, seeded
 from pofx.spec import DataSpec, Interval
 from pofx.typing import Cond, Data, PerExample
 
@@ -76,8 +76,8 @@ def likelihood(
         seed: of the random draws.
         stop: polled between batches.
     """
-    with torch.no_grad(), torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)  # chains that estimate a constant belong to no example
+    with torch.no_grad(), seeded(seed):
+        # chains that estimate a constant belong to no example
         statement = state(model, samples)
     if statement is None:
         return None

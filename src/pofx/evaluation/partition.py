@@ -29,6 +29,7 @@ from pofx.errors import UserError
 from pofx.evaluation.calls import device_of, draw_examples, dtype_of
 from pofx.functional.dequantize import indices, values
 from pofx.functional.draw import evaluating
+from pofx.functional.random import seeded
 from pofx.functional.unbound import bound, unbound
 from pofx.mcmc.ais import Sandwich, ais, reverse_ais, temperatures
 from pofx.mcmc.chains import take
@@ -84,8 +85,7 @@ def partition(
     device, dtype = device_of(model), dtype_of(model)
     x, ends = x.to(device, dtype), ends[:chains].to(device, dtype)
     build = _discrete if spec.support.discrete else _continuous
-    with evaluating(model), torch.no_grad(), torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+    with evaluating(model), torch.no_grad(), seeded(seed):
         path, there, log_scale = build(model, spec, x)
         betas = temperatures(steps)
         both = (ais(path, betas, chains), reverse_ais(path, betas, there(ends)))

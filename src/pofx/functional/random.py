@@ -15,7 +15,8 @@ References:
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -35,6 +36,21 @@ def _mix(x: Tensor) -> Tensor:
     x = (x ^ _shift(x, 30)) * _MIX_1
     x = (x ^ _shift(x, 27)) * _MIX_2
     return x ^ _shift(x, 31)
+
+
+@contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """A block whose draws begin at a seed, after which every device's random state is what it was.
+
+    >>> before = torch.get_rng_state()
+    >>> with seeded(0): x = torch.rand(())
+    >>> torch.equal(torch.get_rng_state(), before)
+    True
+    """
+    used = torch.cuda.is_available() and torch.cuda.is_initialized()
+    with torch.random.fork_rng(range(torch.cuda.device_count()) if used else []):
+        torch.manual_seed(seed)
+        yield
 
 
 class noise(TorchFunctionMode):

@@ -148,6 +148,8 @@ def dormand_prince_each(
             return x
         arrives = h.abs() >= left.abs()
         h = torch.where(arrives, left, h)
+        if bool(((t + h == t) & (left != 0)).any()):
+            raise RuntimeError("an equation is not finite, or too stiff, however short the step")
         slopes, step = [slope], h.reshape(wide)
         for node, weights in zip(_NODES, _STAGES, strict=True):
             slopes.append(f(t + node * h, x + _combine(weights, slopes) * step))
