@@ -390,7 +390,8 @@ def _save(run: _Run, training: Training) -> None:
     if run.world.size > 1:
         own = {f"objective.{k}": v for k, v in training.objective.named_buffers()}
         files[f"rank{run.world.rank}"] = {k: v for k, v in own.items() if k in tensors}
-    valid = validation_loss(training, run.dataset.valid) if run.world.leads else None
+    leads = run.world.leads
+    valid = validation_loss(training, run.dataset.valid, run.stop) if leads else None
     path = checkpoint.save(
         run.checkpoints, training.step, files, {**numbers, "valid": valid},
         wait=run.world.barrier, leads=run.world.leads,

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
+from torch import Tensor
 
 from pofx.capabilities import Bound, Density, Energy
 from pofx.data.dataset import Split
@@ -10,31 +13,44 @@ from pofx.functional.draw import evaluating
 from pofx.functional.random import noise
 from pofx.objective import LossObjective
 from pofx.training.loop import Training
+from pofx.typing import Cond, Data
 
 _EXAMPLES = 1000
+_BLOCK = 100
 
 
 @torch.no_grad()
-def validation_loss(training: Training, split: Split) -> float | None:
+def validation_loss(
+    training: Training, split: Split, stop: Callable[[], bool] = lambda: False
+) -> float | None:
     """Mean loss over the first examples of the validation split, with the same noise each time.
 
     It is `-log_prob` or `-elbo` in nats where the model to be sampled knows them, else the
-    objective's loss; None where a loss says nothing, as with two players or an energy's contrast.
+    objective's loss; None where a loss says nothing, as with two players or an energy's contrast,
+    and once `stop`, polled between blocks of examples, is true.
     """
-    n = min(len(split), _EXAMPLES)
-    if n == 0:
-        return None
-    x, cond = split.values(slice(0, n))
-    x = x.to(training.device)
-    cond = None if cond is None else cond.to(training.device)
-    model = training.sampled
-    with evaluating(model), evaluating(training.objective), noise(0, n):
-        if isinstance(model, Density):
-            value = -model.log_prob(x, cond).mean()
-        elif isinstance(model, Bound):
-            value = -model.elbo(x, cond).mean()
-        elif isinstance(training.objective, LossObjective) and not isinstance(model, Energy):
-            value = training.objective.loss(x, cond)[0]
-        else:
-            return None
-    return float(value)
+    n, total = min(len(split), _EXAMPLES), 0.0
+    with evaluating(training.sampled), evaluating(training.objective):
+        for first in range(0, n, _BLOCK):
+            if stop():
+                return None
+            x, cond = split.values(slice(first, min(first + _BLOCK, n)))
+            cond = None if cond is None else cond.to(training.device)
+            with noise(0, len(x), first=first):
+                value = _loss(training, x.to(training.device), cond)
+            if value is None:
+                return None
+            total += float(value) * len(x)
+    return total / n if n else None
+
+
+def _loss(training: Training, x: Data, cond: Cond | None) -> Tensor | None:
+    """Mean over a block."""
+    model, objective = training.sampled, training.objective
+    if isinstance(model, Density):
+        return -model.log_prob(x, cond).mean()
+    if isinstance(model, Bound):
+        return -model.elbo(x, cond).mean()
+    if isinstance(objective, LossObjective) and not isinstance(model, Energy):
+        return objective.loss(x, cond)[0]
+    return None
