@@ -53,6 +53,7 @@ def test_a_sampler_its_grid_its_noise_and_its_guidance(run, tmp_path, options):
         (["--guidance", "1", "--guidance-interval", "0.8,0.2"], ("(0.8, 0.2) came",)),
         (["--guidance", "1", "--guidance-interval", "soon"], ("such as 0.2,0.8", "soon")),
         (["--guidanse", "1"], ("did you mean '--guidance'",)),
+        (["--n", "5"], ("did you mean '-n'",)),
     ],
 )
 def test_options_that_are_refused(run, refused, options, named):

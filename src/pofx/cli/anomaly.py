@@ -46,14 +46,12 @@ def anomaly(
         raise UserError(f"scores are written as .csv, and --out is {out}.")
     from pofx.data.whole import complete, parents
     from pofx.run import Run
-    from pofx.training.signals import stopping
 
     opened = Run(run, device=device)
     classes = [c.strip() for c in normal.split(",") if c.strip()] if normal else None
-    with stopping() as stop:
-        found = opened.anomaly(
-            source, score=score, quantile=quantile, normal=classes, seed=seed, stop=stop  # type: ignore[arg-type]
-        )  # fmt: skip
+    found = opened.anomaly(
+        source, score=score, quantile=quantile, normal=classes, seed=seed  # type: ignore[arg-type]
+    )  # fmt: skip
     path = Path(out or opened.path / "anomaly.csv")
     header = ["example", "score", "anomaly", *(["label"] if found.labels else [])]
     with parents(path), complete(path, "w") as file:

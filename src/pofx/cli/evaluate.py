@@ -46,14 +46,12 @@ def evaluate(  # noqa: PLR0913
     if weights is not None and features != "inception":
         raise UserError("--weights are those of Inception-v3; give --features inception with them.")
     from pofx.run import Run
-    from pofx.training.signals import stopping
 
     opened = Run(run, device=device)
     before = None if prior is None else Run(prior, device=device)
-    with stopping() as stop:
-        report = opened.evaluate(
-            prior=before, n=n, features=features, weights=weights, split=split, seed=seed, stop=stop
-        )
+    report = opened.evaluate(
+        prior=before, n=n, features=features, weights=weights, split=split, seed=seed
+    )
     if as_json:
         click.echo(json.dumps(report.to_json(), indent=1))
         return

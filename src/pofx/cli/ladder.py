@@ -15,7 +15,7 @@ from pofx.errors import UserError
 if TYPE_CHECKING:
     from pofx.evaluation.ladder import Ladder, Rung
 
-_FLAGS = ("samplers", "steps", "features", "split", "seed", "out", "json", "device")
+_FLAGS = ("samplers", "steps", "n", "features", "split", "seed", "out", "json", "device")
 
 
 @click.command("ladder", context_settings={"ignore_unknown_options": True})
@@ -65,17 +65,15 @@ def ladder(  # noqa: PLR0913
     counts = _counts(steps)
     from pofx.evaluation.ladder import Ladder, recommended
     from pofx.run import Run
-    from pofx.training.signals import stopping
 
     opened, own = Run(run, device=device), own_options(options)
     check_options(opened, own, _FLAGS)
     named = getattr(opened.model, "samplers", ()) if samplers == "all" else _names(samplers)
-    with stopping() as stop:
-        found = Ladder(
-            opened.model, opened.dataset, samplers=named, steps=counts, n=n, features=features,
-            split=split, seed=seed, options=own, stop=stop,
-        )  # fmt: skip
-        rungs = list(_told(found, quiet=as_json))
+    found = Ladder(
+        opened.model, opened.dataset, samplers=named, steps=counts, n=n, features=features,
+        split=split, seed=seed, options=own,
+    )  # fmt: skip
+    rungs = list(_told(found, quiet=as_json))
     best = recommended(rungs)
     report = _report(found, rungs, best, split)
     _write(opened, rungs, report, out)

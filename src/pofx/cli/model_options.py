@@ -34,11 +34,15 @@ def check_options(run: Any, own: dict[str, Any], flags: Iterable[str]) -> None:
     known = run.sampling_options
     for name in own:
         if name not in known:
-            all_flags = [f"--{k.replace('_', '-')}" for k in (*flags, *known)]
+            all_flags = [_flag(k) for k in (*flags, *known)]
             flag = f"--{name.replace('_', '-')}"
             raise UserError(
                 f"recipe '{run.job.recipe}' samples with no {flag}; {did_you_mean(flag, all_flags)}"
             )
+
+
+def _flag(name: str) -> str:
+    return f"{'-' if len(name) == 1 else '--'}{name.replace('_', '-')}"
 
 
 def _value(text: str) -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import click
 
@@ -60,36 +60,26 @@ def sample(  # noqa: PLR0913
     `--temperature 0.8`, `--top-k 20` and `--top-p 0.95`.
     """
     from pofx.run import Run
-    from pofx.training.signals import stopping
 
     opened = Run(run, device=device)
     before = None if prior is None else Run(prior, device=device)
     if length is not None and (prompt is None or out is not None):
         raise UserError("--length is for text that is written here: give --prompt, and no --out.")
-    with stopping() as stop:
-        own = own_options(options)
-        check_options(opened, own, _FLAGS)
-        if prompt is not None and out is None:
-            _write(
-                prompt,
-                opened.stream(prompt, length=length or 500, seed=seed, cond=cond, **own),
-                stop,
-            )
-            return
-        own |= {} if prompt is None else {"prompt": prompt}
-        x = opened.sample(n, seed=seed, cond=cond, batch=batch, prior=before, stop=stop, **own)
-    if stop():
-        raise click.Abort
+    own = own_options(options)
+    check_options(opened, own, _FLAGS)
+    if prompt is not None and out is None:
+        _write(prompt, opened.stream(prompt, length=length or 500, seed=seed, cond=cond, **own))
+        return
+    own |= {} if prompt is None else {"prompt": prompt}
+    x = opened.sample(n, seed=seed, cond=cond, batch=batch, prior=before, **own)
     path = out or str(opened.path / f"samples-{seed}{opened.schema.suffix}")
     labels = opened.labels(n, cond)
     click.echo(f"{opened.save(x, path, seed=seed, metadata=metadata, cond=labels)}")
 
 
-def _write(prompt: str, text: Iterator[str], stop: Callable[[], bool]) -> None:
+def _write(prompt: str, text: Iterator[str]) -> None:
     """Shows a text as it is drawn."""
     for piece in itertools.chain([prompt], text):
-        if stop():
-            raise click.Abort
         shown = piece.replace("\r", "")
         shown = "".join(c if c.isprintable() or c in "\n\t" else _STRANGE for c in shown)
         click.echo(shown, nl=False)
@@ -97,6 +87,7 @@ def _write(prompt: str, text: Iterator[str], stop: Callable[[], bool]) -> None:
 
 
 _FLAGS = (
+    "n",
     "seed",
     "out",
     "prior",
