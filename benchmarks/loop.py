@@ -21,7 +21,7 @@ def image_array(n: int) -> np.ndarray:
     return np.random.default_rng(0).integers(0, 256, (n, 28, 28), dtype=np.uint8)
 
 
-def fit_against_a_bare_loop(folder: Path, precision: int = 400) -> None:
+def fit_against_a_bare_loop(folder: Path, steps: int = 800) -> None:
     """`fit`, with its folder, log and checkpoint, against the shortest loop that trains the same
     net on the same batches.
     """
@@ -37,7 +37,7 @@ def fit_against_a_bare_loop(folder: Path, precision: int = 400) -> None:
             "vae",
             data,
             out=out,
-            steps=precision,
+            steps=steps,
             quiet=True,
             threads=1,
             sample_every=10**9,
@@ -49,7 +49,7 @@ def fit_against_a_bare_loop(folder: Path, precision: int = 400) -> None:
         recipe.model.train()
         optimizer = torch.optim.AdamW(recipe.model.parameters(), 1e-3, weight_decay=0.0, fused=True)
         stream = batches(data.train, 128)
-        for _ in range(precision):
+        for _ in range(steps):
             x, _ = next(stream)
             loss, _ = recipe.objective.loss(x)
             optimizer.zero_grad()
