@@ -1,28 +1,21 @@
-"""Our U-Net and samplers against diffusers', of equal parameters, in turn in one process.
+"""Our U-Net against diffusers', of equal parameters, in turn in one process.
 
     python benchmarks/unet.py
 
 The U-Nets take 32 x 32 grey images at three resolutions, with two residual blocks at each on the
 way down and attention at the coarsest. A training step is forward, backward and AdamW; theirs with
 torch's default AdamW, as its users have it, and with the fused one. All in float32, on one thread.
-The samplers' cost is that of a step around a network that costs nothing.
 """
 
 from __future__ import annotations
 
 import argparse
-import itertools
 import sys
 
 import torch
 from side_by_side import ratio, status
 from torch import nn
 
-from pofx.diffusion.denoiser import Clip, NetworkDenoiser
-from pofx.diffusion.parameterization import Eps
-from pofx.diffusion.samplers.ancestral import Ancestral
-from pofx.diffusion.samplers.ddim import DDIM
-from pofx.diffusion.schedule import LinearVP
 from pofx.nn.unet import UNet
 from pofx.recipe import Adam
 
@@ -86,54 +79,6 @@ def networks(batches: tuple[int, ...]) -> None:
             )
 
 
-class Free(NetworkDenoiser):
-    """A denoiser whose network costs nothing; what it says has still to become clean data."""
-
-    def __init__(self, output: torch.Tensor) -> None:
-        super().__init__(nn.Identity(), LinearVP(), Eps())
-        self.output = output
-
-    def predict(self, x_t, t, cond=None):
-        return self.output
-
-
-def samplers(count: int = 50) -> None:
-    """Fifty steps of 64 x 1 x 32 x 32, with the guess clipped to [-1, 1] on both sides."""
-    from diffusers import DDIMScheduler, DDPMScheduler
-
-    x, output = torch.randn(64, 1, 32, 32), torch.randn(64, 1, 32, 32)
-    denoiser = Clip(Free(output))
-    times = denoiser.schedule.grid(count)
-
-    def ours(sampler):
-        def walk():
-            for _ in sampler.trajectory(denoiser, x.clone(), times):
-                pass
-
-        return walk
-
-    def theirs(scheduler):
-        def walk():
-            scheduler.set_timesteps(count)
-            x_t = x.clone()
-            for t in scheduler.timesteps:
-                x_t = scheduler.step(output, t, x_t).prev_sample
-
-        return walk
-
-    options = {"beta_start": 1e-4, "beta_end": 0.02, "beta_schedule": "linear", "clip_sample": True}
-    ratio("DDIM, 50 steps of the solver", ours(DDIM()), theirs(DDIMScheduler(**options)), bar=3.0)
-    ratio(
-        "DDPM, 50 steps of the solver", ours(Ancestral()), theirs(DDPMScheduler(**options)), bar=3.0
-    )
-
-    def noise_alone():
-        for _ in itertools.repeat(None, count - 1):
-            torch.randn_like(x)
-
-    ratio("of which DDPM's noise alone", noise_alone, ours(Ancestral()))
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
@@ -145,10 +90,9 @@ def main() -> None:
     try:
         import diffusers  # noqa: F401
     except ImportError:
-        print("U-Net and samplers against diffusers: skipped; pip install diffusers")
+        print("U-Net against diffusers: skipped; pip install diffusers")
         return
     torch.manual_seed(0)
-    samplers()
     networks(tuple(arguments.batches))
 
 

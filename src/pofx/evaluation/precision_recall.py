@@ -30,6 +30,7 @@ from torch import Tensor
 
 from pofx.errors import UserError
 from pofx.evaluation.blocks import Stop, blocks
+from pofx.functional.products import linear
 
 
 class PrecisionRecall(NamedTuple):
@@ -106,5 +107,5 @@ def _distances(a: Tensor, b: Tensor, block: int, stop: Stop | None):  # noqa: AN
     buffer = a.new_empty(min(block, len(a)), len(b))
     for rows in blocks(len(a), block, stop):
         out = buffer[: rows.stop - rows.start]
-        torch.addmm(norms, a[rows], b.T, alpha=-2, out=out)
+        torch.add(norms, linear(a[rows], b), alpha=-2, out=out)
         yield rows, out.add_(a[rows].square().sum(1, keepdim=True)).clamp_(min=0)
