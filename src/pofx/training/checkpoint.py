@@ -79,7 +79,8 @@ def save(
         wait()
         written = {}
         for stem, named in tensors.items():
-            contiguous = {k: v.detach().cpu().contiguous() for k, v in named.items()}
+            # copies, as safetensors refuses tensors that share memory
+            contiguous = {k: v.detach().cpu().contiguous().clone() for k, v in named.items()}
             name = f"{stem}.safetensors"
             written[name] = _write(temporary / name, save_safetensors(contiguous))
         wait()
@@ -233,7 +234,7 @@ def save_model(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str])
             kept.
     """
     _refuse_non_finite(tensors, path.name, int(metadata.get("step", 0)))
-    contiguous = {k: v.detach().cpu().contiguous() for k, v in tensors.items()}
+    contiguous = {k: v.detach().cpu().contiguous().clone() for k, v in tensors.items()}
     digest = model_hash(contiguous)
     try:
         write_atomically(path, save_safetensors(contiguous, {**metadata, "sha256": digest}))
