@@ -23,6 +23,7 @@ import os
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -37,6 +38,7 @@ from pofx.evaluation.features import Features, build_features
 from pofx.evaluation.frechet import frechet_distance
 from pofx.evaluation.likelihood import bits_per_dim, likelihood
 from pofx.functional.draw import draw
+from pofx.recipe import Recipe
 from pofx.training.loop import Options, Training
 
 RECIPES = {
@@ -54,16 +56,26 @@ AGREEMENT = 0.8
 UNIFORM = 8.0
 
 
-def train(name: str, data: Dataset, minutes: float) -> Training:
-    """Trains until so many CPU-minutes are spent."""
+def build(name: str, data: Dataset) -> Recipe:
+    """A recipe with the arguments that it has here."""
     torch.manual_seed(0)
     recipe, arguments = (RECIPES | FLOWS)[name]
+    return catalogue.build(recipe, data.spec, **arguments)
+
+
+def train(
+    name: str, data: Dataset, minutes: float, halfway: Callable[[Training], None] | None = None
+) -> Training:
+    """Trains until so many CPU-minutes are spent, and calls `halfway` when half of them are."""
     options = Options(precision="bfloat16" if name in FLOWS else "float32")
-    training = Training(catalogue.build(recipe, data.spec, **arguments), options=options)
+    training = Training(build(name, data), options=options)
     stream = batches(data.train, training.recipe.batch_size)
     start, shown = time.process_time(), 0
     while (spent := (time.process_time() - start) / (60 * minutes)) < 1:
         metrics = training.train_step(*next(stream), spent)
+        if halfway and spent >= 0.5:
+            halfway(training)
+            halfway = None
         if int(10 * spent) > shown:
             shown = int(10 * spent)
             print(f"  {spent:4.0%}  step {training.step:6d}  loss {float(metrics['loss']):.4f}")
