@@ -91,6 +91,18 @@ class Bound(Protocol):
 
 
 @runtime_checkable
+class FlowLikelihood(Protocol):
+    """`by_flow() -> model`, another that states the likelihood by an ordinary equation."""
+
+    def by_flow(self, *, directions: int | None = None) -> object:
+        """What the probability flow says, of which it is the capability.
+
+        Args:
+            directions: how many random ones its trace is estimated from; None takes every axis.
+        """
+
+
+@runtime_checkable
 class ImportanceBound(Protocol):
     """Knows a lower bound of log p(x) that tightens with the number of importance samples."""
 
@@ -197,6 +209,21 @@ class Completes(Protocol):
 
         Raises:
             UserError: the model cannot go on from these elements; it says from which it can.
+        """
+        ...
+
+
+@runtime_checkable
+class Edits(Protocol):
+    """Draws examples near given ones."""
+
+    def edit(self, x: Data, cond: Cond | None = None, *, strength: float = 0.5) -> Data:
+        """Examples that keep of `x` what `strength`, above 0 and at most 1, leaves of it.
+
+        Args:
+            x: `(n, *event)`, which may be rough.
+            cond: a class for each of the new examples.
+            strength: at 1 nothing is left.
         """
         ...
 

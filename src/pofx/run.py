@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from pofx import catalogue
-from pofx.capabilities import Continues, Samples
+from pofx.capabilities import Completes, Continues, Edits, Samples
 from pofx.data.dataset import Dataset
 from pofx.data.limits import MEMORY_BYTES, size
 from pofx.data.schema import Schema
@@ -35,6 +35,7 @@ from pofx.evaluation.calls import options_of, wanted
 from pofx.evaluation.evaluate import Report, evaluate
 from pofx.functional.draw import draw, keyed
 from pofx.functional.interpolation import Curve, between, traversal
+from pofx.functional.random import noise
 from pofx.hybrids.two_stage import TwoStage
 from pofx.spec import DataSpec, Real
 from pofx.training import checkpoint
@@ -44,6 +45,10 @@ from pofx.training.folder import Job, RunError, read
 from pofx.training.loop import Options
 from pofx.typing import Data
 
+_BATCH = 256
+"""Examples that are completed or edited at a time."""
+_GIVEN = ("n", "x", "known", "cond", "options", "strength")
+"""What no option of a user's own is called."""
 _NORMAL = 10_000
 """Training examples whose codes the distance of an anomaly is measured from."""
 
@@ -137,6 +142,7 @@ class Run:
         cond: int | str | Tensor | None = None,
         batch: int = 256,
         prior: Run | None = None,
+        worse: Run | None = None,
         stop: Callable[[], bool] = lambda: False,
         **options: Any,
     ) -> Data:
@@ -149,6 +155,8 @@ class Run:
             cond: a class, by number or name, or one number for each example.
             batch: how many to draw at a time.
             prior: a run that was trained on this one's codes and draws new ones to decode.
+            worse: a run of the same recipe, smaller or trained for less time, which guidance goes
+                away from.
             stop: polled between batches.
             options: what the model's own `sample` takes, such as `steps`; a `prompt` as text.
 
@@ -156,6 +164,8 @@ class Run:
             RunError: the model does not sample, or takes no such class or option.
         """
         model = self.model if prior is None else self.with_prior(prior)
+        if worse is not None:
+            model = self._guided_by(worse)
         if not isinstance(model, Samples):
             raise RunError(
                 f"recipe '{self.job.recipe}' does not sample; encode its data, train another "
@@ -231,23 +241,111 @@ class Run:
         mean, std = (torch.tensor(v) for v in (prior.schema.mean, prior.schema.std))
         return TwoStage(prior.model, self.model, mean, std).to(self.device)  # type: ignore[arg-type]
 
+    def _guided_by(self, worse: Run) -> nn.Module:
+        guided_by = getattr(self.model, "guided_by", None)
+        if guided_by is None or not hasattr(worse.model, "guided_by"):
+            raise RunError(
+                "guidance away from a worse run is of two diffusion models, and the recipes are "
+                f"'{self.job.recipe}' and '{worse.job.recipe}'; leave the worse run out."
+            )
+        return guided_by(worse.model)
+
     @property
     def sampling_options(self) -> dict[str, str]:
         """What the model's own `sample` takes beside `n` and `cond`, and of which type."""
-        return {k: v for k, v in options_of(self.model, "sample").items() if k not in ("n", "cond")}
+        return self.options_of("sample")
 
-    def _check(self, options: Mapping[str, Any]) -> None:
-        known = self.sampling_options
+    def options_of(self, method: str) -> dict[str, str]:
+        """What a method of the model that draws examples takes beside examples and classes."""
+        found = options_of(self.model, method)
+        if "options" in found:  # those of `sample`
+            found = options_of(self.model, "sample") | found
+        return {k: v for k, v in found.items() if k not in _GIVEN}
+
+    def _check(self, options: Mapping[str, Any], method: str = "sample") -> None:
+        known = self.options_of(method)
         for key, value in options.items():
             if key not in known:
                 hint = did_you_mean(key, known) if known else "it takes none."
-                raise RunError(f"recipe '{self.job.recipe}' samples with no option '{key}'; {hint}")
+                raise RunError(
+                    f"recipe '{self.job.recipe}' {method}s with no option '{key}'; {hint}"
+                )
             lacking = wanted(known[key], value)
             if lacking:
                 raise RunError(
-                    f"recipe '{self.job.recipe}' samples with --{key.replace('_', '-')} {lacking}, "
-                    f"and {value!r} came."
+                    f"recipe '{self.job.recipe}' {method}s with --{key.replace('_', '-')} "
+                    f"{lacking}, and {value!r} came."
                 )
+
+    def complete(
+        self,
+        x: Data,
+        known: Tensor,
+        *,
+        seed: int = 0,
+        cond: int | str | Tensor | None = None,
+        **options: Any,
+    ) -> Data:
+        """Examples of which a part is known, `(n, *event)`, with the rest drawn anew.
+
+        Args:
+            x: examples; what is not known in them is ignored.
+            known: which elements are, a bool mask of the event's shape.
+            seed: example i of a seed is always the same.
+            cond: a class, by number or name, or one number for each example.
+            options: what the model's own `complete` takes, such as `steps`.
+
+        Raises:
+            RunError: the model completes nothing, or takes no such class or option.
+        """
+        if not isinstance(self.model, Completes):
+            raise RunError(
+                f"recipe '{self.job.recipe}' completes no examples; train one that `pofx list` "
+                "calls autoregressive or diffusion."
+            )
+        return self._anew("complete", x, seed, cond, known=known.to(self.device), **options)
+
+    def edit(
+        self,
+        x: Data,
+        *,
+        seed: int = 0,
+        cond: int | str | Tensor | None = None,
+        strength: float = 0.5,
+        **options: Any,
+    ) -> Data:
+        """Examples near given ones, which may be rough, `(n, *event)`.
+
+        Args:
+            x: examples.
+            seed: example i of a seed is always the same.
+            cond: as for `complete`, of the new examples.
+            strength: how much of them may change, from 0 to all at 1.
+            options: what the model's own `edit` takes, such as `steps`.
+
+        Raises:
+            RunError: the model edits nothing, or takes no such class or option.
+        """
+        if not isinstance(self.model, Edits):
+            raise RunError(
+                f"recipe '{self.job.recipe}' edits no examples; train one that `pofx list` calls "
+                "diffusion."
+            )
+        return self._anew("edit", x, seed, cond, strength=strength, **options)
+
+    def _anew(
+        self, method: str, x: Data, seed: int, cond: int | str | Tensor | None, **options: Any
+    ) -> Data:
+        """What a method makes of examples, on the CPU; the same for any batch."""
+        self._check({k: v for k, v in options.items() if k not in _GIVEN}, method)
+        labels = None if cond is None else self.labels(len(x), cond)
+        done = []
+        for first in range(0, len(x), _BATCH):
+            part = x[first : first + _BATCH].to(self.device)
+            own = {} if labels is None else {"cond": labels[first : first + _BATCH]}
+            with noise(seed, len(part), first=first):
+                done.append(getattr(self.model, method)(part, **own, **options).cpu())
+        return torch.cat(done)
 
     def labels(
         self, n: int, cond: int | str | Tensor | None = None, model: object = None

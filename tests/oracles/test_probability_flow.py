@@ -14,6 +14,7 @@ from pofx.diffusion.model import Diffusion
 from pofx.diffusion.probability_flow import ProbabilityFlow
 from pofx.diffusion.schedule import EDM, VP, CosineVP, Level, LinearVP, Rectified
 from pofx.errors import UserError
+from pofx.evaluation.evaluate import evaluate
 from pofx.evaluation.likelihood import likelihood
 from pofx.spec import Binary, Bytes, DataSpec, Mixed, Real
 
@@ -187,3 +188,29 @@ def test_an_error_far_below_a_grey_level_costs_little():
     assert cost.mean().item() == pytest.approx(expected, abs=5 * stderr + 2e-3)  # and the decoder's
     whole = Chain(CosineVP(), 1000)
     assert 0.5 * ((whole.alpha[-1] / whole.sigma[-1]) ** 2).item() * error**2 > 8 * expected
+
+
+class Normals:
+    """A data set of normal numbers of mean 1 and standard deviation 0.5."""
+
+    name, spec = "normals", DataSpec((2,), Real())
+
+    def __init__(self):
+        self.x = 1 + 0.5 * torch.randn(300, 2, generator=torch.Generator().manual_seed(0))
+        self.train = self.valid = self.test = self
+
+    def __len__(self):
+        return len(self.x)
+
+    def values(self, rows=slice(None)):
+        return self.x[rows], None
+
+
+def test_an_evaluation_takes_the_flow_of_at_most_200_examples_as_exact():
+    data = Normals()
+    normal = Mixture(VP(), torch.ones(1), torch.ones(1, 2), torch.full((1,), 0.5))
+    found = evaluate(Diffusion(normal, data.spec), data, flow=True, features="raw")
+    true = torch.distributions.Normal(1.0, 0.5).log_prob(data.x).sum(1)
+    assert found.likelihood.kind == "exact"
+    assert found.counts["likelihood"] == 200
+    assert abs(found.likelihood.nats - float(true.mean())) < 5 * float(true.std()) / 200**0.5

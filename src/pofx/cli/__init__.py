@@ -23,6 +23,7 @@ VERBS = {
     "resume": "go on with a run",
     "sample": "draw new examples from a run",
     "complete": "draw the rest of what is begun",
+    "edit": "draw examples near given ones",
     "evaluate": "measure a run",
     "ladder": "what fewer steps of sampling cost",
     "anomaly": "how strange data look to a run",
@@ -61,6 +62,7 @@ class _Verbs(click.Group):
 _FILES = {
     **dict.fromkeys(("list", "show", "cite"), "catalogue"),
     **dict.fromkeys(("encode", "decode", "interpolate", "traverse"), "latent"),
+    "edit": "complete",
     "resume": "train",
 }
 

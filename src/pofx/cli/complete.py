@@ -1,25 +1,55 @@
-"""`pofx complete`: the rest of examples of which the beginning is known."""
+"""`pofx complete` and `pofx edit`: examples of which something is given."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from pofx.cli.data_options import Seed
-from pofx.errors import UserError
+from pofx.cli.model_options import check_options, own_options
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-_BATCH = 256
+_FLAGS = ("data", "n", "seed", "class", "out", "device")
 
 
-@click.command("complete")
-@click.argument("run")
-@click.option("--data", "source", help="What to complete; the run's own test examples by default.")
+def _shared(command: Callable[..., None]) -> Callable[..., None]:
+    """The flags of both verbs."""
+    for add in (
+        click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda."),
+        click.option(
+            "--out", help="A .png with examples beside them, .npz, .csv or .txt; in the run folder "
+            "by default.",
+        ),
+        click.option(
+            "--class", "cond", help="A class, by number or name, where the model is conditional."
+        ),
+        click.option(
+            "--seed", type=Seed(), default=0, show_default=True,
+            help="The same seed, the same examples.",
+        ),
+        click.option(
+            "-n", "n", type=click.IntRange(min=1), default=16, show_default=True,
+            help="How many examples, the first ones.",
+        ),
+        click.option(
+            "--data", "source", help="Where examples come from; the run's own test examples by "
+            "default.",
+        ),
+        click.argument("options", nargs=-1, type=click.UNPROCESSED),
+        click.argument("run"),
+    ):  # fmt: skip
+        command = add(command)
+    return command
+
+
+@click.command("complete", context_settings={"ignore_unknown_options": True})
+@_shared
 @click.option(
     "--keep", type=click.Choice(["top", "first"]), default="top", show_default=True,
     help="What is known: whole rows of an image from the top, or the first elements.",
@@ -28,19 +58,9 @@ _BATCH = 256
     "--fraction", type=click.FloatRange(0, 1), default=0.5, show_default=True,
     help="How much of it.",
 )  # fmt: skip
-@click.option("-n", "n", type=click.IntRange(min=1), default=16, show_default=True,
-              help="How many examples, the first ones.")  # fmt: skip
-@click.option(
-    "--seed", type=Seed(), default=0, show_default=True, help="The same seed, the same completions."
-)
-@click.option("--class", "cond", help="A class, by number or name, where the model is conditional.")
-@click.option(
-    "--out",
-    help="A .png with examples beside them, .npz, .csv or .txt; in the run folder by default.",
-)
-@click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda.")
 def complete(  # noqa: PLR0913
     run: str,
+    options: tuple[str, ...],
     source: str | None,
     keep: str,
     fraction: float,
@@ -53,27 +73,56 @@ def complete(  # noqa: PLR0913
     """Draws the rest of examples by RUN, whose model goes on from what is known.
 
     A picture shows each example as it is, what is known of it, and its completion. Any other file
-    has the completions alone.
+    has the completions alone. OPTIONS are what the model itself takes, such as `--steps 50`.
     """
-    from pofx.capabilities import Completes
+    import torch
+
     from pofx.run import Run
 
-    opened = Run(run, device=device)
-    if not isinstance(opened.model, Completes):
-        raise UserError(
-            f"recipe '{opened.job.recipe}' completes no examples; train one that `pofx list` calls "
-            "autoregressive or diffusion."
-        )
+    opened, own = Run(run, device=device), own_options(options)
+    check_options(opened, own, (*_FLAGS, "keep", "fraction"), "complete")
     x = _examples(opened, source, n)
     known = _known(opened.spec.shape, keep, fraction)
-    labels = None if cond is None else opened.labels(len(x), cond)
-    done = _completed(opened, x, known, labels, seed)
+    done = opened.complete(x, known, seed=seed, cond=cond, **own)
     path = out or str(opened.path / f"completed-{seed}{opened.schema.suffix}")
-    if opened.spec.is_image and path.lower().endswith(".png"):
-        _draw(opened, x, known, done, path)
-    else:
-        opened.save(done, path, seed=seed, cond=labels)
-    click.echo(path)
+
+    def begun(shown: Tensor) -> Tensor:
+        return torch.where(known, shown, 0.0)
+
+    _save(opened, x, done, path, (seed, cond), begun)
+
+
+@click.command("edit", context_settings={"ignore_unknown_options": True})
+@_shared
+@click.option(
+    "--strength", type=click.FloatRange(0, 1, min_open=True), default=0.5, show_default=True,
+    help="How much of an example may change: 1 leaves nothing of it.",
+)  # fmt: skip
+def edit(  # noqa: PLR0913
+    run: str,
+    options: tuple[str, ...],
+    source: str | None,
+    strength: float,
+    n: int,
+    seed: int,
+    cond: str | None,
+    out: str | None,
+    device: str,
+) -> None:
+    """Draws examples near given ones by RUN, a diffusion model: rough ones become like its data,
+    and with --class those of another class.
+
+    A picture shows each example beside what became of it. Any other file has the new ones alone.
+    OPTIONS are what the model itself takes when it samples, such as `--guidance 2`.
+    """
+    from pofx.run import Run
+
+    opened, own = Run(run, device=device), own_options(options)
+    check_options(opened, own, (*_FLAGS, "strength"), "edit")
+    x = _examples(opened, source, n)
+    done = opened.edit(x, strength=strength, seed=seed, cond=cond, **own)
+    path = out or str(opened.path / f"edited-{seed}{opened.schema.suffix}")
+    _save(opened, x, done, path, (seed, cond))
 
 
 def _examples(run: Any, source: str | None, n: int) -> Tensor:
@@ -94,35 +143,31 @@ def _known(shape: tuple[int, ...], keep: str, fraction: float) -> Tensor:
     return torch.arange(size).view(*rest, first).movedim(-1, 0) < count
 
 
-def _completed(run: Any, x: Tensor, known: Tensor, labels: Tensor | None, seed: int) -> Tensor:
-    """Completions on the CPU, the same ones for any batch."""
-    import torch
+def _save(
+    run: Any,
+    x: Tensor,
+    done: Tensor,
+    path: str,
+    drawn: tuple[int, str | None],
+    *between: Callable[[Tensor], Tensor],
+) -> None:
+    """Writes what was drawn; in a picture each example stands beside it, and stages between."""
+    seed, cond = drawn
+    if not run.spec.is_image or not path.lower().endswith(".png"):
+        run.save(done, path, seed=seed, cond=None if cond is None else run.labels(len(x), cond))
+    else:
+        import torch
 
-    from pofx.functional.random import noise
+        from pofx.data.pictures import displayed, grid
+        from pofx.data.whole import complete as whole
+        from pofx.data.whole import parents
 
-    done = []
-    for first in range(0, len(x), _BATCH):
-        part = x[first : first + _BATCH].to(run.device)
-        cond = {} if labels is None else {"cond": labels[first : first + _BATCH]}
-        with noise(seed, len(part), first=first):
-            done.append(run.model.complete(part, known.to(run.device), **cond).cpu())
-    return torch.cat(done)
-
-
-def _draw(run: Any, x: Tensor, known: Tensor, done: Tensor, path: str) -> None:
-    """Each example, what is known of it on grey, and its completion, side by side."""
-    import torch
-
-    from pofx.data.pictures import displayed, grid
-    from pofx.data.whole import complete as whole
-    from pofx.data.whole import parents
-
-    before, after = displayed(x, run.schema), displayed(done, run.schema)
-    begun = torch.where(known, before, 0.0)
-    sheet = torch.stack([before, begun, after], 1).flatten(0, 1)
-    columns = 3 * max(1, round(math.sqrt(len(x) / 3)))
-    with parents(Path(path)), whole(Path(path)) as file:
-        grid(sheet, columns).save(file, "PNG")
+        before, after = displayed(x, run.schema), displayed(done, run.schema)
+        row = [before, *(stage(before) for stage in between), after]
+        columns = len(row) * max(1, round(math.sqrt(len(x) / len(row))))
+        with parents(Path(path)), whole(Path(path)) as file:
+            grid(torch.stack(row, 1).flatten(0, 1), columns).save(file, "PNG")
+    click.echo(path)
 
 
-COMMANDS = {"complete": complete}
+COMMANDS = {"complete": complete, "edit": edit}

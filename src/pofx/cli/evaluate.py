@@ -27,6 +27,10 @@ from pofx.errors import UserError
     "--split", type=click.Choice(["test", "valid", "train"]), default="test", show_default=True,
     help="The real examples to hold samples against.",
 )  # fmt: skip
+@click.option(
+    "--flow", is_flag=True,
+    help="Take the likelihood by the probability flow: dearer than a bound, and higher.",
+)  # fmt: skip
 @click.option("--prior", help="A run trained on the codes of RUN, whose draws RUN decodes.")
 @click.option("--seed", type=Seed(), default=0, show_default=True, help="Fixes the samples.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
@@ -37,6 +41,7 @@ def evaluate(  # noqa: PLR0913
     features: str | None,
     weights: str | None,
     split: str,
+    flow: bool,
     prior: str | None,
     seed: int,
     as_json: bool,
@@ -50,7 +55,7 @@ def evaluate(  # noqa: PLR0913
     opened = Run(run, device=device)
     before = None if prior is None else Run(prior, device=device)
     report = opened.evaluate(
-        prior=before, n=n, features=features, weights=weights, split=split, seed=seed
+        prior=before, n=n, features=features, weights=weights, split=split, flow=flow, seed=seed
     )
     if as_json:
         click.echo(json.dumps(report.to_json(), indent=1))

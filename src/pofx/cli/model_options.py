@@ -1,4 +1,4 @@
-"""Flags that are not a verb's but the model's own, which its `sample` takes."""
+"""Flags that are not a verb's but the model's own, which its methods that draw examples take."""
 
 from __future__ import annotations
 
@@ -23,21 +23,25 @@ def own_options(options: tuple[str, ...]) -> dict[str, Any]:
     return dict(zip(names, map(_value, words[1::2]), strict=True))
 
 
-def check_options(run: Any, own: dict[str, Any], flags: Iterable[str]) -> None:
+def check_options(
+    run: Any, own: dict[str, Any], flags: Iterable[str], method: str = "sample"
+) -> None:
     """Names the nearest of all flags, the verb's and the model's, where one is neither's.
 
     Args:
-        run: whose model samples.
+        run: whose model it is.
         own: the model's options.
         flags: the verb's.
+        method: of the model, that takes them.
     """
-    known = run.sampling_options
+    known = run.options_of(method)
     for name in own:
         if name not in known:
             all_flags = [_flag(k) for k in (*flags, *known)]
             flag = f"--{name.replace('_', '-')}"
             raise UserError(
-                f"recipe '{run.job.recipe}' samples with no {flag}; {did_you_mean(flag, all_flags)}"
+                f"recipe '{run.job.recipe}' {method}s with no {flag}; "
+                f"{did_you_mean(flag, all_flags)}"
             )
 
 

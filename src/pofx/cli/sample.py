@@ -28,6 +28,10 @@ from pofx.errors import UserError
     "--out", help="A .png grid, a folder, .npz, .npy, .csv or .txt; in the run folder by default."
 )
 @click.option("--prior", help="A run trained on the codes of RUN, whose draws RUN decodes.")
+@click.option(
+    "--worse",
+    help="A run of the same recipe, smaller or trained for less, which --guidance goes away from.",
+)
 @click.option("--prompt", help="Text to begin with; without --out, RUN goes on from it here.")
 @click.option(
     "--length", type=click.IntRange(min=1), help="Tokens to go on from a prompt for; 500."
@@ -47,6 +51,7 @@ def sample(  # noqa: PLR0913
     seed: int,
     out: str | None,
     prior: str | None,
+    worse: str | None,
     prompt: str | None,
     length: int | None,
     cond: str | None,
@@ -63,6 +68,7 @@ def sample(  # noqa: PLR0913
 
     opened = Run(run, device=device)
     before = None if prior is None else Run(prior, device=device)
+    bad = None if worse is None else Run(worse, device=device)
     if length is not None and (prompt is None or out is not None):
         raise UserError("--length is for text that is written here: give --prompt, and no --out.")
     own = own_options(options)
@@ -71,7 +77,7 @@ def sample(  # noqa: PLR0913
         _write(prompt, opened.stream(prompt, length=length or 500, seed=seed, cond=cond, **own))
         return
     own |= {} if prompt is None else {"prompt": prompt}
-    x = opened.sample(n, seed=seed, cond=cond, batch=batch, prior=before, **own)
+    x = opened.sample(n, seed=seed, cond=cond, batch=batch, prior=before, worse=bad, **own)
     path = out or str(opened.path / f"samples-{seed}{opened.schema.suffix}")
     labels = opened.labels(n, cond)
     click.echo(f"{opened.save(x, path, seed=seed, metadata=metadata, cond=labels)}")
@@ -91,6 +97,7 @@ _FLAGS = (
     "seed",
     "out",
     "prior",
+    "worse",
     "prompt",
     "length",
     "class",

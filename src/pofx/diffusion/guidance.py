@@ -22,7 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from pofx.diffusion.denoiser import Denoiser
-from pofx.diffusion.schedule import Level
+from pofx.diffusion.schedule import Level, Schedule
 from pofx.errors import UserError
 from pofx.typing import Cond, Data, PerExample
 
@@ -49,14 +49,8 @@ class ClassifierFree(Denoiser):
         self, denoiser: Denoiser, w: float, interval: tuple[float, float] = (0.0, 1.0)
     ) -> None:
         super().__init__(denoiser.schedule, denoiser.classes)
-        if not _is_interval(interval):
-            raise UserError(
-                "guidance is from a time to a later one in [0, 1], such as 0.2,0.8, and "
-                f"{interval} came."
-            )
         self.denoiser, self.w = denoiser, w
-        self.whole = interval == (0.0, 1.0)
-        self.edges = [_angle(*v) for v in denoiser.schedule.scales(list(interval))]
+        self.times = _Times(denoiser.schedule, interval)
 
     def denoise(self, x_t: Data, level: Level, cond: Cond | None = None) -> Data:
         return self.guess(x_t, level, cond)[0]
@@ -64,7 +58,7 @@ class ClassifierFree(Denoiser):
     def guess(
         self, x_t: Data, level: Level, cond: Cond | None = None
     ) -> tuple[Data, Tensor | None]:
-        inside = self.whole or self._inside(level)
+        inside = self.times.hold(level)
         if cond is None or inside is False:
             return self.denoiser.guess(x_t, level, cond)
         labels = torch.cat([cond, torch.full_like(cond, self.classes)])
@@ -74,14 +68,6 @@ class ClassifierFree(Denoiser):
         guided = torch.lerp(without, with_class, 1 + self.w)
         x0 = guided if inside is True else torch.where(inside, guided, with_class)
         return x0, None if variances is None else variances.chunk(2)[0]
-
-    def _inside(self, level: Level) -> bool | Tensor:
-        """Whether a level is in the interval: one answer for a level that the batch shares."""
-        least, most = self.edges
-        if isinstance(level.alpha, Tensor) and isinstance(level.sigma, Tensor):
-            place = torch.atan2(level.sigma, level.alpha)
-            return (place >= least) & (place <= most)
-        return least <= _angle(level.alpha, level.sigma) <= most  # type: ignore[arg-type]
 
 
 class Classifier(Denoiser):
@@ -128,19 +114,30 @@ class Autoguidance(Denoiser):
         denoiser: the good one.
         bad: a smaller one, or one that was trained for less time.
         w: 0 is the good one.
+        interval: as for `ClassifierFree`.
 
     References:
         Guiding a diffusion model with a bad version of itself (Karras et al., 2024), eq. 4, whose w
         is 1 + w here.
     """
 
-    def __init__(self, denoiser: Denoiser, bad: Denoiser, w: float) -> None:
+    def __init__(
+        self,
+        denoiser: Denoiser,
+        bad: Denoiser,
+        w: float,
+        interval: tuple[float, float] = (0.0, 1.0),
+    ) -> None:
         super().__init__(denoiser.schedule, denoiser.classes)
         self.denoiser, self.bad, self.w = denoiser, bad, w
+        self.times = _Times(denoiser.schedule, interval)
 
     def denoise(self, x_t: Data, level: Level, cond: Cond | None = None) -> Data:
-        good = self.denoiser.denoise(x_t, level, cond)
-        return torch.lerp(self.bad.denoise(x_t, level, cond), good, 1 + self.w)
+        good, inside = self.denoiser.denoise(x_t, level, cond), self.times.hold(level)
+        if inside is False:
+            return good
+        guided = torch.lerp(self.bad.denoise(x_t, level, cond), good, 1 + self.w)
+        return guided if inside is True else torch.where(inside, guided, good)
 
 
 class Product(Denoiser):
@@ -180,6 +177,34 @@ class Product(Denoiser):
             return guesses[0]
         base = x_t / level.alpha if self.base is None else self.base.denoise(x_t, level, cond)
         return torch.stack(guesses).sum(0) - (len(guesses) - 1) * base
+
+
+class _Times:
+    """The times at which a denoiser is guided.
+
+    Args:
+        schedule: of the noise.
+        interval: the first and the last of them; 0 is data, 1 noise.
+    """
+
+    def __init__(self, schedule: Schedule, interval: tuple[float, float]) -> None:
+        if not _is_interval(interval):
+            raise UserError(
+                "guidance is from a time to a later one in [0, 1], such as 0.2,0.8, and "
+                f"{interval} came."
+            )
+        self.whole = interval == (0.0, 1.0)
+        self.edges = [_angle(*v) for v in schedule.scales(list(interval))]
+
+    def hold(self, level: Level) -> bool | Tensor:
+        """Whether a level is in the interval: one answer for a level that the batch shares."""
+        if self.whole:
+            return True
+        least, most = self.edges
+        if isinstance(level.alpha, Tensor) and isinstance(level.sigma, Tensor):
+            place = torch.atan2(level.sigma, level.alpha)
+            return (place >= least) & (place <= most)
+        return least <= _angle(level.alpha, level.sigma) <= most  # type: ignore[arg-type]
 
 
 def _is_interval(value: object) -> bool:

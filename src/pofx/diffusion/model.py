@@ -14,7 +14,7 @@ from pofx.diffusion.denoiser import Clip, Denoiser, NetworkDenoiser
 from pofx.diffusion.editing import Known, Repeated, below, widened
 from pofx.diffusion.grid import Grid
 from pofx.diffusion.grid import grid as choose_grid
-from pofx.diffusion.guidance import ClassifierFree
+from pofx.diffusion.guidance import Autoguidance, ClassifierFree
 from pofx.diffusion.probability_flow import ProbabilityFlow
 from pofx.diffusion.sampler import Sampler, State
 from pofx.diffusion.samplers import SAMPLERS, choose
@@ -64,6 +64,8 @@ class Diffusion(nn.Module):
         guidance: classifier-free guidance w of samples with a class; 0 for none.
         grid: how the times of sampling lie, unless told otherwise; None asks the sampler.
         chain: steps of the chain that the bound is of.
+        worse: a smaller denoiser, or one that was trained for less time, which guidance goes away
+            from (autoguidance); None takes the denoiser's own guess without a class.
     """
 
     def __init__(
@@ -76,10 +78,12 @@ class Diffusion(nn.Module):
         guidance: float = 0.0,
         grid: Grid | str | None = None,
         chain: int = 1000,
+        worse: Denoiser | None = None,
     ) -> None:
         super().__init__()
         self.denoiser, self.spec, self.chain = denoiser, spec, chain
         self.sampler, self.steps, self.guidance, self.grid = sampler, steps, guidance, grid
+        self.worse = worse
 
     @property
     def conditional(self) -> bool:
@@ -140,7 +144,7 @@ class Diffusion(nn.Module):
     def counted(self) -> Iterator[list[int]]:
         """Lists, for as long as it is entered, how many examples each call of the network has."""
         calls: list[int] = []
-        networks = [m.network for m in self.denoiser.modules() if isinstance(m, NetworkDenoiser)]
+        networks = [m.network for m in self.modules() if isinstance(m, NetworkDenoiser)]
         hooks = [
             net.register_forward_pre_hook(lambda _, inputs: calls.append(len(inputs[0])))
             for net in networks
@@ -219,11 +223,16 @@ class Diffusion(nn.Module):
         chosen = choose(self.sampler if sampler is None else sampler, eta)
         suits = "log-snr" if chosen.in_log_snr and schedule.path == "circle" else "uniform"
         lay = choose_grid(grid or self.grid or suits)
-        if not self.conditional and (guidance or guidance_interval):
+        if not self.conditional and self.worse is None and (guidance or guidance_interval):
             raise UserError(
                 "guidance is towards a class, and this model knows none; leave guidance out."
             )
         w = self.guidance if guidance is None else guidance
+        if guidance_interval and not w:
+            raise UserError(
+                "a guidance interval is where guidance acts, and there is none; give a guidance "
+                "such as 1."
+            )
         return Way(
             self._clipped(self._guided(w, guidance_interval or (0.0, 1.0))),
             chosen,
@@ -277,9 +286,36 @@ class Diffusion(nn.Module):
         t = torch.full(z.shape[:1], first, dtype=z.dtype, device=z.device)
         return harden(self._clipped(self.denoiser)(x_t, t, cond), self.spec)
 
+    def guided_by(self, worse: Diffusion) -> Diffusion:
+        """This model, whose guidance, 1 unless told otherwise, goes away from a worse version of
+        it.
+
+        Raises:
+            UserError: the other one is of other data, noise or classes.
+        """
+        one, other = self.denoiser, worse.denoiser
+        alike = all(
+            torch.tensor(one.schedule.scales([t])).allclose(
+                torch.tensor(other.schedule.scales([t]))
+            )
+            for t in (1.0, 0.5)
+        )
+        if self.spec != worse.spec or one.classes != other.classes or not alike:
+            raise UserError(
+                "a worse version of a model is of the same data, noise and classes, and this one "
+                "is not; train the same recipe on the same data, smaller or for less time."
+            )
+        return Diffusion(
+            one, self.spec, sampler=self.sampler, steps=self.steps,
+            guidance=self.guidance or 1.0, grid=self.grid, chain=self.chain, worse=other,
+        )  # fmt: skip
+
     def _guided(self, w: float, interval: tuple[float, float]) -> Denoiser:
-        guided = ClassifierFree(self.denoiser, w, interval)
-        return guided if w and self.conditional else self.denoiser
+        if not w:
+            return self.denoiser
+        if self.worse is not None:
+            return Autoguidance(self.denoiser, self.worse, w, interval)
+        return ClassifierFree(self.denoiser, w, interval) if self.conditional else self.denoiser
 
     def _clipped(self, denoiser: Denoiser) -> Denoiser:
         bounds = _bounds(self.spec)
