@@ -73,10 +73,10 @@ def _first(t: Scales, s: Scales) -> Reach:
 
 def _second(start: float, between: list[float], t: Scales, mid: list[Scales], s: Scales) -> Stages:
     """Algorithm 1: the noise halfway stands for the whole step."""
-    reach, noise = _first(t, mid[0]), _noises(t, mid, [_first(t, mid[0])])
-    growth = ratio(t) / ratio(s) - 1
-    last = _reach(t, s, [(growth, noise[1])])
-    return Stages(start, 1.0, 0.0, ((between[0], reach),), last)
+    (alpha, sigma), half = mid[0], _first(t, mid[0])
+    weight = s[1] * (1 - ratio(t) / ratio(s)) / sigma  # of x - alpha x0 there
+    last = Reach(s[1] / t[1], (weight * half.clean[0], -weight * alpha))
+    return Stages(start, 1.0, 0.0, ((between[0], half),), last)
 
 
 def _third(start: float, between: list[float], t: Scales, mid: list[Scales], s: Scales) -> Stages:

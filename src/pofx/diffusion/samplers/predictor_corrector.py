@@ -22,7 +22,7 @@ from collections.abc import Iterator
 import torch
 
 from pofx.diffusion.denoiser import Denoiser
-from pofx.diffusion.sampler import Coefficients, PlannedSampler, Sampler, State, levels
+from pofx.diffusion.sampler import Coefficients, PlannedSampler, Sampler, State, blend, levels
 from pofx.diffusion.samplers.ancestral import Ancestral
 from pofx.typing import Cond, Data
 
@@ -67,7 +67,7 @@ class PredictorCorrector(Sampler):
 
 def _apply(step: Coefficients, x0: Data, x_t: Data) -> Data:
     """Takes a step in place, and passes the guess on."""
-    x_t.mul_(step.keep).add_(x0, alpha=step.clean)
+    blend(x_t, step.keep, step.clean, x0)
     if step.noise:
         x_t.add_(torch.randn_like(x_t), alpha=step.noise)
     return x0

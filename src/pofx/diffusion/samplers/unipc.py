@@ -27,7 +27,7 @@ import numpy as np
 import torch
 
 from pofx.diffusion.denoiser import Denoiser
-from pofx.diffusion.sampler import Sampler, Scales, State, direct, levels, ratio
+from pofx.diffusion.sampler import Sampler, Scales, State, direct, levels, mix, ratio
 from pofx.diffusion.schedule import Schedule
 from pofx.typing import Cond, Data
 
@@ -88,18 +88,12 @@ class UniPC(Sampler):
         for step, level, s in path:
             guesses.appendleft(denoiser.denoise(x_t, level, cond))
             if before.corrected:
-                _mix(base, before.keep, before.corrected, guesses, out=base)
+                mix(base, before.keep, before.corrected, guesses, out=base)
             else:
                 base.copy_(x_t)
-            _mix(base, step.keep, step.clean, guesses, out=x_t)
+            mix(base, step.keep, step.clean, guesses, out=x_t)
             before = step
             yield State(s, x_t, guesses[0])
-
-
-def _mix(x: Data, keep: float, weights: tuple[float, ...], guesses: deque[Data], out: Data) -> None:
-    torch.mul(x, keep, out=out)
-    for weight, guess in zip(weights, guesses, strict=False):
-        out.add_(guess, alpha=weight)
 
 
 def _step(t: Scales, s: Scales, h: float, r: list[float]) -> Step:
