@@ -113,7 +113,8 @@ def ladder(model: nn.Module, data: Dataset, n: int, folder: Path) -> bool:
             )
         )
     for steps in (10, 20):
-        noisy = Ladder(model, data, steps=STEPS, n=n, options={"eta": 1.0}).rung("ddim", steps)
+        one = {"samplers": ["ddim"], "steps": [steps], "options": {"eta": 1.0}}
+        (noisy,) = Ladder(model, data, n=n, **one)
         still = at["ddim", steps].frechet
         met.append(
             _said(

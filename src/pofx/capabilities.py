@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Literal, Protocol, runtime_checkable
+from typing import Any, Literal, Protocol, runtime_checkable
 
 from torch import Tensor
 
@@ -48,6 +48,13 @@ class Stepwise(Protocol):
     ) -> Data:
         """As for `Samples`."""
         ...
+
+    def check(self, **options: Any) -> None:
+        """Refuses what `sample` would refuse.
+
+        Raises:
+            UserError: an option is out of its range.
+        """
 
     def counted(self) -> AbstractContextManager[list[int]]:
         """Lists, for as long as it is entered, how many examples each call of the network has."""

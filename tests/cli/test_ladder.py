@@ -59,7 +59,7 @@ def test_a_table_a_picture_and_a_recommendation(run, capsys):
         (["--steps", "0"], ("from 1", "'0' came")),
         (["--out", "table.csv"], (".png", "table.csv")),
         (["--guidanse", "1"], ("did you mean '--guidance'",)),
-        (["--features", "pca", "--steps", "2000"], ("from 1 to 1000 steps",)),
+        (["--features", "pca", "--steps", "10,2000"], ("from 1 to 1000 steps",)),
     ],
 )
 def test_what_it_refuses(run, refused, options, named):
@@ -136,6 +136,9 @@ def test_any_model_with_samplers_has_a_ladder_and_infinite_samples_are_far():
 
         def sample(self, n, cond=None, *, sampler=None, steps=None):
             return torch.randn(n, 2) if sampler == "good" else torch.full((n, 2), math.nan)
+
+        def check(self, **options):
+            assert options["steps"] == 1
 
         @contextmanager
         def counted(self):

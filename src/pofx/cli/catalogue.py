@@ -6,6 +6,9 @@ import click
 
 from pofx import catalogue
 
+_TYPE = 20
+"""Characters in a line of a type, which may have many choices."""
+
 
 @click.command("list")
 def list_recipes() -> None:
@@ -32,7 +35,8 @@ def show(recipe: str) -> None:
     click.echo(f"{entry.name}: {entry.title}\n\n{entry.description}\n")
     table = Table(box=None, pad_edge=False)
     for column in ("flag", "type", "default", "meaning"):
-        table.add_column(column, no_wrap=column != "meaning")
+        most = _TYPE if column == "type" else None
+        table.add_column(column, no_wrap=column in ("flag", "default"), max_width=most)
     for p in entry.parameters:
         default = ",".join(map(str, p.default)) if isinstance(p.default, tuple) else str(p.default)
         kind = " | ".join(p.choices) or p.type

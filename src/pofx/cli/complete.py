@@ -15,8 +15,6 @@ from pofx.cli.model_options import check_options, own_options
 if TYPE_CHECKING:
     from torch import Tensor
 
-_FLAGS = ("data", "n", "seed", "class", "out", "device")
-
 
 def _shared(command: Callable[..., None]) -> Callable[..., None]:
     """The flags of both verbs."""
@@ -80,7 +78,7 @@ def complete(  # noqa: PLR0913
     from pofx.run import Run
 
     opened, own = Run(run, device=device), own_options(options)
-    check_options(opened, own, (*_FLAGS, "keep", "fraction"), "complete")
+    check_options(opened, own, "complete")
     x = _examples(opened, source, n)
     known = _known(opened.spec.shape, keep, fraction)
     done = opened.complete(x, known, seed=seed, cond=cond, **own)
@@ -118,7 +116,7 @@ def edit(  # noqa: PLR0913
     from pofx.run import Run
 
     opened, own = Run(run, device=device), own_options(options)
-    check_options(opened, own, (*_FLAGS, "strength"), "edit")
+    check_options(opened, own, "edit")
     x = _examples(opened, source, n)
     done = opened.edit(x, strength=strength, seed=seed, cond=cond, **own)
     path = out or str(opened.path / f"edited-{seed}{opened.schema.suffix}")

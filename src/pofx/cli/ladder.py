@@ -15,8 +15,6 @@ from pofx.errors import UserError
 if TYPE_CHECKING:
     from pofx.evaluation.ladder import Ladder, Rung
 
-_FLAGS = ("samplers", "steps", "n", "features", "split", "seed", "out", "json", "device")
-
 
 @click.command("ladder", context_settings={"ignore_unknown_options": True})
 @click.argument("run")
@@ -67,7 +65,7 @@ def ladder(  # noqa: PLR0913
     from pofx.run import Run
 
     opened, own = Run(run, device=device), own_options(options)
-    check_options(opened, own, _FLAGS)
+    check_options(opened, own)
     named = getattr(opened.model, "samplers", ()) if samplers == "all" else _names(samplers)
     found = Ladder(
         opened.model, opened.dataset, samplers=named, steps=counts, n=n, features=features,

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any
+
+import click
 
 from pofx.errors import UserError, did_you_mean
 
@@ -23,22 +24,21 @@ def own_options(options: tuple[str, ...]) -> dict[str, Any]:
     return dict(zip(names, map(_value, words[1::2]), strict=True))
 
 
-def check_options(
-    run: Any, own: dict[str, Any], flags: Iterable[str], method: str = "sample"
-) -> None:
-    """Names the nearest of all flags, the verb's and the model's, where one is neither's.
+def check_options(run: Any, own: dict[str, Any], method: str = "sample") -> None:
+    """Names the nearest of all flags, the verb's that runs and the model's, where one is neither's.
 
     Args:
         run: whose model it is.
         own: the model's options.
-        flags: the verb's.
         method: of the model, that takes them.
     """
     known = run.options_of(method)
+    verb = click.get_current_context().command
     for name in own:
         if name not in known:
-            all_flags = [_flag(k) for k in (*flags, *known)]
-            flag = f"--{name.replace('_', '-')}"
+            flags = [o for p in verb.params if isinstance(p, click.Option) for o in p.opts]
+            all_flags = [*flags, *map(_flag, known)]
+            flag = _flag(name)
             raise UserError(
                 f"recipe '{run.job.recipe}' {method}s with no {flag}; "
                 f"{did_you_mean(flag, all_flags)}"
@@ -46,7 +46,7 @@ def check_options(
 
 
 def _flag(name: str) -> str:
-    return f"{'-' if len(name) == 1 else '--'}{name.replace('_', '-')}"
+    return f"--{name.replace('_', '-')}"
 
 
 def _value(text: str) -> Any:

@@ -72,7 +72,7 @@ def sample(  # noqa: PLR0913
     if length is not None and (prompt is None or out is not None):
         raise UserError("--length is for text that is written here: give --prompt, and no --out.")
     own = own_options(options)
-    check_options(opened, own, _FLAGS)
+    check_options(opened, own)
     if prompt is not None and out is None:
         _write(prompt, opened.stream(prompt, length=length or 500, seed=seed, cond=cond, **own))
         return
@@ -90,22 +90,6 @@ def _write(prompt: str, text: Iterator[str]) -> None:
         shown = "".join(c if c.isprintable() or c in "\n\t" else _STRANGE for c in shown)
         click.echo(shown, nl=False)
     click.echo()
-
-
-_FLAGS = (
-    "n",
-    "seed",
-    "out",
-    "prior",
-    "worse",
-    "prompt",
-    "length",
-    "class",
-    "batch",
-    "metadata",
-    "no-metadata",
-    "device",
-)
 
 
 _STRANGE = "\N{REPLACEMENT CHARACTER}"

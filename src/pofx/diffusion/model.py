@@ -140,6 +140,10 @@ class Diffusion(nn.Module):
         rest = (s for s in SAMPLERS if s not in _FIRST and (learned or s != "ancestral-learned"))
         return (*_FIRST, *rest)
 
+    def check(self, **options: Unpack[Options]) -> None:
+        """Refuses what `sample` would refuse, before anything is drawn."""
+        self._way(**options)
+
     @contextmanager
     def counted(self) -> Iterator[list[int]]:
         """Lists, for as long as it is entered, how many examples each call of the network has."""

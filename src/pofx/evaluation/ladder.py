@@ -107,6 +107,9 @@ class Ladder:
         self.model, self.seed, self.stop = model, seed, stop
         self.samplers, self.steps = tuple(samplers) or model.samplers[:COMPARED], tuple(steps)
         self.options = dict(options or {})
+        for sampler in self.samplers:
+            for count in self.steps:
+                model.check(**self.options, sampler=sampler, steps=count)
         self.features: Features = build_features(features, dataset, stop=stop)
         generator = torch.Generator().manual_seed(seed)
         x, cond = real.values(torch.randperm(len(real), generator=generator)[:n])
