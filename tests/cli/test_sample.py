@@ -1,5 +1,7 @@
 """How a model is asked to sample: its own options, from the command line."""
 
+import csv
+
 import numpy as np
 import pytest
 
@@ -58,3 +60,19 @@ def test_a_sampler_its_grid_its_noise_and_its_guidance(run, tmp_path, options):
 )
 def test_options_that_are_refused(run, refused, options, named):
     refused(["sample", run, *options], *named)
+
+
+def test_a_table_comes_back_with_its_column_of_labels_in_its_place(tmp_path):
+    table, path = tmp_path / "pets.csv", tmp_path / "run"
+    kinds = ["cat", "dog", '"big, one"']
+    rows = [f"{i % 7},{kinds[i % 3]},{i / 4}" for i in range(60)]
+    table.write_text("\n".join(["age,kind,weight", *rows]) + "\n")
+    small = ["--hidden", 8, "--batch-size", 16, "--steps", 2, "--quiet", "--label", "kind"]
+    assert code("train", "ddpm", "--data", table, *small, "--out", path) == 0
+    assert code("sample", path, "-n", 6, "--steps", 2, "--out", tmp_path / "s.csv") == 0
+    with (tmp_path / "s.csv").open(newline="") as file:
+        names, *drawn = csv.reader(file)
+    assert names == ["age", "kind", "weight"]
+    assert [row[1] for row in drawn] == ["big, one", "cat", "dog"] * 2
+    again = [path, "--data", tmp_path / "s.csv", "--out", tmp_path / "z.csv"]
+    assert code("encode", *again) == 0  # what was drawn can be read as what was given

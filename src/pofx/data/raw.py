@@ -38,6 +38,7 @@ class Raw:
             where missing, and codes of categories.
         header: whether the table began with their names.
         delimiter: what separated its fields.
+        label: the name and the place of the column that held the labels.
         scaled: whether real values may be standardised.
         valid: how many examples to set aside for validation where the set has only its own test
             examples; None for a tenth.
@@ -55,6 +56,7 @@ class Raw:
     columns: tuple[Column, ...] = ()
     header: bool = False
     delimiter: str = ","
+    label: tuple[str, int] | None = None
     scaled: bool = True
     valid: int | None = None
     tokens: Tokens | None = None

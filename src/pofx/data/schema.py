@@ -95,6 +95,7 @@ class Schema:
         low: smallest value of the training examples, in the user's units.
         high: their largest value.
         tokens: how the text was cut, where examples are sequences of one.
+        label: the name of the table's column that held the labels, and its place.
     """
 
     spec: DataSpec
@@ -109,6 +110,7 @@ class Schema:
     low: float = 0.0
     high: float = 1.0
     tokens: Tokens | None = None
+    label: tuple[str, int] | None = None
 
     @property
     def suffix(self) -> str:
@@ -163,6 +165,18 @@ class Schema:
             first += width
         return [list(row) for row in zip(*cells, strict=True)]
 
+    def table(self, x: Tensor, cond: Tensor | None = None) -> tuple[list[str], list[list[Cell]]]:
+        """Names and rows of the user's own columns, that of the labels among them where `cond`
+        has one for each example.
+        """
+        names, rows = list(self.names), self.rows(x)
+        if self.label is not None and cond is not None:
+            name, place = self.label
+            names.insert(place, name)
+            for row, k in zip(rows, cond.tolist(), strict=True):
+                row.insert(place, self.spec.class_names[k])
+        return names, rows
+
     def to_json(self) -> dict[str, Any]:
         """The schema as plain JSON values."""
         d = {name: getattr(self, name) for name in _PLAIN}
@@ -173,6 +187,7 @@ class Schema:
             "mean": list(self.mean),
             "std": list(self.std),
             "tokens": None if self.tokens is None else self.tokens.to_json(),
+            "label": None if self.label is None else list(self.label),
         }
 
     @classmethod
@@ -185,6 +200,7 @@ class Schema:
             mean=tuple(d["mean"]),
             std=tuple(d["std"]),
             tokens=Tokens.from_json(d["tokens"]) if d.get("tokens") else None,
+            label=tuple(d["label"]) if d.get("label") else None,
             **{name: d[name] for name in _PLAIN},
         )
 

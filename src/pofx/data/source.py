@@ -339,7 +339,7 @@ def _table(raw: Raw, options: Options) -> tuple[Schema, dict[str, Split]]:
     real = all(s == Real() for s in supports)
     support: Support = Real() if real else Mixed(supports)
     spec = DataSpec((len(supports),), support, **_classes(raw), log_scale=log_scale)
-    schema = Schema(spec, columns, raw.header, raw.delimiter)
+    schema = Schema(spec, columns, raw.header, raw.delimiter, label=raw.label)
     ends = np.cumsum([len(s) for s in raw.parts.values()])[:-1]
     parts = zip(raw.parts.items(), np.split(values, ends), strict=True)
     return schema, {k: Split(np.ascontiguousarray(v), s.y) for (k, s), v in parts}

@@ -182,6 +182,7 @@ def take_label(raw: Raw, name: str) -> None:
             raise DataError(f"{note}: choose another column.")
         raw.parts[part] = replace(split, x=np.delete(split.x, place, 1), y=y)
     raw.columns = raw.columns[:place] + raw.columns[place + 1 :]
+    raw.label = (name, place)
 
 
 def words(column: Column, x: np.ndarray) -> list[str]:

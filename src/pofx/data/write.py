@@ -147,11 +147,12 @@ def _csv(
             f"{path} would be a table, and these data are images: write a .png or .npz."
         )
     delimiter = "\t" if path.suffix.lower() == ".tsv" else schema.delimiter
+    names, rows = schema.table(x, cond)
     with complete(path, "w") as file:
         writer = csv.writer(file, delimiter=delimiter, lineterminator="\n")
         if schema.header:
-            writer.writerow(schema.names)
-        writer.writerows(schema.rows(x))
+            writer.writerow(names)
+        writer.writerows(rows)
 
 
 def _txt(
