@@ -203,6 +203,17 @@ class Inference(Protocol):
 
 
 @runtime_checkable
+class Walks(Protocol):
+    """Samples by chains that can be followed step by step."""
+
+    def walk(self, n: int) -> Iterator[tuple[Data, PerExample | None]]:
+        """Where `n` chains are, `(n, *event)`, after each step on the way to samples, and with
+        which probability the last proposal of each was accepted; None where every one is.
+        """
+        ...
+
+
+@runtime_checkable
 class Completes(Protocol):
     """Draws the rest of examples of which a part is known."""
 

@@ -7,17 +7,19 @@ import torch
 from torch import nn
 
 from pofx import catalogue
-from pofx.capabilities import Density, Energy, Normalizer, Samples, Score
+from pofx.capabilities import Density, Energy, Normalizer, NormalizerAbove, Samples, Score
 from pofx.ebm.langevin_contrast import DataChains, Diverged, ReplayChains, Walk
-from pofx.ebm.network_energy import NormalizedEnergy
-from pofx.ebm.noise_contrastive import NoiseContrastive, NormalNoise
+from pofx.ebm.noise_contrastive import NoiseContrastive
+from pofx.ebm.normalized_energy import AnnealedEnergy, GridEnergy, network_energy
+from pofx.ebm.reference import Reference
+from pofx.ebm.score_objectives import Denoising
 from pofx.errors import UserError
 from pofx.evaluation.likelihood import likelihood
 from pofx.functional.gradients import score_of
 from pofx.functional.noise_contrastive import noise_contrastive
 from pofx.functional.random import noise
 from pofx.recipe import RecipeError
-from pofx.spec import Binary, DataSpec
+from pofx.spec import Binary, DataSpec, Interval, Mixed, Real
 from pofx.training.loop import Budget, Training, train
 
 pytestmark = pytest.mark.usefixtures("double")
@@ -73,7 +75,7 @@ def test_contrastive_divergence_rests_where_langevin_s_bias_lets_it(step, k):
 def test_adjusted_steps_have_no_bias(temperature):
     """At a temperature of T the chains of N(0, 1) are those of N(0, T)."""
     walk = Walk(20, 0.8, temperature, adjusted=True)
-    y = walk(Normal(1.0).potential, temperature**0.5 * torch.randn(100_000, 1))
+    y = walk(Normal(1.0), temperature**0.5 * torch.randn(100_000, 1))
     assert abs(float(y.var()) / temperature - 1) < 5 * (2 / 100_000) ** 0.5
 
 
@@ -84,9 +86,8 @@ def test_jumping_chains_find_the_weights_of_modes():
         def potential(self, y):
             return -(-(y - torch.tensor([-3.0, 3.0])).square() / (2 * 0.3**2)).logsumexp(1)
 
-    objective = ReplayChains(
-        Pair(), Walk(2, 0.01, adjusted=True), examples=2000, fresh=0.0, jumps=10
-    )
+    walk = Walk(2, 0.01, adjusted=True, jumps=10)
+    objective = ReplayChains(Pair(), walk, examples=2000, fresh=0.0)
     objective.buffer.chains.fill_(-3.0)
     objective.buffer.alive.fill_(True)
     for _ in range(8):
@@ -167,7 +168,7 @@ def test_noise_contrastive_estimation_recovers_log_z(ratio):
     """Data of variance 0.5; the energy's constant ends at its log Z."""
     normal = torch.distributions.Normal
     x, y = quantiles(normal(0.0, 0.5**0.5)), quantiles(normal(0.0, 1.5))
-    model, noisy = Normal(2.0, 0.3), NormalNoise(1.5)
+    model, noisy = Normal(2.0, 0.3), Reference(DataSpec((1,)), 1.5)
     optimizer = torch.optim.LBFGS(
         model.parameters(), max_iter=200, tolerance_grad=1e-11, tolerance_change=1e-14,
         line_search_fn="strong_wolfe",
@@ -187,7 +188,7 @@ def test_noise_contrastive_estimation_recovers_log_z(ratio):
 
 def test_the_objective_is_the_loss_of_its_own_noise():
     model, x = Normal(0.5, 0.1), torch.randn(40, 1)
-    objective = NoiseContrastive(model, NormalNoise(2.0), ratio=3, log_z=0.7)
+    objective = NoiseContrastive(model, Reference(DataSpec((1,)), 2.0), ratio=3, log_z=0.7)
     with noise(1, 40):
         loss, metrics = objective.loss(x)
     with noise(1, 40):
@@ -219,21 +220,23 @@ def tilted_log_z(d):
 
 @pytest.mark.parametrize("d", [1, 2])
 def test_log_z_on_a_grid_is_that_of_the_tilted_normal(d):
-    model = NormalizedEnergy(Quadratic(), DataSpec((d,)))
+    model = GridEnergy(Quadratic(), DataSpec((d,)))
     log_z, error = model.log_partition()
     assert abs(log_z - tilted_log_z(d)) < 1e-9
     assert error < 1e-9
 
 
 def test_log_z_by_annealed_importance_sampling_is_within_its_error():
-    model = NormalizedEnergy(Quadratic(), DataSpec((5,)), temperatures=200, chains=500, step=0.3)
-    log_z, error = model.log_partition()
-    assert abs(log_z - tilted_log_z(5)) < 4 * error
-    assert error < 0.1
+    model = AnnealedEnergy(
+        Quadratic(), DataSpec((5,)), temperatures=200, chains=500, step=0.3, sampling_steps=100
+    )
+    for log_z, error in (model.log_partition(), model.log_partition_above()):
+        assert abs(log_z - tilted_log_z(5)) < 4 * error
+        assert error < 0.1
 
 
 def test_its_likelihood_is_an_estimate_and_says_so():
-    model = NormalizedEnergy(Quadratic(), DataSpec((2,)))
+    model = GridEnergy(Quadratic(), DataSpec((2,)))
     x = torch.randn(50, 2)
     said = likelihood(model, x, None, model.spec)
     assert said.kind == "estimate"
@@ -244,7 +247,7 @@ def test_its_likelihood_is_an_estimate_and_says_so():
 
 
 def test_samples_and_score_are_those_of_the_energy():
-    model = NormalizedEnergy(Quadratic(), DataSpec((2,)), step=0.1, sampling_steps=60)
+    model = GridEnergy(Quadratic(), DataSpec((2,)), step=0.1, sampling_steps=60)
     x = model.sample(20_000)
     variance = 4 / 9
     biased = variance / (1 - 0.1 / (4 * variance))
@@ -263,6 +266,7 @@ def test_what_a_model_can_do_depends_on_the_data():
         assert isinstance(model, Score)
         assert isinstance(model, Normalizer) == normalizes
         assert not isinstance(model, Density)
+    assert isinstance(catalogue.build("deep-energy", DataSpec((3,))).model, NormalizerAbove)
 
 
 def test_layers_of_bounded_norm():
@@ -322,3 +326,140 @@ def test_energies_under_autocast_are_exact():
     with torch.autocast("cpu", torch.bfloat16):
         energy = model.energy(x)
     assert torch.equal(energy, model.energy(x))
+
+
+class Slope(nn.Module):
+    """A plane, steepest in the first element: chains are pressed to one wall of each."""
+
+    def __init__(self, *slopes):
+        super().__init__()
+        self.slopes = nn.Parameter(torch.tensor(slopes))
+
+    def forward(self, y):
+        return (y @ self.slopes)[:, None]
+
+
+def between_walls(slope, sd):
+    """Of exp(-slope y - y^2 / 2 sd^2) on [-1, 1], by midpoints: log Z, and the means of y, of its
+    square and of y < -0.95.
+    """
+    y = (torch.arange(100_000) + 0.5) / 50_000 - 1
+    log_f = -slope * y - y.square() / (2 * sd**2)
+    means = [float((log_f.softmax(0) * v).sum()) for v in (y, y.square(), y < -0.95)]
+    return float(log_f.logsumexp(0)) - math.log(50_000), *means
+
+
+BOX = DataSpec((2,), Interval())
+HALF = DataSpec((2,), Mixed((Interval(), Real())))
+
+
+@pytest.mark.parametrize("spec", [BOX, HALF], ids=["box", "half"])
+@pytest.mark.parametrize("kind", ["network", "plane"])
+def test_a_density_of_bounded_data_is_all_between_its_walls(spec, kind):
+    """By the midpoint rule over the interval, and over the line where there is one."""
+    torch.manual_seed(1)
+    network = nn.Sequential(nn.Linear(2, 16), nn.Tanh(), nn.Linear(16, 1))
+    network = network if kind == "network" else Slope(3.0, -0.5)
+    model = network_energy(network, spec, temperatures=10, chains=10, base=1.5)
+    log_z, error = model.log_partition()
+    sides = [1.0 if isinstance(c, Interval) else 15.0 for c in spec.columns]
+    middles = (torch.arange(300) + 0.5) / 150 - 1
+    y = torch.cartesian_prod(*(side * middles for side in sides))
+    with torch.no_grad():
+        whole = float((-model.energy(y) - log_z).exp().mean()) * 4 * math.prod(sides)
+        far = model.potential(torch.tensor([[1.25, 0.3], [-4.0, 0.3], [4.5, 0.3]]))
+        near = model.potential(torch.tensor([[0.75, 0.3], [0.0, 0.3], [0.5, 0.3]]))
+    assert abs(whole - 1) < 1e-4
+    assert error < 1e-4
+    assert torch.allclose(far, near, atol=1e-12), "mirror images"
+
+
+def test_constants_of_boxes_are_held_from_both_sides():
+    slopes = (3.0, -2.0, 1.0)
+    model = AnnealedEnergy(
+        Slope(*slopes), DataSpec((3,), Interval()),
+        base=0.8, temperatures=100, chains=400, step=0.2, sampling_steps=100,
+    )  # fmt: skip
+    truth = sum(between_walls(s, 0.8)[0] for s in slopes)
+    for log_z, error in (model.log_partition(), model.log_partition_above()):
+        assert abs(log_z - truth) < 4 * error < 0.2
+    log_z, _, square, _ = between_walls(0.0, 0.8)
+    start = model.start(50_000)
+    assert abs(model.reference.log_partition() - 3 * log_z) < 1e-9
+    assert float(start.abs().max()) <= 1
+    assert abs(float(start.square().mean()) - square) < 5e-3
+    inside = 0.99 * torch.ones(1, 3)
+    assert torch.allclose(
+        model.reference.log_prob(inside), -model.base_energy(inside) - 3 * log_z, atol=1e-9
+    )
+
+
+def test_chains_between_walls_have_the_density_there():
+    """Adjusted steps exactly, as many examples at a wall as there should be; a plain step of
+    Langevin dynamics is biased as ever.
+    """
+    model = GridEnergy(Slope(3.0, -2.0), BOX, base=1.0, step=0.02, sampling_steps=150)
+    walk = Walk(50, 0.3, adjusted=True)
+    y, x = model.reference.home(walk(model, model.start(10_000))), model.sample(5000)
+    _, mean, _, edge = between_walls(3.0, 1.0)
+    assert abs(float(y[:, 0].mean()) - mean) < 0.01
+    assert abs(float((y[:, 0] < -0.95).double().mean()) - edge) < 5 * (edge / 10_000) ** 0.5
+    assert abs(float(x[:, 0].mean()) - mean) < 0.03
+    assert float(x.abs().max()) <= 1
+
+
+def test_noise_on_bounded_data_bounces_off_the_walls():
+    """Evenly spread data with noise on it is evenly spread between walls: denoising ends where the
+    whole energy is flat, and on the line it would not.
+    """
+    x, eps, slopes = 2 * torch.rand(100_000, 1) - 1, torch.randn(100_000, 1), {}
+    for spec in (DataSpec((1,), Interval()), DataSpec((1,))):
+        model = GridEnergy(Quadratic(), spec, base=1.0)
+        model.network.centre.data.zero_()
+        weighed = [Denoising(Weighed(model, spec, w), 0.5).criterion(x, eps) for w in (-0.1, 0.1)]
+        each = (weighed[1] - weighed[0]).detach() / 0.2  # exact: the loss is quadratic
+        slopes[spec.support] = float(each.mean()) / (float(each.std()) / 100_000**0.5)
+    assert abs(slopes[Interval()]) < 4
+    assert abs(slopes[Real()]) > 40
+
+
+class Weighed(nn.Module):
+    """The square of where chains are, times a weight."""
+
+    def __init__(self, model, spec, weight):
+        super().__init__()
+        self.model, self.spec, self.weight = model, spec, weight
+
+    def potential(self, y):
+        return self.weight * self.model.base_energy(y)
+
+
+def test_constants_under_autocast_are_exact():
+    torch.set_default_dtype(torch.float32)
+    for size in (1, 3):
+        torch.manual_seed(0)
+        network = nn.Sequential(nn.Linear(size, 16), nn.Tanh(), nn.Linear(16, 1))
+        network[2].weight.data.mul_(30)
+        model = network_energy(network, DataSpec((size,)), temperatures=20, chains=10)
+        torch.manual_seed(0)
+        expected, _ = model.log_partition()
+        x = torch.ones(1, size)
+        torch.manual_seed(0)
+        with torch.autocast("cpu", torch.bfloat16), torch.no_grad():
+            found, _ = model.log_partition()
+            rough = network(x).float()
+        assert float((rough - network(x)).abs().detach()) > 1e-3, "eight bits would show"
+        assert abs(found - expected) < 1e-3
+
+
+def test_likelihoods_ask_models_that_are_not_in_training():
+    class Noisy(GridEnergy):
+        def log_partition(self):
+            asked.append((self.training, torch.is_grad_enabled()))
+            return super().log_partition()
+
+    asked = []
+    model = Noisy(Quadratic(), DataSpec((2,))).train()
+    likelihood(model, torch.randn(5, 2), None, model.spec)
+    assert asked == [(False, False)]
+    assert model.training

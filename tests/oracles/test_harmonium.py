@@ -99,11 +99,18 @@ def test_its_chains_draw_from_the_mixture():
     assert torch.allclose(x.var(0) / mixture.variance, torch.ones(2), atol=0.06)
 
 
+def sandwich(model, betas, ends):
+    """Log Z from below and from above, as many chains as there are examples of the model."""
+    path = AnnealedPath(model)
+    back = reverse_ais(path, betas, path.state(model.visible.read(ends)))
+    return ais(path, betas, len(ends)), back
+
+
 def test_a_gaussian_rbm_s_log_z_lies_between_its_two_estimates():
     model = gaussian()
     log_z = model.exact_log_partition().item()
     ends = as_mixture(model).sample((200,))
-    forward, backward = model.sandwich(temperatures(1000), 200, ends)
+    forward, backward = sandwich(model, temperatures(1000), ends)
     assert forward.log_z - 3 * forward.stderr <= log_z <= backward.log_z + 3 * backward.stderr
     assert abs(forward.log_z - log_z) < min(0.1, 5 * forward.stderr + 1e-3)
     assert abs(backward.log_z - log_z) < min(0.1, 5 * backward.stderr + 1e-3)
@@ -197,7 +204,7 @@ def test_softmax_units_log_z_lies_between_its_two_estimates():
     log_z = model.exact_log_partition().item()
     p = model.log_prob(rows()).exp().detach()
     ends = rows()[torch.multinomial(p, 200, replacement=True)]
-    forward, backward = model.sandwich(temperatures(500), 200, ends)
+    forward, backward = sandwich(model, temperatures(500), ends)
     assert forward.log_z - 3 * forward.stderr <= log_z <= backward.log_z + 3 * backward.stderr
     assert abs(forward.log_z - log_z) < 0.05
     assert abs(backward.log_z - log_z) < 0.05
@@ -363,8 +370,11 @@ def test_layers_are_trained_one_after_the_other_and_each_begins_as_its_rbm():
     assert torch.equal(second.visible.bias, first.hidden_bias)
     assert training.model.top is second
     kept = first.weight.clone()
+    begun, draw_visible = [], second.draw_visible
+    second.draw_visible = lambda h: begun.append(h.clone()) or draw_visible(h)
     for _ in range(10):
         assert training.train_step(x, None, 0.0)["layer"] == 2
+    assert set(begun[0].flatten().tolist()) == {0.0, 1.0}, "chains are states from the first step"
     assert torch.equal(first.weight, kept)
     assert not torch.equal(second.weight, first.weight.T)
     assert training.train_step(x, None, 0.0)["layer"] == 2

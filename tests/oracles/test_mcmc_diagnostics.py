@@ -1,6 +1,7 @@
 """Diagnostics on chains whose mixing is known in closed form."""
 
 import math
+from itertools import islice
 
 import pytest
 import torch
@@ -64,16 +65,17 @@ def test_elements_are_judged_apart():
 def test_langevin_s_draws_are_worth_what_its_correlation_says():
     """On N(0, 1) Langevin dynamics is an autoregression with rho = 1 - step / 2."""
     start = torch.randn(20, 1) / math.sqrt(1 - 0.4 / 4)
-    found = diagnose(langevin(torch.neg, start, 0.4), 3000)
+    found = diagnose(islice(langevin(torch.neg, start, 0.4), 3000), warmup=0)
     assert abs(float(found.ess) / (60_000 * 0.2 / 1.8) - 1) < 0.1
-    assert found.acceptance == 1.0
+    assert found.acceptance is None
     assert found.draws.shape == (3000, 20, 1)
     assert not torch.equal(found.draws[0], found.draws[1]), "each step is kept by itself"
 
 
 def test_a_diagnosis_counts_refusals_and_leaves_the_warm_up_out():
     chains = mala(lambda x: x.square().sum(1) / 2, torch.full((50, 2), 30.0), 1.0)
-    found = diagnose(chains, 200, warmup=200)
+    found = diagnose(islice(chains, 400))
+    assert len(found.draws) == 200
     assert 0.5 < found.acceptance < 0.98
     assert float(found.draws.abs().max()) < 10
     assert float(found.rhat.max()) < 1.05

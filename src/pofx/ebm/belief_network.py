@@ -13,18 +13,21 @@ References:
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor, nn
 
 from pofx.ebm.harmonium import Harmonium, SmallHarmonium
 from pofx.ebm.units import Bits
 from pofx.functional.precision import at_least_float32
+from pofx.mcmc.chains import Chains
 from pofx.mcmc.gibbs import bernoulli
 from pofx.typing import Cond, Data, PerExample
 
 
 class DBN(nn.Module):
-    """A deep belief network: capabilities Samples, Latent, EnergyBound and Normalizer by AIS.
+    """A deep belief network: capabilities Samples, Walks, Latent, EnergyBound and Normalizer.
 
     Args:
         layers: each an RBM, whose visible units are the hidden ones of the one before.
@@ -55,6 +58,10 @@ class DBN(nn.Module):
         for layer in reversed(self.grown[:-1]):
             x = layer.draw_visible(x)
         return x
+
+    def walk(self, n: int) -> Iterator[Chains]:
+        """The chains of the top RBM, sweep after sweep."""
+        return self.top.walk(n)
 
     def encode(self, x: Data, cond: Cond | None = None) -> Data:
         """Probabilities of the top's hidden units, from layer to layer by their means."""

@@ -19,7 +19,7 @@ References:
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -27,6 +27,7 @@ from torch.nn import functional as F
 
 from pofx.ebm.energy import binary_states, enumerate_log_partition
 from pofx.mcmc.ais import ais, reverse_ais, temperatures
+from pofx.mcmc.chains import Chains
 from pofx.mcmc.gibbs import bernoulli
 from pofx.typing import Cond, Data, PerExample
 
@@ -37,7 +38,7 @@ _SUMMED_UNITS = 16
 
 
 class BoltzmannMachine(nn.Module):
-    """A Boltzmann machine: capabilities Samples, Completes, EnergyBound and Normalizer by AIS.
+    """A Boltzmann machine: capabilities Samples, Walks, Completes, EnergyBound and Normalizer.
 
     Args:
         shape: of an example, whose elements are the visible units.
@@ -115,6 +116,14 @@ class BoltzmannMachine(nn.Module):
         """Draws `n` examples, each the end of a chain of `sweeps` sweeps."""
         s = bernoulli(self.base().expand(n, -1))
         return self.visible(self.sweep(s, self.sweeps if sweeps is None else sweeps))
+
+    @torch.no_grad()
+    def walk(self, n: int) -> Iterator[Chains]:
+        """The chains of `sample`, sweep after sweep."""
+        s = bernoulli(self.base().expand(n, -1))
+        for _ in range(self.sweeps):
+            s = self.sweep(s, 1)
+            yield Chains(self.visible(s))
 
     @torch.no_grad()
     def complete(self, x: Data, known: Tensor, cond: Cond | None = None) -> Data:

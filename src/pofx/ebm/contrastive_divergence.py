@@ -187,15 +187,19 @@ class Persistent(Contrast):
     def contrast(self, x: Data, mine: slice) -> Update:
         """The update of a batch, with a share of the chains."""
 
+    def share(self, n: int) -> slice:
+        """The chains of the next `n` examples of a step."""
+        return slice(self._taken, self._taken + n)
+
     def _take(self, n: int) -> slice:
-        first = self._taken
+        mine = self.share(n)
         self._taken += n
         if self._taken > self.chains.shape[0]:
             raise UserError(
                 f"a step takes at most {self.chains.shape[0]} examples, one for each chain, and at "
                 f"least {self._taken} came; give that number as batch_size."
             )
-        return slice(first, self._taken)
+        return mine
 
 
 class PersistentContrastiveDivergence(Gibbs, Persistent):

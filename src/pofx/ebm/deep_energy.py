@@ -8,8 +8,7 @@ dynamics makes of what it left at earlier steps:
     + \alpha (E(x_{data})^2 + E(x_{chains})^2) \right]
 
 `--objective` names other ways to train the same energy: `cd` starts chains from the data, `nce`
-tells data from noise and learns the constant besides, `score-matching` needs neither chains nor
-constants but does not see how modes are weighed.
+tells data from noise and learns the constant, `score-matching` does not see how modes are weighed.
 
 References:
     Implicit generation and modeling with energy-based models (Du and Mordatch, 2019), algorithm 1.
@@ -23,55 +22,27 @@ Note:
     The energy tilts a normal distribution, so that there is a log Z to estimate, and in few
     dimensions chains jump to its draws where Metropolis' test lets them: else no mode's weight is
     learned. Every Langevin step takes the test, too. The paper's own way is `--no-adjusted --jumps
-    0 --replay 10000 --fresh 0.05 --energy-decay 1 --spectral`. The temperature of 1 is its equation
-    2; its code draws far less noise (of standard deviation 0.005 at a step of 20), with which
-    chains climb, and samples are likelier than the data.
+    0 --replay 10000 --fresh 0.05 --energy-decay 1 --spectral`. A temperature of 1 is its equation
+    2; its code draws far less noise, with which samples are likelier than the data.
 """
 
 from __future__ import annotations
 
 import math
-from typing import Any, Literal
-
-from torch import nn
-from torch.nn.utils.parametrizations import spectral_norm
+from typing import Literal
 
 from pofx.ebm.langevin_contrast import DataChains, ReplayChains, Walk
-from pofx.ebm.network_energy import NetworkEnergy, NormalizedEnergy
-from pofx.ebm.noise_contrastive import NoiseContrastive, NormalNoise
+from pofx.ebm.network_energy import energy_network
+from pofx.ebm.noise_contrastive import NoiseContrastive
+from pofx.ebm.normalized_energy import network_energy
 from pofx.ebm.score_objectives import Denoising
 from pofx.functional.dequantize import relaxed_shape
-from pofx.nn.defaults import Encoder
 from pofx.objective import Objective
 from pofx.recipe import Adam, Recipe, RecipeError, check_at_least
 from pofx.spec import DataSpec, Real
 
-_LEVEL = 0.1
-"""Of the noise on data where there must be some."""
 _FEW = 8
 """Up to so many elements a normal distribution covers the data well enough to jump by."""
-_REPLAY = 10_000
-
-
-def energy_network(
-    spec: DataSpec, hidden: tuple[int, ...], channels: int, *, spectral: bool, constant: bool
-) -> nn.Module:
-    """A network from a relaxed example to one number.
-
-    Args:
-        spec: what the data is.
-        hidden: widths of the hidden layers.
-        channels: as for `Encoder`.
-        spectral: whether every layer's norm is at most 1.
-        constant: whether the energy's constant is learned; a loss that does not depend on it would
-            let it wander.
-    """
-    network = Encoder(relaxed_shape(spec), 1, hidden=hidden, channels=channels)
-    layers = [m for m in network.modules() if isinstance(m, nn.Linear | nn.Conv2d)]
-    layers[-1].bias.requires_grad_(constant)  # type: ignore[union-attr]
-    for layer in layers if spectral else ():
-        spectral_norm(layer)
-    return network
 
 
 def recipe(  # noqa: PLR0913
@@ -110,25 +81,21 @@ def recipe(  # noqa: PLR0913
         temperature: share of that variance that is drawn.
         adjusted: put every step between two updates to Metropolis' test.
         replay: chains in the buffer of `pcd`; by default one for each example of a step where
-            elements are few, else 10,000 as in the paper.
-        fresh: how often one of them starts anew; by default 0 where elements are few, else 0.05 as
-            in the paper.
+            elements are few (at most 8), else 10,000 as in the paper.
+        fresh: how often one of them starts anew; by default 0 where elements are few, else 0.05.
         jumps: proposals of a chain to start anew, at each step, that Metropolis' test accepts or
             refuses; by default 4 where elements are few, else 0, as hardly any would be accepted.
         energy_decay: alpha, weight of the squared energies; 1 in the paper.
         spectral: bound every layer's norm by 1, as in the paper.
         smoothing: standard deviation of noise on the data; by default 0, or 0.1 of discrete data
             and for `score-matching`.
-        base: standard deviation of the normal distribution that is tilted; by default 2, or 1 of
-            bounded data.
+        base: sigma of the normal distribution that is tilted; by default 2, or 1 of bounded data.
         hidden: widths of the hidden layers.
         channels: channels of the finest convolution, for images; 0 for a fully connected network.
         sampling_steps: Langevin steps to a sample.
-        temperatures: of annealed importance sampling, which estimates log Z of more than two
-            elements.
+        temperatures: of annealed importance sampling: log Z of more than two elements.
         chains: of annealed importance sampling.
-        lr: learning rate, falling to 0 by a cosine; by default 5e-3 of a fully connected network,
-            5e-4 of a convolutional one.
+        lr: learning rate, falling to 0 by a cosine; by default 5e-3, or 5e-4 of convolutions.
         ema: half-life, in steps, of the average of the weights that is sampled from.
         batch_size: examples in a step.
         steps: optimizer steps.
@@ -136,35 +103,29 @@ def recipe(  # noqa: PLR0913
     check_at_least("deep-energy", 1, k=k, replay=replay, sampling_steps=sampling_steps)
     check_at_least("deep-energy", 1, chains=chains)
     check_at_least("deep-energy", 2, temperatures=temperatures)
-    check_at_least(
-        "deep-energy", 0, energy_decay=energy_decay, smoothing=smoothing, fresh=fresh, jumps=jumps
-    )
+    check_at_least("deep-energy", 0, energy_decay=energy_decay, smoothing=smoothing)
+    check_at_least("deep-energy", 0, fresh=fresh, jumps=jumps)
     if not step_size > 0 or not temperature > 0 or not (base is None or base > 0):
         raise RecipeError(
             "deep-energy: --step-size, --temperature and --base are positive, and "
             f"{step_size}, {temperature} and {base} came."
         )
     base = base or (2.0 if any(isinstance(c, Real) for c in spec.columns) else 1.0)
-    discrete = any(c.discrete for c in spec.columns)
-    if smoothing is None:
-        smoothing = _LEVEL if discrete or objective == "score-matching" else 0.0
+    noisy = objective == "score-matching" or any(c.discrete for c in spec.columns)
+    smoothing = smoothing if smoothing is not None else 0.1 if noisy else 0.0
     constant = objective == "nce" or (objective != "score-matching" and energy_decay > 0)
-    network = energy_network(spec, hidden, channels, spectral=spectral, constant=constant)
-    options: dict[str, Any] = {
-        "base": base, "step": step_size, "temperature": temperature,
-        "sampling_steps": sampling_steps,
-    }  # fmt: skip
-    model: NetworkEnergy = (
-        NetworkEnergy(network, spec, **options)
-        if discrete
-        else NormalizedEnergy(network, spec, temperatures=temperatures, chains=chains, **options)
-    )
-    walk = Walk(k, step_size, temperature, adjusted)
+    model = network_energy(
+        energy_network(spec, hidden, channels, spectral=spectral, constant=constant), spec,
+        base=base, step=step_size, temperature=temperature, sampling_steps=sampling_steps,
+        temperatures=temperatures, chains=chains,
+    )  # fmt: skip
     few = math.prod(relaxed_shape(spec)) <= _FEW
+    offers = jumps if jumps is not None else 4 if few else 0
+    walk = Walk(k, step_size, temperature, adjusted, offers)
     trained: Objective
     if objective == "nce":
-        noise, log_z = NormalNoise(base), model.base_log_partition()
-        trained = NoiseContrastive(model, noise, log_z=log_z, smoothing=smoothing)
+        log_z = model.reference.log_partition()
+        trained = NoiseContrastive(model, model.reference, log_z=log_z, smoothing=smoothing)
     elif objective == "score-matching":
         trained = Denoising(model, smoothing)
     elif objective == "cd":
@@ -173,9 +134,8 @@ def recipe(  # noqa: PLR0913
         trained = ReplayChains(
             model, walk,
             examples=batch_size,
-            slots=-(-(replay or (batch_size if few else _REPLAY)) // batch_size),
+            slots=-(-(replay or (batch_size if few else 10_000)) // batch_size),
             fresh=fresh if fresh is not None else 0.0 if few else 0.05,
-            jumps=jumps if jumps is not None else 4 if few else 0,
             energy_decay=energy_decay, smoothing=smoothing,
         )  # fmt: skip
     return Recipe(

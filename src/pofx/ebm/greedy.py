@@ -56,6 +56,8 @@ class GreedyLayers(Objective):
         with torch.no_grad():
             for layer in self.model.layers[:stage]:
                 x = layer.draw_hidden(layer.hidden_parameters(x))  # type: ignore[operator]
+            if not spent:
+                self._draw_chains(stage, x.shape[0])
         for update in self.stages[stage].updates(x):  # type: ignore[operator]
             metrics = {**update.metrics, "layer": torch.tensor(stage + 1.0)}
             yield Update("model", update.loss * max(1 - spent, 0.0), metrics)
@@ -80,3 +82,10 @@ class GreedyLayers(Objective):
         self.model.depth += 1
         chains: Tensor = self.stages[stage - 1].chains  # type: ignore[assignment]
         self.stages[stage].chains.copy_(layer.encode(chains))  # type: ignore[operator]
+
+    def _draw_chains(self, stage: int, n: int) -> None:
+        """Draws the chains that a layer begins with from their probabilities."""
+        stages: PersistentContrastiveDivergence = self.stages[stage]  # type: ignore[assignment]
+        mine = stages.share(n)
+        p = stages.chains[mine]
+        stages.chains[mine] = torch.rand_like(p).lt_(p)  # what is 0 or 1 stays

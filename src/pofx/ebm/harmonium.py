@@ -16,6 +16,7 @@ References:
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from itertools import islice
 from typing import NamedTuple
 
@@ -24,10 +25,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pofx.ebm.energy import enumerate_log_partition, log_sum_over
-from pofx.ebm.units import Visible
+from pofx.ebm.units import Countable, Visible
+from pofx.errors import UserError
 from pofx.functional.precision import at_least_float32
 from pofx.functional.products import linear
-from pofx.mcmc.ais import AISEstimate, Sandwich, ais, reverse_ais, temperatures
+from pofx.mcmc.ais import AISEstimate, ais, reverse_ais, temperatures
+from pofx.mcmc.chains import Chains
 from pofx.mcmc.gibbs import bernoulli, block_gibbs
 from pofx.mcmc.tempering import parallel_tempering
 from pofx.typing import Cond, Data, PerExample
@@ -37,7 +40,7 @@ EXACT_UNITS = 16
 
 
 class Harmonium(nn.Module):
-    """A harmonium: capabilities Samples, Completes, Energy, Latent, and Normalizer by AIS.
+    """A harmonium: capabilities Samples, Walks, Completes, Energy, Latent, and Normalizer.
 
     Args:
         visible: the visible units.
@@ -131,33 +134,43 @@ class Harmonium(nn.Module):
         """
         steps = self.sweeps if sweeps is None else sweeps
         if tempering is not None:
-            return self._tempered(n, steps, max(tempering, 2))
+            return self._tempered(n, steps, tempering)
         x = self.visible.write(self._independent(n))
+        return block_gibbs(x, self._draw_hidden_of, self.draw_visible, steps)
 
-        def draw_hidden(x: Data) -> Tensor:
-            return self.draw_hidden(self.hidden_parameters(x))
-
-        return block_gibbs(x, draw_hidden, self.draw_visible, steps)
+    def _draw_hidden_of(self, x: Data) -> Tensor:
+        return self.draw_hidden(self.hidden_parameters(x))
 
     def _tempered(self, n: int, sweeps: int, count: int) -> Data:
+        if count < 2 or sweeps < 1:
+            raise UserError(
+                "parallel tempering takes at least 2 temperatures and 1 sweep, and "
+                f"{count} and {sweeps} came; leave tempering out for chains of one temperature."
+            )
         path = AnnealedPath(self)
         betas = torch.linspace(0, 1, count, dtype=torch.float64).tolist()
         chains = parallel_tempering(path, [path.start(n) for _ in betas], betas)
-        *_, replicas = islice(chains, max(sweeps, 1))
+        *_, replicas = islice(chains, sweeps)
         return self.visible.write(replicas.x[-1].v)
+
+    @torch.no_grad()
+    def walk(self, n: int) -> Iterator[Chains]:
+        """The chains of `sample`, sweep after sweep."""
+        x = self.visible.write(self._independent(n))
+        for _ in range(self.sweeps):
+            x = block_gibbs(x, self._draw_hidden_of, self.draw_visible, 1)
+            yield Chains(x)
 
     @torch.no_grad()
     def complete(self, x: Data, known: Tensor, cond: Cond | None = None) -> Data:
         """Chains of `sweeps` sweeps whose visible side keeps what is known."""
         start = self.visible.write(self._independent(len(x)))
 
-        def draw_hidden(y: Data) -> Tensor:
-            return self.draw_hidden(self.hidden_parameters(y))
-
         def draw_rest(h: Tensor) -> Data:
             return torch.where(known, x, self.draw_visible(h))
 
-        return block_gibbs(torch.where(known, x, start), draw_hidden, draw_rest, self.sweeps)
+        begun = torch.where(known, x, start)
+        return block_gibbs(begun, self._draw_hidden_of, draw_rest, self.sweeps)
 
     def powers(self, x: Data) -> Tensor:
         return self.visible.powers(self.visible.read(x))
@@ -190,20 +203,6 @@ class Harmonium(nn.Module):
         """
         return ais(AnnealedPath(self, base), betas, chains)
 
-    @torch.no_grad()
-    def sandwich(self, betas: list[float], chains: int, x: Data | None = None) -> Sandwich:
-        """Log Z from both sides.
-
-        Args:
-            betas: rising from 0 to 1.
-            chains: how many.
-            x: examples of the model to walk back from, its own samples by default; from above it
-                is a bound as far as they follow the model.
-        """
-        path = AnnealedPath(self)
-        end = path.state(self.visible.read(self.sample(chains) if x is None else x))
-        return Sandwich(ais(path, betas, chains), reverse_ais(path, betas, end))
-
     def _independent(self, n: int) -> Tensor:
         base = self.visible.base()
         return self.visible.draw(base[0].expand(n, -1), base)
@@ -220,10 +219,10 @@ class SmallHarmonium(Harmonium):
 
     def exact_log_partition(self) -> Tensor:
         """Log Z by summing over every state of the smaller side, a scalar in nats."""
-        (hidden,) = self.hidden_shape
-        if 2**hidden <= self.visible.states:
-            return enumerate_log_partition(self.hidden_free_energy, hidden, self.weight)
-        return log_sum_over(self._visible_free_energy, self.visible.state, int(self.visible.states))
+        (hidden,), visible = self.hidden_shape, self.visible
+        if isinstance(visible, Countable) and visible.states < 2**hidden:
+            return log_sum_over(self._visible_free_energy, visible.state, visible.states)
+        return enumerate_log_partition(self.hidden_free_energy, hidden, self.weight)
 
     def _visible_free_energy(self, v: Tensor) -> PerExample:
         return self.energy(self.visible.write(v))
@@ -233,8 +232,8 @@ def harmonium(
     visible: Visible, hidden: int, *, sweeps: int, temperatures: int, chains: int
 ) -> Harmonium:
     """A harmonium whose likelihood is exact where that is a small sum."""
-    small = hidden <= EXACT_UNITS or visible.states <= 2**EXACT_UNITS
-    kind = SmallHarmonium if small else Harmonium
+    few = isinstance(visible, Countable) and visible.states <= 2**EXACT_UNITS
+    kind = SmallHarmonium if few or hidden <= EXACT_UNITS else Harmonium
     return kind(visible, hidden, sweeps=sweeps, temperatures=temperatures, chains=chains)
 
 

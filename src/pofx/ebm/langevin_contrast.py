@@ -32,7 +32,7 @@ from torch import Tensor, nn
 from pofx.ebm.replay import ReplayBuffer
 from pofx.errors import UserError
 from pofx.functional.dequantize import relax
-from pofx.functional.gradients import EnergyFunction, score_of
+from pofx.functional.gradients import score_of
 from pofx.functional.reductions import expand_like
 from pofx.mcmc.chains import take
 from pofx.mcmc.independence import independence
@@ -55,20 +55,28 @@ class Walk(NamedTuple):
         temperature: of its noise.
         adjusted: whether every step is put to Metropolis' test, which takes the bias away and holds
             where an energy is steep.
+        jumps: proposals to start anew, before the steps, that Metropolis' test accepts or refuses.
     """
 
     k: int = 20
     step: float = 0.01
     temperature: float = 1.0
     adjusted: bool = False
+    jumps: int = 0
 
-    def __call__(self, energy: EnergyFunction, y: Tensor) -> Tensor:
-        if not self.adjusted:
-            score = score_of(energy)
-            return take(langevin(score, y, self.step, temperature=self.temperature), self.k)
-        # the same proposals, of the energy over the temperature
+    def __call__(self, model: Startable, y: Tensor) -> Tensor:
         t = self.temperature
-        return take(mala(lambda y: energy(y) / t, y, self.step * t), self.k)
+
+        def energy(y: Tensor) -> Tensor:
+            return model.potential(y) / t
+
+        if self.jumps:
+            y = take(independence(energy, y, model.start, model.base_energy), self.jumps)
+        if not self.adjusted:
+            chains = langevin(score_of(model.potential), y, self.step, temperature=t)
+        else:  # the same proposals, of the energy over the temperature
+            chains = mala(energy, y, self.step * t)
+        return take(chains, self.k)
 
 
 class Diverged(UserError):
@@ -149,7 +157,7 @@ class DataChains(LangevinContrast):
     """CD-k: every chain starts from the data."""
 
     def negatives(self, y: Tensor) -> Tensor:
-        return self.walk(self.model.potential, y)
+        return self.walk(self.model, y)
 
 
 class ReplayChains(LangevinContrast):
@@ -161,7 +169,6 @@ class ReplayChains(LangevinContrast):
         examples: in a step, at most.
         slots: of the buffer, for each example in a step.
         fresh: how often a chain starts anew instead; 0.05 in the paper.
-        jumps: proposals to start anew, at each step, that Metropolis' test accepts or refuses.
         options: as for `LangevinContrast`.
     """
 
@@ -173,11 +180,10 @@ class ReplayChains(LangevinContrast):
         examples: int,
         slots: int = 1,
         fresh: float = 0.05,
-        jumps: int = 0,
         **options: float,
     ) -> None:
         super().__init__(model, walk, **options)
-        self.fresh, self.jumps = fresh, jumps
+        self.fresh = fresh
         self.buffer = ReplayBuffer(examples, slots, tuple(model.start(1).shape[1:]))
 
     def updates(self, x: Data, cond: Cond | None = None) -> Iterator[Update]:
@@ -190,15 +196,8 @@ class ReplayChains(LangevinContrast):
         new = self.model.start(y.shape[0])
         rows, kept, alive = self.buffer.draw(y.shape[0])
         anew = (torch.rand_like(y.flatten(1)[:, 0]) < self.fresh) | ~alive
-        left = self.jump(torch.where(expand_like(anew, new), new, kept))
-        left = self.walk(self.model.potential, left)
+        left = self.walk(self.model, torch.where(expand_like(anew, new), new, kept))
         sound = expand_like(left.flatten(1).isfinite().all(1), left)
         left = torch.where(sound, left, new)  # a chain that overflowed starts again
         self.buffer.keep(rows, left)
         return left
-
-    def jump(self, y: Tensor) -> Tensor:
-        """Chains that may have gone to where new ones start."""
-        model = self.model
-        chains = independence(model.potential, y, model.start, model.base_energy)
-        return take(chains, self.jumps) if self.jumps else y

@@ -1,11 +1,12 @@
 r"""network_energy: any network as an energy, by tilting a normal distribution,
 
-.. math:: p(y) \propto e^{-f(y)}\, N(y; 0, \sigma_0^2 I), \qquad
+.. math:: p(y) \propto e^{-f(y)}\, q(y), \quad q = N(y; 0, \sigma_0^2 I), \qquad
     E(y) = f(y) + \frac{|y|^2}{2 \sigma_0^2}
 
 The normal distribution is where chains start, and keeps log Z finite whatever the network does, as
 long as it falls no faster than a line. Examples are relaxed to real numbers
-(`pofx.functional.dequantize`), where Langevin dynamics can move them.
+(`pofx.functional.dequantize`), where Langevin dynamics can move them. Values of an interval stay in
+it: q ends there, and so does p, and chains bounce off the ends (`pofx.ebm.reference`).
 
 References:
     Implicit generation and modeling with energy-based models (Du and Mordatch, 2019), eq. 1 and 2.
@@ -16,31 +17,46 @@ References:
 
 from __future__ import annotations
 
-import math
+from collections.abc import Iterator
 from itertools import islice
-from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.parametrizations import spectral_norm
 
+from pofx.ebm.reference import Reference
 from pofx.functional.dequantize import harden, relax, relaxed_shape
-from pofx.functional.gradients import EnergyFunction, score_of
-from pofx.functional.reductions import sum_event
-from pofx.mcmc.ais import AISEstimate, annealed_importance_sampling
-from pofx.mcmc.chains import take
+from pofx.functional.gradients import score_of
+from pofx.mcmc.chains import Chains, take
 from pofx.mcmc.langevin import langevin
-from pofx.mcmc.mala import mala
+from pofx.nn.defaults import Encoder
 from pofx.spec import DataSpec
 from pofx.typing import Cond, Data, PerExample
 
-_GRID = 1000
-"""Points along each axis of the grid that adds up log Z on the line and on the plane."""
-_REACH = 6.0
-"""How many of its standard deviations of the normal distribution the grid covers."""
+
+def energy_network(
+    spec: DataSpec, hidden: tuple[int, ...], channels: int, *, spectral: bool, constant: bool
+) -> nn.Module:
+    """A network from a relaxed example to one number.
+
+    Args:
+        spec: what the data is.
+        hidden: widths of the hidden layers.
+        channels: as for `Encoder`.
+        spectral: whether every layer's norm is at most 1.
+        constant: whether the energy's constant is learned; a loss that does not depend on it would
+            let it wander.
+    """
+    network = Encoder(relaxed_shape(spec), 1, hidden=hidden, channels=channels)
+    layers = [m for m in network.modules() if isinstance(m, nn.Linear | nn.Conv2d)]
+    layers[-1].bias.requires_grad_(constant)  # type: ignore[union-attr]
+    for layer in layers if spectral else ():
+        spectral_norm(layer)
+    return network
 
 
 class NetworkEnergy(nn.Module):
-    """A network as an energy: capabilities Samples, Energy and Score.
+    """A network as an energy: capabilities Samples, Walks, Energy and Score.
 
     Args:
         network: f, `(n, *relaxed) -> (n, 1)`.
@@ -62,17 +78,23 @@ class NetworkEnergy(nn.Module):
         sampling_steps: int = 500,
     ) -> None:
         super().__init__()
-        self.network, self.spec, self.base = network, spec, base
+        self.network, self.spec, self.reference = network, spec, Reference(spec, base)
         self.step, self.temperature, self.sampling_steps = step, temperature, sampling_steps
 
-    def potential(self, y: Tensor) -> PerExample:
-        """The energy of relaxed examples, in full precision: Metropolis' test takes differences."""
+    def potential(self, y: Tensor, tilt: float = 1.0) -> PerExample:
+        """The energy of relaxed examples, in full precision: Metropolis' test takes differences.
+
+        Args:
+            y: `(n, *relaxed)`, wherever a chain is.
+            tilt: share of f; at 0 it is the energy of the reference distribution.
+        """
+        y = self.reference.home(y)
         with torch.autocast(y.device.type, enabled=False):
-            return self.network(y)[:, 0] + self.base_energy(y)
+            return tilt * self.network(y)[:, 0] + self.reference.energy(y)
 
     def base_energy(self, y: Tensor) -> PerExample:
-        """That of the normal distribution."""
-        return sum_event(y.square()) / (2 * self.base**2)
+        """That of the reference distribution."""
+        return self.reference.energy(self.reference.home(y))
 
     def energy(self, x: Data, cond: Cond | None = None) -> PerExample:
         return self.potential(relax(x, self.spec))
@@ -82,15 +104,8 @@ class NetworkEnergy(nn.Module):
         return score_of(self.potential)(x_t)
 
     def start(self, n: int) -> Tensor:
-        """Draws of the normal distribution, relaxed."""
-        like = next(self.parameters())
-        shape = (n, *relaxed_shape(self.spec))
-        return self.base * torch.randn(shape, dtype=like.dtype, device=like.device)
-
-    def base_log_partition(self) -> float:
-        """Log Z of the normal distribution."""
-        size = math.prod(relaxed_shape(self.spec))
-        return size / 2 * math.log(2 * math.pi * self.base**2)
+        """Draws of the reference distribution, relaxed."""
+        return self.reference.draw(next(self.parameters()).new_empty(n, *self.reference.shape))
 
     @torch.no_grad()
     def sample(
@@ -102,7 +117,7 @@ class NetworkEnergy(nn.Module):
         step: float | None = None,
         temperature: float | None = None,
     ) -> Data:
-        """Draws `n` examples by Langevin dynamics from the normal distribution.
+        """Draws `n` examples by Langevin dynamics from the reference distribution.
 
         Args:
             n: how many.
@@ -111,84 +126,19 @@ class NetworkEnergy(nn.Module):
             step: its epsilon.
             temperature: of its noise; below 1 samples are more alike and more likely.
         """
-        chains = langevin(
-            score_of(self.potential),
-            self.start(n),
+        chains = self._langevin(
+            n,
             self.step if step is None else step,
-            temperature=self.temperature if temperature is None else temperature,
+            self.temperature if temperature is None else temperature,
         )
-        return harden(take(chains, self.sampling_steps if steps is None else steps), self.spec)
+        y = take(chains, self.sampling_steps if steps is None else steps)
+        return harden(self.reference.home(y), self.spec)
 
+    def walk(self, n: int) -> Iterator[Chains]:
+        """The chains of `sample`, step after step, relaxed."""
+        chains = self._langevin(n, self.step, self.temperature)
+        for state in islice(chains, self.sampling_steps):
+            yield Chains(self.reference.home(state.x))
 
-class NormalizedEnergy(NetworkEnergy):
-    """One whose constant is estimated: capability Normalizer besides, of continuous data.
-
-    Args:
-        network: as for `NetworkEnergy`, and so are the others.
-        spec: of data that is continuous.
-        temperatures: of annealed importance sampling.
-        chains: of annealed importance sampling.
-    """
-
-    def __init__(
-        self,
-        network: nn.Module,
-        spec: DataSpec,
-        *,
-        temperatures: int = 1000,
-        chains: int = 100,
-        **options: Any,
-    ) -> None:
-        super().__init__(network, spec, **options)
-        self.temperatures, self.chains = temperatures, chains
-
-    def log_partition(self) -> tuple[float, float]:
-        """Log Z and its error, in nats: on a grid up to the plane, else by annealed importance
-        sampling.
-        """
-        if self.spec.size <= 2:
-            return self.grid_log_partition()
-        estimate = self.ais(self.temperatures, self.chains)
-        return estimate.log_z, estimate.stderr
-
-    @torch.no_grad()
-    def grid_log_partition(self) -> tuple[float, float]:
-        """Log Z by the trapezoid rule, and how far a grid half as fine is from it."""
-        like, d = next(self.parameters()), self.spec.size
-        reach = _REACH * self.base
-        axis = torch.linspace(-reach, reach, _GRID + 1, dtype=like.dtype, device=like.device)
-        y = torch.cartesian_prod(*[axis] * d).view(-1, *self.spec.shape)
-        energy = torch.cat([self.potential(part) for part in y.split(1 << 15)])
-        fine = -energy.double().view([_GRID + 1] * d)
-        coarse = fine[(slice(None, None, 2),) * d]
-        cells = [d * math.log(k * 2 * reach / _GRID) for k in (1, 2)]
-        log_z, rough = (
-            float(f.flatten().logsumexp(0)) + cell
-            for f, cell in zip((fine, coarse), cells, strict=True)
-        )
-        return log_z, abs(log_z - rough)
-
-    def ais(self, temperatures: int, chains: int, moves: int = 1) -> AISEstimate:
-        """Annealed importance sampling from the normal distribution, which the network tilts ever
-        more; MALA moves the chains.
-
-        Args:
-            temperatures: how many, evenly spaced.
-            chains: how many.
-            moves: of MALA at each temperature.
-        """
-        betas = torch.linspace(0, 1, temperatures, dtype=torch.float64).tolist()
-
-        def at(beta: float) -> EnergyFunction:
-            return lambda y: self.base_energy(y) + beta * self.network(y)[:, 0]
-
-        def log_f(y: Tensor, beta: float) -> PerExample:
-            return -at(beta)(y)
-
-        def transition(y: Tensor, beta: float) -> Tensor:
-            return take(islice(mala(at(beta), y, self.step), moves), moves)
-
-        start = self.start(chains)
-        return annealed_importance_sampling(
-            log_f, transition, self.base_log_partition(), start, betas
-        )
+    def _langevin(self, n: int, step: float, temperature: float) -> Iterator[Chains]:
+        return langevin(score_of(self.potential), self.start(n), step, temperature=temperature)

@@ -12,7 +12,6 @@ from torch import Tensor, nn
 from pofx.ebm.langevin_contrast import Startable
 from pofx.functional.dequantize import relax
 from pofx.functional.noise_contrastive import noise_contrastive
-from pofx.functional.reductions import sum_event
 from pofx.objective import LossObjective, Metrics
 from pofx.typing import Cond, Data, PerExample
 
@@ -27,25 +26,6 @@ class Noise(Protocol):
     def log_prob(self, y: Tensor) -> PerExample:
         """Exact log-density, nats."""
         ...
-
-
-class NormalNoise:
-    """`N(mean, sd^2 I)`.
-
-    >>> noise = NormalNoise(2.0)
-    >>> round(float(noise.log_prob(torch.zeros(1, 2))), 4)  # -log(2 pi 4)
-    -3.2242
-    """
-
-    def __init__(self, sd: float, mean: float = 0.0) -> None:
-        self.mean, self.sd = mean, sd
-
-    def draw(self, like: Tensor) -> Tensor:
-        return self.mean + self.sd * torch.randn_like(like)
-
-    def log_prob(self, y: Tensor) -> PerExample:
-        standard = torch.distributions.Normal(self.mean, self.sd, validate_args=False)
-        return sum_event(standard.log_prob(y))
 
 
 class NoiseContrastive(LossObjective):

@@ -27,94 +27,14 @@ from __future__ import annotations
 
 from typing import Literal
 
-import torch
-from torch import Tensor, nn
-
+from pofx.ebm.network_score import NetworkScore, score_network
 from pofx.ebm.score_objectives import Denoising, Implicit, ScoreMatching, Sliced
-from pofx.functional.dequantize import harden, relaxed_shape
-from pofx.mcmc.annealed import denoised
-from pofx.mcmc.chains import take
-from pofx.mcmc.langevin import langevin
-from pofx.nn.mlp import MLP
-from pofx.nn.unet import UNet
 from pofx.recipe import Adam, Recipe, RecipeError, check_at_least
 from pofx.spec import DataSpec
-from pofx.typing import Cond, Data, PerExample
 
 _OBJECTIVES: dict[str, type[ScoreMatching]] = {
     "implicit": Implicit, "sliced": Sliced, "denoising": Denoising,
 }  # fmt: skip
-
-
-class ScoreModel(nn.Module):
-    """A network as a score: capabilities Samples and Score.
-
-    Args:
-        network: `(n, *relaxed) -> (n, *relaxed)`; the score is it over sigma.
-        spec: of the data.
-        sigma: of the noise on the data, which the score is about.
-        step: epsilon of Langevin dynamics.
-        sampling_steps: of Langevin dynamics, from a standard normal.
-    """
-
-    def __init__(
-        self,
-        network: nn.Module,
-        spec: DataSpec,
-        *,
-        sigma: float = 0.1,
-        step: float = 0.01,
-        sampling_steps: int = 500,
-    ) -> None:
-        super().__init__()
-        self.network, self.spec, self.sigma = network, spec, sigma
-        self.step, self.sampling_steps = step, sampling_steps
-
-    def relaxed_score(self, y: Tensor) -> Tensor:
-        """The score of the noisy relaxed data."""
-        return self.network(y) / (self.sigma or 1.0)
-
-    def score(self, x_t: Data, t: PerExample, cond: Cond | None = None) -> Data:
-        """Of the relaxed data at the level of noise that was learned, whatever the time."""
-        return self.relaxed_score(x_t)
-
-    @torch.no_grad()
-    def sample(
-        self,
-        n: int,
-        cond: Cond | None = None,
-        *,
-        steps: int | None = None,
-        step: float | None = None,
-        jump: bool = True,
-    ) -> Data:
-        """Draws `n` examples.
-
-        Args:
-            n: how many.
-            cond: not used.
-            steps: of Langevin dynamics.
-            step: its epsilon.
-            jump: whether to end with the mean of the clean data.
-        """
-        like = next(self.parameters())
-        start = torch.randn(n, *relaxed_shape(self.spec), dtype=like.dtype, device=like.device)
-        walk = langevin(self.relaxed_score, start, self.step if step is None else step)
-        y = take(walk, self.sampling_steps if steps is None else steps)
-        if jump and self.sigma:
-            y = denoised(lambda y, _: self.relaxed_score(y), y, self.sigma)
-        return harden(y, self.spec)
-
-
-class _Still(nn.Module):
-    """A network that is told a time, at one time."""
-
-    def __init__(self, network: nn.Module) -> None:
-        super().__init__()
-        self.network = network
-
-    def forward(self, y: Tensor) -> Tensor:
-        return self.network(y, torch.zeros(y.shape[0], dtype=y.dtype, device=y.device))
 
 
 def recipe(  # noqa: PLR0913
@@ -157,8 +77,8 @@ def recipe(  # noqa: PLR0913
             "score-matching: without noise (--sigma 0) there is nothing to denoise and discrete "
             "data has no score; give a positive --sigma, such as 0.1."
         )
-    model = ScoreModel(
-        _network(spec, hidden, channels), spec,
+    model = NetworkScore(
+        score_network(spec, hidden, channels), spec,
         sigma=sigma, step=step_size, sampling_steps=sampling_steps,
     )  # fmt: skip
     return Recipe(
@@ -172,12 +92,3 @@ def recipe(  # noqa: PLR0913
         clip=1.0,
         ema=ema,
     )
-
-
-def _network(spec: DataSpec, hidden: tuple[int, ...], channels: int) -> nn.Module:
-    shape = relaxed_shape(spec)
-    if len(shape) == 3 and channels:
-        return _Still(UNet(shape, widths=(channels, 2 * channels)))
-    size = torch.Size(shape).numel()
-    body = MLP([size, *hidden, size], nn.SiLU)
-    return nn.Sequential(nn.Flatten(), body, nn.Unflatten(1, shape))

@@ -46,15 +46,6 @@ class Visible(nn.Module, ABC):
         self.register_buffer("moments", torch.zeros(orders, width))
         self.register_buffer("seen", torch.zeros((), dtype=torch.int64))
 
-    @property
-    def states(self) -> float:
-        """How many examples there can be."""
-        return math.inf
-
-    def state(self, first: int, last: int) -> Tensor:
-        """The examples number `first` to `last - 1`, as units; only where `states` is finite."""
-        raise NotImplementedError
-
     def read(self, x: Data) -> Tensor:
         """The units of examples, `(n, width)`."""
         return x.flatten(1)
@@ -111,7 +102,20 @@ class Visible(nn.Module, ABC):
             self.begin()
 
 
-class Bits(Visible):
+class Countable(Visible):
+    """Visible units of which there are finitely many examples."""
+
+    @property
+    @abstractmethod
+    def states(self) -> int:
+        """How many examples there can be."""
+
+    @abstractmethod
+    def state(self, first: int, last: int) -> Tensor:
+        """The examples number `first` to `last - 1`, as units."""
+
+
+class Bits(Countable):
     """0 or 1: theta is a logit, the bias."""
 
     def __init__(self, shape: tuple[int, ...]) -> None:
@@ -120,7 +124,7 @@ class Bits(Visible):
         self.moments.fill_(0.5)
 
     @property
-    def states(self) -> float:
+    def states(self) -> int:
         return 2**self.width
 
     def state(self, first: int, last: int) -> Tensor:
@@ -147,7 +151,7 @@ class Bits(Visible):
         return eta.sigmoid()
 
 
-class Categories(Visible):
+class Categories(Countable):
     """One of a few values, by a softmax over as many units, of which one is on.
 
     References:
@@ -171,7 +175,7 @@ class Categories(Visible):
         self.moments.copy_((on / on.sum(1, keepdim=True)).flatten())
 
     @property
-    def states(self) -> float:
+    def states(self) -> int:
         return math.prod(self.levels)
 
     def state(self, first: int, last: int) -> Tensor:

@@ -155,7 +155,7 @@ class Scorer:
         return self._reconstruction if self.kind == "reconstruction" else self._latent(normal)
 
     def _surprise(self) -> Callable[..., PerExample]:
-        said = state(self.model, _IMPORTANCE_SAMPLES)
+        said = state(self.model, _IMPORTANCE_SAMPLES, self.seed)
         assert said is not None
 
         def score(x: Data, cond: Cond | None = None) -> PerExample:

@@ -24,12 +24,14 @@ from pofx.capabilities import (
     Latent,
     Likelihood,
     Samples,
+    Walks,
 )
 from pofx.errors import UserError, did_you_mean
 from pofx.evaluation import collapse
 from pofx.evaluation.blocks import Stop, blocks
 from pofx.evaluation.bootstrap import bootstrap
 from pofx.evaluation.calls import draw_examples, takes_cond
+from pofx.evaluation.chains import judge_chains
 from pofx.evaluation.classifier import Examples, Labelled
 from pofx.evaluation.energies import energy_gap
 from pofx.evaluation.features import Embedding, Features, build_features, flat
@@ -291,6 +293,10 @@ def _judge_samples(
         metrics |= _vector_metrics(x, fake, reference, plan)
     if cond is not None:
         metrics["class_agreement"] = _class_agreement(fake, cond, feature, plan, cache)
+    if isinstance(model, Walks):
+        found, words = judge_chains(model, seed=plan.seed, stop=plan.stop)
+        metrics |= found
+        warnings += words
     if isinstance(model, Energy):
         gap, words = energy_gap(model, x, fake, reference, stop=plan.stop)
         metrics["energy_gap"] = gap

@@ -76,9 +76,7 @@ def likelihood(
         seed: of the random draws.
         stop: polled between batches.
     """
-    with torch.no_grad(), seeded(seed):
-        # chains that estimate a constant belong to no example
-        statement = state(model, samples)
+    statement = state(model, samples, seed)
     if statement is None:
         return None
     values = per_example(model, statement, x, cond, (batch, seed, stop))
@@ -96,8 +94,19 @@ def likelihood(
     )
 
 
-def state(model: object, samples: int) -> Statement | None:
-    """The strongest statement that a model can make about log p(x)."""
+def state(model: object, samples: int, seed: int = 0) -> Statement | None:
+    """The strongest statement that a model can make about log p(x).
+
+    Args:
+        model: anything.
+        samples: importance samples for each example.
+        seed: of the chains that estimate a constant, which belong to no example.
+    """
+    with evaluating(model), torch.no_grad(), seeded(seed):
+        return _strongest(model, samples)
+
+
+def _strongest(model: object, samples: int) -> Statement | None:
     detail = str(getattr(model, "likelihood_detail", ""))
     if isinstance(model, Density):
         return Statement(model.log_prob, "exact", detail)

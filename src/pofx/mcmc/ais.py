@@ -29,6 +29,7 @@ from typing import NamedTuple, Protocol, TypeVar
 import torch
 from torch import Tensor
 
+from pofx.errors import UserError
 from pofx.typing import PerExample
 
 State = TypeVar("State")
@@ -154,7 +155,7 @@ def reverse_annealed_importance_sampling(
 
 
 def temperatures(n: int) -> list[float]:
-    """`n` rising inverse temperatures from 0 to 1, most of them close to 1.
+    """`n` rising inverse temperatures from 0 to 1, at least two, most of them close to 1.
 
     Salakhutdinov and Murray's spacing, scaled: of 14,500, 500 up to 0.5, 4,000 up to 0.9 and 10,000
     up to 1.
@@ -163,7 +164,9 @@ def temperatures(n: int) -> list[float]:
     >>> len(betas), betas[0], betas[-1]
     (1000, 0.0, 1.0)
     """
-    k = torch.linspace(0, 14_500, max(n, 2), dtype=torch.float64)
+    if n < 2:
+        raise UserError(f"a path of temperatures has at least its two ends, and {n} came.")
+    k = torch.linspace(0, 14_500, n, dtype=torch.float64)
     low = (k / 1000).clamp(max=0.5)
     middle = ((k - 500) / 10_000).clamp(0, 0.4)
     high = ((k - 4500) / 100_000).clamp(0, 0.1)

@@ -18,8 +18,7 @@ References:
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from itertools import islice
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import torch
@@ -27,7 +26,6 @@ from torch import Tensor
 
 from pofx.errors import UserError
 from pofx.mcmc.chains import Chains
-from pofx.typing import Data
 
 _FEWEST = 4
 """Steps without which a half has no spread."""
@@ -38,29 +36,34 @@ class Diagnosis(NamedTuple):
 
     Args:
         draws: `(steps, chains, *event)`.
-        acceptance: mean probability of accepting a proposal; 1 where all are.
+        acceptance: mean probability of accepting a proposal; None where all are.
         rhat: split R-hat of each element, `(*event)`; below 1.01 is sound.
         ess: effective sample size of each element, `(*event)`, of all chains together.
     """
 
     draws: Tensor
-    acceptance: float
+    acceptance: float | None
     rhat: Tensor
     ess: Tensor
 
 
-def diagnose(chains: Iterator[Chains], steps: int, *, warmup: int = 0) -> Diagnosis:
-    """Keeps `steps` steps of every chain, after `warmup` that are not kept, and judges them."""
-    for _ in islice(chains, warmup):
-        pass
-    kept: list[Data] = []
-    accepted: list[float] = []
-    for state in islice(chains, steps):
-        kept.append(state.x.clone())
-        accepted.append(1.0 if state.acceptance is None else float(state.acceptance.mean()))
-    draws = torch.stack(kept)
+def diagnose(chains: Iterable[Chains], *, warmup: float = 0.5) -> Diagnosis:
+    """Judges chains that come to an end, by every step but a share `warmup` at the beginning.
+
+    >>> _ = torch.manual_seed(0)
+    >>> found = diagnose(Chains(torch.randn(4, 2)) for _ in range(2000))
+    >>> len(found.draws), bool((found.rhat < 1.01).all())
+    (1000, True)
+    """
+    steps = [(state.x.clone(), state.acceptance) for state in chains]
+    kept = steps[int(warmup * len(steps)) :]
+    draws = torch.stack([x for x, _ in kept]) if kept else torch.empty(0, 0)
+    accepted = [float(a.mean()) for _, a in kept if a is not None]
     return Diagnosis(
-        draws, sum(accepted) / len(accepted), split_rhat(draws), effective_sample_size(draws)
+        draws,
+        sum(accepted) / len(accepted) if accepted else None,
+        split_rhat(draws),
+        effective_sample_size(draws),
     )
 
 
