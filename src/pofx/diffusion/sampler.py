@@ -158,10 +158,13 @@ class Stages(NamedTuple):
 
 
 class Reach(NamedTuple):
-    """`keep x_t + sum_j clean[j] x0_j`, the guesses in the order in which they were made."""
+    """`keep x_t + sum_j clean[j] x0_j + ahead x`, the guesses in the order in which they were made
+    and x the state of which the last one was made. A step of second order needs no other guess.
+    """
 
     keep: float
     clean: tuple[float, ...]
+    ahead: float = 0.0
 
 
 class StagedSampler(Sampler):
@@ -183,10 +186,11 @@ class StagedSampler(Sampler):
                 if step.noise:
                     x_t.mul_(step.scale).add_(torch.randn_like(x_t), alpha=step.noise)
                 guesses = [denoiser.denoise(x_t, next(level), cond)]
-                for _, (keep, clean) in step.between:
+                for _, (keep, clean, _) in step.between:
                     mix(x_t, keep, clean, guesses, out=ahead)
                     guesses.append(denoiser.denoise(ahead, next(level), cond))
-                mix(x_t, *step.last, guesses, out=x_t)
+                keep, clean, share = step.last
+                mix(x_t, keep, (share, *clean), (ahead, *guesses), out=x_t, spare=ahead)
             yield State(s, x_t, guesses[-1])
 
 
@@ -207,24 +211,39 @@ def blend(x: Tensor, keep: float, clean: float, x0: Tensor) -> None:
 
 
 def mix(
-    x: Tensor, keep: float, clean: Sequence[float], guesses: Sequence[Tensor], out: Tensor
+    x: Tensor,
+    keep: float,
+    weights: Sequence[float],
+    others: Sequence[Tensor],
+    out: Tensor,
+    spare: Tensor | None = None,
 ) -> None:
-    """`keep x + sum_j clean[j] guesses[j]`, written to `out`, which may be x."""
-    total = sum(clean)
-    if len(clean) <= 2 and _mean(keep, total):
-        guess = guesses[0]
-        if len(clean) == 2:
-            guess = torch.lerp(guess, guesses[1], clean[1] / total)
-        torch.lerp(x, guess, total, out=out)
+    """`keep x + sum_j weights[j] others[j]`, written to `out`, which may be x.
+
+    Args:
+        x: the state.
+        keep: its weight.
+        weights: those of the others; a tensor of weight 0 is not read.
+        others: guesses and states.
+        out: what is written to.
+        spare: what may be overwritten on the way, such as one of the others.
+    """
+    parts = [(w, y) for w, y in zip(weights, others, strict=False) if w]
+    total = sum(weights)
+    if len(parts) <= 2 and _mean(keep, total):
+        _, y = parts[0]
+        for w, other in parts[1:]:
+            y = torch.lerp(y, other, w / total, out=spare)
+        torch.lerp(x, y, total, out=out)
         return
-    torch.mul(x, keep, out=out)
-    for weight, guess in zip(clean, guesses, strict=False):
-        if weight:
-            out.add_(guess, alpha=weight)
+    if keep != 1 or out is not x:
+        torch.mul(x, keep, out=out)
+    for w, y in parts:
+        out.add_(y, alpha=w)
 
 
-def _mean(keep: float, clean: float) -> bool:
-    return abs(keep + clean - 1) < 1e-12 and clean != 0
+def _mean(keep: float, rest: float) -> bool:
+    return abs(keep + rest - 1) < 1e-12 and abs(rest) > 1e-6
 
 
 def levels(schedule: Schedule, times: list[float], x: Tensor) -> list[Level]:

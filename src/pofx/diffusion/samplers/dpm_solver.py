@@ -74,8 +74,8 @@ def _first(t: Scales, s: Scales) -> Reach:
 def _second(start: float, between: list[float], t: Scales, mid: list[Scales], s: Scales) -> Stages:
     """Algorithm 1: the noise halfway stands for the whole step."""
     (alpha, sigma), half = mid[0], _first(t, mid[0])
-    weight = s[1] * (1 - ratio(t) / ratio(s)) / sigma  # of x - alpha x0 there
-    last = Reach(s[1] / t[1], (weight * half.clean[0], -weight * alpha))
+    noise = s[1] * (1 - ratio(t) / ratio(s)) / sigma  # of x - alpha x0 there
+    last = Reach(s[0] / t[0], (0.0, -noise * alpha), noise)
     return Stages(start, 1.0, 0.0, ((between[0], half),), last)
 
 

@@ -99,13 +99,12 @@ def heun_step(from_: float, to: float, t: Scales, s: Scales, path: Path) -> Stag
         return Stages(from_, 1.0, 0.0, (), Reach(keep, (clean,)))
     a, b = _place(t, path), _place(s, path)
     half = b.norm * (b.along - a.along) / 2
-    # eps = x_t / sigma_t - alpha_t / sigma_t x0 at t; at s it has Euler's point for x_s
+    # eps = (x - alpha x0) / sigma at either end, and the guess at t is what leads from x_t to x
+    first = half * (a.clean - a.eps * t[0] / t[1]) / clean
     last = Reach(
-        b.norm / a.norm + half * (a.eps + b.eps) / t[1],
-        (
-            half * (a.clean - a.eps * t[0] / t[1] + b.eps * clean / s[1]),
-            half * (b.clean - b.eps * s[0] / s[1]),
-        ),
+        b.norm / a.norm + half * a.eps / t[1] - first * keep,
+        (0.0, half * (b.clean - b.eps * s[0] / s[1])),
+        first + half * b.eps / s[1],
     )
     return Stages(from_, 1.0, 0.0, ((to, Reach(keep, (clean,))),), last)
 
