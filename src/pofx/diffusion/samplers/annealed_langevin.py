@@ -15,14 +15,16 @@ References:
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 
 import torch
 
 from pofx.diffusion.denoiser import Denoiser
 from pofx.diffusion.sampler import Sampler, State, levels
+from pofx.diffusion.schedule import Level
 from pofx.errors import UserError
+from pofx.mcmc.chains import take
+from pofx.mcmc.langevin import langevin
 from pofx.typing import Cond, Data
 
 
@@ -47,14 +49,34 @@ class AnnealedLangevin(Sampler):
     ) -> Iterator[State]:
         at = levels(denoiser.schedule, times[:-1], x_t)
         for level, t, s in zip(at, times, times[1:], strict=False):
-            with torch.no_grad():
-                for _ in range(self.steps):
-                    # the score is (alpha x0 - x) / sigma^2
-                    x0 = denoiser.denoise(x_t, level, cond)
-                    x_t.mul_(1 - self.rate).add_(x0, alpha=self.rate * float(level.alpha))
-                    noise = float(level.sigma) * math.sqrt(2 * self.rate)
-                    x_t.add_(torch.randn_like(x_t), alpha=noise)
-                if not s:
-                    x0 = denoiser.denoise(x_t, level, cond)
-                    x_t.copy_(x0)
-            yield State(t if s else 0.0, x_t, x0)
+            guess = Guess(denoiser, level, cond)
+            step = 2 * self.rate * float(level.sigma) ** 2
+            x_t.copy_(take(langevin(guess.score, x_t, step), self.steps))
+            if not s:
+                x_t.copy_(guess(x_t))
+            yield State(t if s else 0.0, x_t, guess.x0)
+
+
+class Guess:
+    """What a denoiser says at a level, and the score that follows.
+
+    Args:
+        denoiser: guesses.
+        level: of the noise.
+        cond: a label for each example.
+    """
+
+    x0: Data
+
+    def __init__(self, denoiser: Denoiser, level: Level, cond: Cond | None) -> None:
+        self.denoiser, self.level, self.cond = denoiser, level, cond
+
+    @torch.no_grad()
+    def __call__(self, x: Data) -> Data:
+        """The guess, which is kept as `x0`."""
+        self.x0 = self.denoiser.denoise(x, self.level, self.cond)
+        return self.x0
+
+    def score(self, x: Data) -> Data:
+        """The gradient of log p_t."""
+        return (self.level.alpha * self(x) - x) / self.level.sigma**2
