@@ -11,6 +11,7 @@ from pofx.flow.coupling import Couplings, ElementwiseCoupling
 from pofx.flow.elementwise import Affine, Elementwise
 from pofx.functional.products import linear, linear_relu
 from pofx.nn.embeddings import ClassEmbedding
+from pofx.nn.zeroed import zeroed
 from pofx.typing import Cond
 
 _EMBEDDING = 16
@@ -33,7 +34,7 @@ class VectorConditioner(nn.Module):
         sizes = [inputs + (_EMBEDDING if classes else 0), *hidden, outputs]
         layers = [_rectified(a, b) for a, b in pairwise(sizes)]
         nn.init.uniform_(layers[0].bias, -2, 2)
-        _zero(layers[-1])
+        zeroed(layers[-1])
         self.hidden, self.last = nn.ModuleList(layers[:-1]), layers[-1]
 
     def forward(self, a: Tensor, cond: Cond | None = None) -> Tensor:
@@ -60,7 +61,7 @@ class ImageConditioner(nn.Module):
         self.first = nn.Conv2d(inputs, channels, 3, padding=1)
         self.blocks = nn.ModuleList(_block(channels) for _ in range(blocks))
         self.last = nn.Sequential(nn.ReLU(), nn.Conv2d(channels, outputs, 3, padding=1))
-        _zero(self.last[-1])
+        zeroed(self.last[-1])
 
     def forward(self, a: Tensor, cond: Cond | None = None) -> Tensor:
         h = self.first(a.contiguous(memory_format=torch.channels_last))
@@ -80,11 +81,6 @@ def _rectified(inputs: int, outputs: int) -> nn.Linear:
 def _block(channels: int) -> nn.Sequential:
     wide = nn.Conv2d(channels, channels, 3, padding=1)
     return nn.Sequential(nn.ReLU(), wide, nn.ReLU(inplace=True), nn.Conv2d(channels, channels, 1))
-
-
-def _zero(layer: nn.Module) -> None:
-    for parameter in layer.parameters():
-        nn.init.zeros_(parameter)
 
 
 def vector_couplings(

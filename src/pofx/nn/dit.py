@@ -23,6 +23,7 @@ from torch.nn import functional as F
 
 from pofx.nn.linear import Linear
 from pofx.nn.unet import Embedding
+from pofx.nn.zeroed import zeroed
 
 _BASE = 10_000.0
 
@@ -67,7 +68,7 @@ class DiT(nn.Module):
         self.register_buffer("places", _places(rows, columns, width), persistent=False)
         self.first = Linear(shape[0] * patch**2, width)
         self.body = _Body(width, layers, heads, classes)
-        self.last = _zeroed(Linear(width, copies * shape[0] * patch**2))
+        self.last = zeroed(Linear(width, copies * shape[0] * patch**2))
 
     def forward(self, x: Tensor, t: Tensor, cond: Tensor | None = None) -> Tensor:
         height, width = x.shape[2:]
@@ -107,7 +108,7 @@ class SequenceDiT(nn.Module):
         self.places = nn.Parameter(0.02 * torch.randn(length, width))
         self.first = Linear(size, width)
         self.body = _Body(width, layers, heads, classes)
-        self.last = _zeroed(Linear(width, copies * size))
+        self.last = zeroed(Linear(width, copies * size))
 
     def forward(self, x: Tensor, t: Tensor, cond: Tensor | None = None) -> Tensor:
         parts = x.unflatten(1, (self.length, -1))
@@ -143,7 +144,7 @@ class TokenDiT(nn.Module):
         self.places = nn.Parameter(0.02 * torch.randn(length, width))
         self.embed = nn.Embedding(tokens, width)
         self.body = _Body(width, layers, heads, classes)
-        self.last = _zeroed(Linear(width, outputs))
+        self.last = zeroed(Linear(width, outputs))
 
     def forward(self, k: Tensor, t: Tensor, cond: Tensor | None = None) -> Tensor:
         return self.last(self.body(self.embed(k) + self.places, t, cond))
@@ -155,7 +156,7 @@ class _Body(nn.Module):
     def __init__(self, width: int, layers: int, heads: int, classes: int) -> None:
         super().__init__()
         self.embed = Embedding(width, classes)
-        self.film = _zeroed(Linear(width, (6 * layers + 2) * width))
+        self.film = zeroed(Linear(width, (6 * layers + 2) * width))
         self.blocks = nn.ModuleList(_Block(width, heads) for _ in range(layers))
 
     def forward(self, h: Tensor, t: Tensor, cond: Tensor | None) -> Tensor:
@@ -200,9 +201,3 @@ def _places(rows: int, columns: int, width: int) -> Tensor:
     row, column = torch.arange(rows)[:, None] * rates, torch.arange(columns)[:, None] * rates
     row, column = row.repeat_interleave(columns, 0), column.repeat(rows, 1)
     return torch.cat([row.sin(), row.cos(), column.sin(), column.cos()], 1)[:, :width]
-
-
-def _zeroed(layer: nn.Linear) -> nn.Linear:
-    nn.init.zeros_(layer.weight)
-    nn.init.zeros_(layer.bias)
-    return layer

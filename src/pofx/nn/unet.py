@@ -26,6 +26,7 @@ from torch.nn import functional as F
 from pofx.nn.conv import pyramid
 from pofx.nn.embeddings import ClassEmbedding, TimeEmbedding
 from pofx.nn.mlp import ResidualMLP
+from pofx.nn.zeroed import zeroed
 
 
 class UNet(nn.Module):
@@ -72,8 +73,7 @@ class UNet(nn.Module):
         self.film_sizes = down + down[::-1]
         self.stem = nn.Conv2d(shape[0] * patch**2, widths[0], 3, padding=1)
         self.body = _Level(widths, blocks, head)
-        self.last = nn.Conv2d(widths[0], copies * shape[0] * patch**2, 3, padding=1)
-        _zero(self.last)
+        self.last = zeroed(nn.Conv2d(widths[0], copies * shape[0] * patch**2, 3, padding=1))
 
     def forward(self, x: Tensor, t: Tensor, cond: Tensor | None = None) -> Tensor:
         height, width = x.shape[2:]
@@ -170,7 +170,7 @@ class _Block(nn.Module):
         super().__init__()
         self.first = nn.Conv2d(width, width, 3, padding=1)
         self.second = nn.Conv2d(width, width, 3, padding=1)
-        _zero(self.second)
+        zeroed(self.second)
 
     def forward(self, h: Tensor, film: Tensor) -> Tensor:
         scale, shift = film[:, :, None, None].chunk(2, 1)
@@ -192,7 +192,7 @@ class Attention(nn.Module):
         self.head = head if width % head == 0 else width
         self.inward = nn.Linear(width, 3 * width)
         self.outward = nn.Linear(width, width)
-        _zero(self.outward)
+        zeroed(self.outward)
 
     def forward(self, h: Tensor, films: list[Tensor] | None = None) -> Tensor:
         n, width, rows, columns = h.shape
@@ -206,9 +206,3 @@ def normalize(h: Tensor) -> Tensor:
     """Zero mean and unit variance over each whole example: group normalisation with one group."""
     last = h.permute(0, 2, 3, 1)
     return F.layer_norm(last, last.shape[1:]).permute(0, 3, 1, 2)
-
-
-def _zero(layer: nn.Conv2d | nn.Linear) -> None:
-    nn.init.zeros_(layer.weight)
-    if layer.bias is not None:
-        nn.init.zeros_(layer.bias)

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pofx.nn.unet import Attention, Embedding
+from pofx.nn.zeroed import zeroed
 
 _SHORTEST = 4
 """The least length of the coarsest resolution."""
@@ -62,7 +63,7 @@ class SequenceUNet(nn.Module):
         self.film_sizes = down + down[::-1]
         self.first = nn.Conv1d(size, widths[0], 3, padding=1)
         self.body = _Level(widths, blocks, head)
-        self.last = _zeroed(nn.Conv1d(widths[0], copies * size, 3, padding=1))
+        self.last = zeroed(nn.Conv1d(widths[0], copies * size, 3, padding=1))
 
     def forward(self, x: Tensor, t: Tensor, cond: Tensor | None = None) -> Tensor:
         x = x.unflatten(1, (self.length, -1)).transpose(1, 2)
@@ -111,7 +112,7 @@ class _Block(nn.Module):
     def __init__(self, width: int) -> None:
         super().__init__()
         self.first = nn.Conv1d(width, width, 3, padding=1)
-        self.second = _zeroed(nn.Conv1d(width, width, 3, padding=1))
+        self.second = zeroed(nn.Conv1d(width, width, 3, padding=1))
 
     def forward(self, h: Tensor, film: Tensor) -> Tensor:
         scale, shift = film.chunk(2, 1)
@@ -133,10 +134,3 @@ class _Mixing(nn.Module):
 def _normalized(h: Tensor) -> Tensor:
     """Zero mean and unit variance over each whole example."""
     return F.layer_norm(h, h.shape[1:])
-
-
-def _zeroed(layer: nn.Conv1d) -> nn.Conv1d:
-    nn.init.zeros_(layer.weight)
-    assert layer.bias is not None
-    nn.init.zeros_(layer.bias)
-    return layer
