@@ -6,13 +6,13 @@
 
 `toys` trains deep-energy through `pofx.fit` by each of its objectives, one thread, and adds the
 learned energy up on a grid. The divergence KL(truth | model) is the mean of log p - log q over
-fresh exact draws, with its standard error. The bar is the first objective's, the recipe's default;
-that of the others is printed for comparison: contrastive divergence without persistent chains and
-score matching are known not to weigh modes rightly. Samples by Langevin dynamics are held against
+fresh exact draws, with its standard error. The bar is of all objectives but score matching, which
+does not see how modes are weighed that lie apart. Samples by Langevin dynamics are held against
 exact draws by the energy distance, beside that of exact draws themselves.
 
 `langevin` moves 10,000 chains by 1,000 steps in the double well and the normal distribution of
-torchebm, in turn with it. Exits with 1 where a bar is missed.
+torchebm, in turn with it; times are those of the processor, of one thread. Exits with 1 where a bar
+is missed.
 """
 
 from __future__ import annotations
@@ -33,7 +33,8 @@ from pofx.mcmc.chains import take
 from pofx.mcmc.langevin import langevin
 
 KL_BAR, SPEED_BAR = 0.05, 4.0
-OBJECTIVES = ("pcd", "nce", "cd", "score-matching")
+HELD = ("pcd", "nce", "cd")
+OBJECTIVES = (*HELD, "score-matching")
 _DRAWS = 200_000
 _TEST_SEED = 987_654
 """Training draws its examples from seed 0."""
@@ -82,7 +83,7 @@ def toys(names: list[str], objectives: list[str], arguments: dict) -> int:
     for name in names:
         for objective in objectives:
             kl = judge(name, objective, arguments)
-            if objective == OBJECTIVES[0]:
+            if objective in HELD:
                 met = kl <= KL_BAR
                 missed += not met
                 print(f"  bar KL <= {KL_BAR:g}: {'met' if met else 'MISSED'}", flush=True)
@@ -118,8 +119,8 @@ def against_torchebm(chains: int = 10_000, steps: int = 1000, step: float = 0.01
         for a, b in zip(ours().var(0), peer().var(0), strict=True):
             assert abs(a / b - 1) < 0.1, f"{name}: variances {a:.3f} and {b:.3f}"
         what = f"Langevin, {name}, {chains:,} chains x {steps:,} steps"
-        side_by_side.ratio(what, ours, peer, bar=SPEED_BAR)
-        side_by_side.ratio(f"{what}, autograd", by_autograd, peer)
+        side_by_side.ratio(what, ours, peer, bar=SPEED_BAR, clock=time.process_time)
+        side_by_side.ratio(f"{what}, autograd", by_autograd, peer, clock=time.process_time)
     return side_by_side.status()
 
 

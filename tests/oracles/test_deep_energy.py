@@ -95,6 +95,25 @@ def test_jumping_chains_find_the_weights_of_modes():
     assert abs(float((objective.buffer.chains > 0).double().mean()) - 0.5) < 0.06
 
 
+@pytest.mark.parametrize(("jumps", "sees"), [(0, False), (20, True)])
+def test_contrastive_divergence_sees_how_modes_are_weighed_where_chains_jump(jumps, sees):
+    """Half the data in each of two far modes, and a model that puts 73% in the left one: the
+    gradient by the log of its odds is the share of chains there less a half.
+    """
+
+    class Pair(Normal):
+        def potential(self, y):
+            far = -(y - torch.tensor([-3.0, 3.0])).square() / (2 * 0.5**2)
+            return -(far + self.constant * torch.tensor([1.0, 0.0])).logsumexp(1)
+
+    x = 0.5 * torch.randn(4000, 1) + torch.tensor([-3.0, 3.0]).repeat(2000)[:, None]
+    objective = DataChains(Pair(constant=1.0), Walk(2, 0.01, adjusted=True, jumps=jumps))
+    (update,) = objective.updates(x)
+    (slope,) = torch.autograd.grad(update.loss, objective.model.constant)
+    truth = 1 / (1 + math.exp(-1)) - 0.5
+    assert (abs(float(slope) - truth) < 0.04) if sees else (abs(float(slope)) < 1e-6)
+
+
 def test_the_loss_is_the_gap_and_the_size_of_energies():
     model, x = Normal(0.5, 2.0), torch.randn(50, 1)
     plain, weighed = (DataChains(model, energy_decay=a) for a in (0.0, 0.3))

@@ -80,15 +80,14 @@ def recipe(  # noqa: PLR0913
         step_size: epsilon, the variance of a step's noise.
         temperature: share of that variance that is drawn.
         adjusted: put every step between two updates to Metropolis' test.
-        replay: chains in the buffer of `pcd`; by default one for each example of a step where
-            elements are few (at most 8), else 10,000 as in the paper.
+        replay: chains kept by `pcd`; by default a batch where elements are few (<= 8), else 10,000.
         fresh: how often one of them starts anew; by default 0 where elements are few, else 0.05.
         jumps: proposals of a chain to start anew, at each step, that Metropolis' test accepts or
             refuses; by default 4 where elements are few, else 0, as hardly any would be accepted.
         energy_decay: alpha, weight of the squared energies; 1 in the paper.
         spectral: bound every layer's norm by 1, as in the paper.
-        smoothing: standard deviation of noise on the data; by default 0, or 0.1 of discrete data
-            and for `score-matching`.
+        smoothing: standard deviation of noise on the data; by default 0, or 0.1 of discrete data,
+            or 0.05 for `score-matching`.
         base: sigma of the normal distribution that is tilted; by default 2, or 1 of bounded data.
         hidden: widths of the hidden layers.
         channels: channels of the finest convolution, for images; 0 for a fully connected network.
@@ -111,8 +110,9 @@ def recipe(  # noqa: PLR0913
             f"{step_size}, {temperature} and {base} came."
         )
     base = base or (2.0 if any(isinstance(c, Real) for c in spec.columns) else 1.0)
-    noisy = objective == "score-matching" or any(c.discrete for c in spec.columns)
-    smoothing = smoothing if smoothing is not None else 0.1 if noisy else 0.0
+    discrete = any(c.discrete for c in spec.columns)
+    least = 0.1 if discrete else 0.05 if objective == "score-matching" else 0.0
+    smoothing = least if smoothing is None else smoothing
     constant = objective == "nce" or (objective != "score-matching" and energy_decay > 0)
     model = network_energy(
         energy_network(spec, hidden, channels, spectral=spectral, constant=constant), spec,
