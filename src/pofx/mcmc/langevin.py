@@ -26,7 +26,6 @@ from pofx.mcmc.chains import Chains, check_step
 from pofx.typing import Data
 
 
-@torch.no_grad()
 def langevin(
     score: ScoreFunction, x: Data, step: float, *, temperature: float = 1.0
 ) -> Iterator[Chains]:
@@ -47,9 +46,11 @@ def langevin(
     check_step(step)
     if temperature < 0:
         raise UserError(f"a temperature is at least 0, and {temperature} came; 1 is p itself.")
-    x, z, spread = x.clone(), torch.empty_like(x), math.sqrt(step * temperature)
+    quiet, spread = torch.no_grad(), math.sqrt(step * temperature)
+    x = x.detach().clone()
+    z = torch.empty_like(x)
     while True:
-        # in place: noise is most of the cost of a cheap score
-        x.add_(score(x), alpha=step / 2)
-        x.add_(z.normal_(), alpha=spread)
+        with quiet:  # in place: noise is most of the cost of a cheap score
+            x.add_(score(x), alpha=step / 2)
+            x.add_(z.normal_(), alpha=spread)
         yield Chains(x)
