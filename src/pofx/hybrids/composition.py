@@ -5,7 +5,10 @@ r"""composition: scores add, so models can be multiplied and conditioned after t
     p(x | c) \propto p(x)\, p(c | x)^w
     &\quad\Rightarrow\quad \nabla \log p(x | c) = \nabla \log p(x) + w \nabla \log p(c | x)
 
-The wrapped models know nothing of one another; whatever takes a `Score` takes the result.
+The wrapped models know nothing of one another; whatever takes a `Score` takes the result: energies
+for Langevin dynamics, MALA and HMC, and denoisers for Langevin dynamics at one level of noise. What
+solvers of diffusion take is a guess of the clean data, which a score does not give where no signal
+is left; there the same two sums are of guesses (`pofx.diffusion.guidance`).
 
 References:
     Training products of experts by minimizing contrastive divergence (Hinton, 2002), eq. 1.
