@@ -21,7 +21,7 @@ from pofx.diffusion.parameterization import Preconditioned
 from pofx.diffusion.samplers import SAMPLERS, choose
 from pofx.diffusion.schedule import EDM, VE, VP, CosineVP, LinearVP, Rectified
 from pofx.diffusion.times import Even, Geometric, LogitNormal, LogNormal, LogSNR, Steps
-from pofx.diffusion.weighting import edm as edm_weighting
+from pofx.diffusion.weighting import Of
 from pofx.errors import UserError
 from pofx.evaluation.two_sample import energy_distance
 from pofx.functional.draw import draw
@@ -162,7 +162,7 @@ def test_what_edm_sees_and_says_has_unit_variance_and_its_weighting_is_even():
     eps = (x_t - x0) / level.sigma
     f, f_guess = (p * v + q * (x_t - v) / level.sigma for v in (x0, guess))
     assert torch.allclose(f, Preconditioned(s).target(x0, eps, level))
-    weighted = edm_weighting(s)(level) * (x0 - guess) ** 2
+    weighted = Of(Preconditioned(s))(level) * (x0 - guess) ** 2
     assert torch.allclose((f - f_guess) ** 2, weighted, rtol=1e-6)
 
 
@@ -215,6 +215,20 @@ def test_the_loss_at_times_even_in_log_snr_is_the_entropy():
     entropy = 0.5 * math.log(2 * math.pi * math.e * S**2)
     total = start + loss * math.log(last / first) + end
     assert total == pytest.approx(entropy, abs=0.02)
+
+
+@double
+def test_min_snr_weighs_what_is_left_by_the_signal_to_noise_ratio_up_to_gamma():
+    """x0 of N(., S^2) has a variance of S^2 sigma^2 / (alpha^2 S^2 + sigma^2) given x_t."""
+    recipe = best("ddpm", min_snr=5.0)
+    schedule = recipe.model.denoiser.schedule
+    alpha, sigma = torch.tensor(schedule.scales(schedule.grid(1000)[:-1])).T
+    left = S**2 * sigma**2 / (alpha**2 * S**2 + sigma**2)
+    expected = ((alpha / sigma) ** 2).clamp(max=5.0) * left
+    loss = simple(recipe, MEAN + S * torch.randn(400_000, 1).expand(-1, 2))
+    assert loss == pytest.approx(expected.mean().item(), rel=0.01)
+    with pytest.raises(RecipeError, match="above 0"):
+        best("ddpm", min_snr=0.0)
 
 
 # --- improved-ddpm

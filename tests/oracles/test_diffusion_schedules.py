@@ -9,7 +9,7 @@ import torch
 from pofx.diffusion.grid import GRIDS, Karras, LogSNR, grid
 from pofx.diffusion.parameterization import X0, Eps, Preconditioned, Score, V, Velocity
 from pofx.diffusion.schedule import EDM, VE, VP, CosineVP, Level, LinearVP, Rectified, SubVP
-from pofx.diffusion.weighting import MinSNR, Of, edm
+from pofx.diffusion.weighting import MinSNR, Of
 from pofx.errors import UserError
 
 pytestmark = pytest.mark.usefixtures("double")
@@ -120,7 +120,9 @@ def test_weights_turn_an_error_of_the_clean_guess_into_one_of_the_prediction(pre
 
 def test_named_weights():
     level = Level(torch.ones(2), torch.tensor([1.0, 1.0]), torch.tensor([2.0, 0.1]))
-    assert torch.allclose(edm(0.5)(level), (level.sigma**2 + 0.25) / (level.sigma * 0.5) ** 2)
+    assert torch.allclose(
+        Of(Preconditioned(0.5))(level), (level.sigma**2 + 0.25) / (level.sigma * 0.5) ** 2
+    )
     assert torch.allclose(MinSNR(5.0)(level), torch.tensor([0.25, 5.0]))
     assert Of(X0())(level) == pytest.approx(torch.ones(2))
     vp = Level(torch.ones(1), 0.6, 0.8)

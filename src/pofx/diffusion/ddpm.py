@@ -17,6 +17,8 @@ References:
     cosine schedule. https://arxiv.org/abs/2102.09672
     Progressive distillation for fast sampling of diffusion models (Salimans and Ho, 2022), section
     4: v. https://arxiv.org/abs/2202.00512
+    Efficient diffusion training via min-SNR weighting strategy (Hang et al., 2023), section 3.4.
+    https://arxiv.org/abs/2303.09556
     Classifier-free diffusion guidance (Ho and Salimans, 2021), algorithm 1.
     https://arxiv.org/abs/2207.12598
 
@@ -35,7 +37,8 @@ from pofx.diffusion.objective import Denoising, trained
 from pofx.diffusion.parameterization import X0, Eps, Parameterization, V
 from pofx.diffusion.schedule import CosineVP, LinearVP
 from pofx.diffusion.times import Steps
-from pofx.recipe import Recipe
+from pofx.diffusion.weighting import MinSNR
+from pofx.recipe import Recipe, RecipeError
 from pofx.spec import DataSpec
 
 _SCHEDULES = {"linear": LinearVP, "cosine": CosineVP}
@@ -54,6 +57,7 @@ def recipe(  # noqa: PLR0913
     parameterization: Literal["eps", "x0", "v"] = "v",
     conditional: bool = True,
     drop_label: float = 0.1,
+    min_snr: float | None = None,
     sampler: Literal["ddim", "ancestral", "ancestral-small"] = "ddim",
     sampling_steps: int = 50,
     guidance: float = 0.0,
@@ -78,6 +82,8 @@ def recipe(  # noqa: PLR0913
         conditional: whether to condition on the class, where the data has any.
         drop_label: how often a label is withheld in training, which guidance and samples of no
             class rely on.
+        min_snr: gamma, above which no signal-to-noise ratio weighs an error more; 5 in the paper.
+            None takes what the network says as it is.
         sampler: how to sample by default.
         sampling_steps: steps of sampling by default.
         guidance: strength of classifier-free guidance when sampling by default; 0 for none.
@@ -94,8 +100,11 @@ def recipe(  # noqa: PLR0913
         chosen.network, _SCHEDULES[schedule](), _TARGETS[parameterization](), chosen.classes
     )
     model = Diffusion(denoiser, spec, sampler=sampler, steps=sampling_steps, guidance=guidance)
+    if min_snr is not None and not min_snr > 0:
+        raise RecipeError(f"ddpm: --min-snr is above 0, and {min_snr} came.")
+    weighting = None if min_snr is None else MinSNR(min_snr)
     return trained(
-        Denoising(model, Steps(model.chain), drop_label),
+        Denoising(model, Steps(model.chain), drop_label, weighting=weighting),
         ema=ema,
         lr=lr,
         batch_size=batch_size or chosen.batch_size,

@@ -22,7 +22,7 @@ from abc import ABC, abstractmethod
 import torch
 from torch import Tensor
 
-from pofx.diffusion.parameterization import Parameterization, Preconditioned
+from pofx.diffusion.parameterization import Parameterization
 from pofx.diffusion.schedule import Level
 
 
@@ -50,15 +50,6 @@ class Of(Weighting):
     def __call__(self, level: Level) -> Tensor | float:
         p, q = self.parameterization.weights(level.alpha, level.sigma)  # type: ignore[type-var]
         return ((q * level.alpha - p * level.sigma) / level.sigma) ** 2
-
-
-def edm(data_std: float = 0.5) -> Weighting:
-    r"""Karras et al.'s :math:`(\sigma^2 + s^2) / (\sigma s)^2`, for which F is unweighted.
-
-    >>> edm(0.5)(Level(torch.ones(1), 1.0, 2.0))
-    4.25
-    """
-    return Of(Preconditioned(data_std))
 
 
 class MinSNR(Weighting):
