@@ -105,7 +105,7 @@ def main() -> int:
         f"{RBM_MINUTES:g} minutes: {'met' if met else 'MISSED'}",
         flush=True,
     )
-    (forward, error), (backward, other) = gain(model, x.float(), max(asked.temperatures // 10, 50))
+    (forward, error), (backward, other) = gain(model, x.float(), asked.temperatures)
     above = min(forward, backward) > 0
     print(
         f"DBN 784-500-{asked.hidden}: its bound is {forward:.2f} +- {error:.2f} nats above that "

@@ -175,11 +175,6 @@ class Run(Opened):
             )
         return guided_by(worse.model)
 
-    @property
-    def sampling_options(self) -> dict[str, str]:
-        """What the model's own `sample` takes beside `n` and `cond`, and of which type."""
-        return self.options_of("sample")
-
     def options_of(self, method: str) -> dict[str, str]:
         """What a method of the model that draws examples takes beside examples and classes."""
         found = options_of(self.model, method)

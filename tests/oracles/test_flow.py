@@ -15,7 +15,7 @@ from pofx.flow.elementwise import Affine, Shift, Spline
 from pofx.flow.flow import DequantizedFlow, Flow, Unbound, flow
 from pofx.flow.linear import LU, Diagonal, rotation, shuffle
 from pofx.flow.patches import PatchAutoregressive, Patches
-from pofx.flow.permutation import Permutation, reversal
+from pofx.flow.permutation import Permutation
 from pofx.flow.realnvp import image_scales
 from pofx.flow.residual import Contraction, Residual
 from pofx.flow.squeeze import MultiScale, Squeeze, colours_to_rows
@@ -95,7 +95,7 @@ BIJECTIONS = {
         0,
     ),
     "permutation": (lambda: Permutation([3, 0, 2, 1]), (4,), 0),
-    "reversal of channels": (lambda: reversal(3), (3, 2, 4), 0),
+    "reversal of channels": (lambda: Permutation([2, 1, 0]), (3, 2, 4), 0),
     "rows": (lambda: colours_to_rows(8), (8, 2, 3), 0),
     "squeeze": (Squeeze, (2, 4, 6), 0),
     "flatten": (lambda: Flatten((2, 3, 4)), (2, 3, 4), 0),
@@ -103,7 +103,7 @@ BIJECTIONS = {
     "unbounded interval": (lambda: Unbound(DataSpec((3,), Interval())), (3,), 0),
     "unbounded table": (lambda: Unbound(MIXED), (4,), 0),
     "chain": (
-        lambda: Chain([halves((2, 1)), reversal(3), vector_couplings(3, 2, (8,))]),
+        lambda: Chain([halves((2, 1)), Permutation([2, 1, 0]), vector_couplings(3, 2, (8,))]),
         (3,),
         0,
     ),

@@ -34,8 +34,3 @@ class Permutation(Bijection):
 
     def inverse(self, z: Tensor, cond: Cond | None = None) -> Tensor:
         return z.index_select(1, self.order.argsort())
-
-
-def reversal(size: int) -> Permutation:
-    """The last first."""
-    return Permutation(range(size)[::-1])

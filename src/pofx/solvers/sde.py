@@ -1,8 +1,7 @@
 r"""sde: solvers of :math:`dx = f(t, x)\, dt + g(t, x)\, dw` with noise for each element.
 
 References:
-    Numerical solution of stochastic differential equations (Kloeden and Platen, 1992), eq. 10.2.4
-    and 10.3.3.
+    Numerical solution of stochastic differential equations (Kloeden and Platen, 1992), eq. 10.2.4.
 """
 
 from __future__ import annotations
@@ -43,22 +42,4 @@ def euler_maruyama(
             x = moved.add_(torch.randn_like(x), alpha=root * g)
         else:
             x = moved
-    return x
-
-
-def milstein(
-    drift: Drift, diffusion: Diffusion, x: Tensor, start: float, end: float, steps: int
-) -> Tensor:
-    r"""The same with :math:`\tfrac12 g \partial_x g (\Delta w^2 - h)` beside: of strong order one.
-
-    The slope of g is found by a difference along g, as in Runge and Kutta's methods.
-    """
-    h = (end - start) / steps
-    root = math.sqrt(abs(h))
-    for i in range(steps):
-        t = start + i * h
-        g, f = diffusion(t, x), drift(t, x)
-        z = torch.randn_like(x)
-        beside = diffusion(t, x + g * root)
-        x = x + h * f + g * root * z + (beside - g) * (0.5 * root) * (z.square() - 1)
     return x
