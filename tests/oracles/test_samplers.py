@@ -16,6 +16,7 @@ from pofx.diffusion.grid import LogSNR, Quadratic
 from pofx.diffusion.guidance import Autoguidance, Classifier, ClassifierFree, Product
 from pofx.diffusion.model import Diffusion
 from pofx.diffusion.probability_flow import ProbabilityFlow
+from pofx.diffusion.sampler import blend, mix
 from pofx.diffusion.samplers import SAMPLERS
 from pofx.diffusion.samplers.ancestral import Ancestral
 from pofx.diffusion.samplers.ddim import DDIM
@@ -98,6 +99,37 @@ def test_heun_without_churn_is_heun():
     x, times = torch.randn(5, 1) * 80, EDM().grid(9)
     quiet = run(ChurnedHeun(churn=0.0), normal(EDM(), 0.5), x, times)
     assert torch.equal(quiet, run(Heun(), normal(EDM(), 0.5), x, times))
+
+
+@pytest.mark.parametrize(
+    ("keep", "weights"),
+    [
+        (0.3, (0.7,)),  # means
+        (0.0, (1.0,)),
+        (0.3, (1.2, -0.5)),
+        (1.2, (0.0, 0.9, -1.1)),
+        (1.0, (2.0, -2.0)),  # nothing to take a mean of
+        (1.0, (2.0, 0.0, 1.0)),
+        (0.3, (0.5,)),
+        (0.3, (0.5, 0.1, 0.1)),
+        (0.3, ()),
+    ],
+)
+def test_a_step_is_the_weighted_sum_in_however_many_passes(keep, weights):
+    x, others = torch.randn(5, 2), list(torch.randn(3, 5, 2))
+    before = [y.clone() for y in others]
+    expected = keep * x + sum(w * y for w, y in zip(weights, others, strict=False))
+    out = torch.full_like(x, math.nan)
+    mix(x, keep, weights, others, out=out)
+    assert torch.allclose(out, expected, atol=1e-12)
+    assert all(torch.equal(a, b) for a, b in zip(before, others, strict=True))
+    inplace = x.clone()
+    mix(inplace, keep, weights, others, out=inplace, spare=others[0])
+    assert torch.allclose(inplace, expected, atol=1e-12)
+    for w in weights[:1]:
+        blended = x.clone()
+        blend(blended, keep, w, before[0])
+        assert torch.allclose(blended, keep * x + w * before[0], atol=1e-12)
 
 
 # --- tables
