@@ -265,6 +265,7 @@ class Likelihood:
         stderr: standard error of `nats`, over examples and over whatever was drawn at random.
         unit: what p is relative to: `mass` of a discrete x, or `density` in the user's units.
         detail: how it was computed, such as `500 importance samples` or `uniform dequantisation`.
+        gap: how far a constant from above is from one from below, nats, where both were estimated.
     """
 
     nats: float
@@ -272,3 +273,4 @@ class Likelihood:
     stderr: float
     unit: Literal["mass", "density"]
     detail: str = ""
+    gap: float = 0.0

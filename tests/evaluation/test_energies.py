@@ -1,5 +1,8 @@
 """Energies of samples beside those of data."""
 
+import math
+
+import pytest
 import torch
 
 from pofx.data.source import load
@@ -46,3 +49,34 @@ def test_an_evaluation_says_it():
     report = evaluate(pit(4.0), data)
     assert report.metrics["energy_gap"].value > 5
     assert any("Spurious valleys" in w for w in report.warnings)
+
+
+class TwoSided(torch.nn.Module):
+    """N(0, I), whose constant is told wrongly from above."""
+
+    def __init__(self, above):
+        super().__init__()
+        self.above = above
+
+    def energy(self, x, cond=None):
+        return x.square().sum(1) / 2
+
+    def log_partition(self):
+        return math.log(2 * math.pi), 0.01
+
+    def log_partition_above(self):
+        return math.log(2 * math.pi) + self.above, 0.01
+
+    def sample(self, n, cond=None):
+        return torch.randn(n, 2)
+
+
+@pytest.mark.parametrize(("above", "told"), [(0.5, False), (40.0, True), (-40.0, True)])
+def test_a_constant_whose_sides_disagree_is_told_of(above, told):
+    torch.manual_seed(0)
+    data = load(torch.randn(300, 2).numpy())
+    report = evaluate(TwoSided(above), data, n=50)
+    said = [w for w in report.warnings if "Log Z from below and from above" in w]
+    assert bool(said) == told
+    assert abs(report.likelihood.gap - above) < 1e-9
+    assert not told or "40.0 nats apart" in said[0]

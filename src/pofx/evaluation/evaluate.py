@@ -40,7 +40,7 @@ from pofx.evaluation.inception_score import inception_score
 from pofx.evaluation.inversion import inversion_error, warn_of_inversion
 from pofx.evaluation.kernel import kernel_distance
 from pofx.evaluation.latent import reconstruction_error
-from pofx.evaluation.likelihood import bits_per_dim, likelihood
+from pofx.evaluation.likelihood import bits_per_dim, likelihood, warn_of_constant
 from pofx.evaluation.memorization import Memorization, memorization
 from pofx.evaluation.noise_ceiling import uniform_like
 from pofx.evaluation.posterior import codes, warn_of_collapse
@@ -163,7 +163,7 @@ def evaluate(  # noqa: PLR0913
         counts={"real": len(x), "fake": 0, "reference": 0, "likelihood": stated_of},
         metrics={},
         memorization=None,
-        warnings=(),
+        warnings=() if stated is None else tuple(warn_of_constant(stated)),
         seconds=0.0,
     )
     tokens = getattr(getattr(dataset, "schema", None), "tokens", None)
@@ -284,7 +284,7 @@ def _judge_samples(
     fake = fake[finite]
     cond = None if cond is None else cond[finite]
     if len(fake) <= 5:
-        return replace(report, warnings=(*warnings, "Too few samples to judge."))
+        return replace(report, warnings=(*report.warnings, *warnings, "Too few samples to judge."))
     sets = Sets(
         *(feature(t, stop=plan.stop) for t in (x, fake, reference, uniform_like(x, plan.spec)))
     )
@@ -322,7 +322,7 @@ def _judge_samples(
         counts=report.counts | {"fake": len(fake), "reference": len(reference)},
         metrics=metrics,
         memorization=remembered,
-        warnings=tuple(warnings),
+        warnings=(*report.warnings, *warnings),
         samples=fake,
     )
 

@@ -9,7 +9,7 @@ is a bound with an exact value.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -35,15 +35,21 @@ from pofx.functional.random import noise, seeded
 from pofx.spec import DataSpec, Interval
 from pofx.typing import Cond, Data, PerExample
 
+_APART = 1.0
+"""Nats between the two sides of log Z that need no word."""
+
 
 @dataclass(frozen=True)
 class Statement:
-    """What a model says of log p(x): how, of which kind, with what error common to all examples."""
+    """What a model says of log p(x): how, of which kind, with what error common to all examples,
+    and how far the two sides of its constant are apart.
+    """
 
     log_prob: Callable[..., PerExample]
     kind: Kind
     detail: str = ""
     shared_stderr: float = 0.0
+    gap: float = 0.0
     options: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -91,6 +97,7 @@ def likelihood(
         stderr=math.sqrt(over_examples + statement.shared_stderr**2),
         unit="mass" if spec.support.discrete else "density",
         detail=statement.detail,
+        gap=statement.gap,
     )
 
 
@@ -147,15 +154,27 @@ def _normalized(
     model: Normalizer, energy: Callable[..., PerExample], detail: str, what: str = ""
 ) -> Statement:
     log_z, stderr = model.log_partition()
+    gap = 0.0
     constant = f"{what}log Z = {log_z:.3f} +- {stderr:.3f}"
     if isinstance(model, NormalizerAbove) and not detail:
         above, error = model.log_partition_above()
+        gap = above - log_z
         constant += f", from above {above:.3f} +- {error:.3f}"
 
     def log_prob(x: Data, cond: Cond | None = None) -> PerExample:
         return -call(energy, x, cond=cond) - log_z
 
-    return Statement(log_prob, "estimate", detail or constant, stderr)
+    return Statement(log_prob, "estimate", detail or constant, stderr, gap)
+
+
+def warn_of_constant(likelihood: Likelihood) -> Iterator[str]:
+    """A sentence where the two sides of log Z are further apart than both errors explain."""
+    if abs(likelihood.gap) > max(_APART, 4 * likelihood.stderr):
+        yield (
+            f"Log Z from below and from above are {abs(likelihood.gap):,.1f} nats apart, and so "
+            "may be this likelihood from the true one: chains have not followed the model from one "
+            "end to the other; train longer, or with more --temperatures and --chains."
+        )
 
 
 def _depends_on_class(model: object, statement: Statement, x: Data, spec: DataSpec) -> bool:
