@@ -329,6 +329,8 @@ def test_energies_learn_two_normals_by_noise():
     ("arguments", "says"),
     [
         ({"step_size": 0.0}, "--step-size, --temperature and --base are positive"),
+        ({"base": 0.0}, "--base are positive"),
+        ({"fresh": 1.5}, "--fresh is at most 1"),
         ({"k": 0}, "--k is at least 1"),
         ({"energy_decay": -1.0}, "--energy-decay is at least 0"),
         ({"objective": "score-matching", "smoothing": 0.0}, "positive level"),

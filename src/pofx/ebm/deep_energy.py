@@ -104,10 +104,10 @@ def recipe(  # noqa: PLR0913
     check_at_least("deep-energy", 2, temperatures=temperatures)
     check_at_least("deep-energy", 0, energy_decay=energy_decay, smoothing=smoothing)
     check_at_least("deep-energy", 0, fresh=fresh, jumps=jumps)
-    if not step_size > 0 or not temperature > 0 or not (base is None or base > 0):
+    if not min(step_size, temperature, 1.0 if base is None else base) > 0 or (fresh or 0) > 1:
         raise RecipeError(
-            "deep-energy: --step-size, --temperature and --base are positive, and "
-            f"{step_size}, {temperature} and {base} came."
+            "deep-energy: --step-size, --temperature and --base are positive and --fresh is at most "
+            f"1, and {step_size}, {temperature}, {base} and {fresh} came."
         )
     base = base or (2.0 if any(isinstance(c, Real) for c in spec.columns) else 1.0)
     discrete = any(c.discrete for c in spec.columns)
