@@ -106,8 +106,8 @@ def recipe(  # noqa: PLR0913
     check_at_least("deep-energy", 0, fresh=fresh, jumps=jumps)
     if not min(step_size, temperature, 1.0 if base is None else base) > 0 or (fresh or 0) > 1:
         raise RecipeError(
-            "deep-energy: --step-size, --temperature and --base are positive and --fresh is at most "
-            f"1, and {step_size}, {temperature}, {base} and {fresh} came."
+            "deep-energy: --step-size, --temperature and --base are positive and --fresh is at "
+            f"most 1, and {step_size}, {temperature}, {base} and {fresh} came."
         )
     base = base or (2.0 if any(isinstance(c, Real) for c in spec.columns) else 1.0)
     discrete = any(c.discrete for c in spec.columns)
