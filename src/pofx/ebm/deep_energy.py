@@ -80,8 +80,8 @@ def recipe(  # noqa: PLR0913
         step_size: epsilon, the variance of a step's noise.
         temperature: share of that variance that is drawn.
         adjusted: put every step between two updates to Metropolis' test.
-        replay: chains kept by `pcd`; by default a batch where elements are few (<= 8), else 10,000.
-        fresh: how often one of them starts anew; by default 0 where elements are few, else 0.05.
+        replay: chains kept by `pcd`; by default 10,000 of images as in the paper, else a batch.
+        fresh: how often one starts anew; by default 0 where elements are few (<= 8), else 0.05.
         jumps: proposals of a chain to start anew, at each step, that Metropolis' test accepts or
             refuses; by default 4 where elements are few, else 0, as hardly any would be accepted.
         energy_decay: alpha, weight of the squared energies; 1 in the paper.
@@ -134,7 +134,7 @@ def recipe(  # noqa: PLR0913
         trained = ReplayChains(
             model, walk,
             examples=batch_size,
-            slots=-(-(replay or (batch_size if few else 10_000)) // batch_size),
+            slots=-(-(replay or (10_000 if spec.is_image else batch_size)) // batch_size),
             fresh=fresh if fresh is not None else 0.0 if few else 0.05,
             energy_decay=energy_decay, smoothing=smoothing,
         )  # fmt: skip
