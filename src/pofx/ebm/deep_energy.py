@@ -86,8 +86,8 @@ def recipe(  # noqa: PLR0913
             refuses; by default 4 where elements are few, else 0, as hardly any would be accepted.
         energy_decay: alpha, weight of the squared energies; 1 in the paper.
         spectral: bound every layer's norm by 1, as in the paper.
-        smoothing: standard deviation of noise on the data; by default 0, or 0.1 of discrete data,
-            or 0.05 for `score-matching`.
+        smoothing: standard deviation of noise on the data; by default 0, or 0.1 of discrete data
+            and for `score-matching`.
         base: sigma of the normal distribution that is tilted; by default 2, or 1 of bounded data.
         hidden: widths of the hidden layers.
         channels: channels of the finest convolution, for images; 0 for a fully connected network.
@@ -111,7 +111,7 @@ def recipe(  # noqa: PLR0913
         )
     base = base or (2.0 if any(isinstance(c, Real) for c in spec.columns) else 1.0)
     discrete = any(c.discrete for c in spec.columns)
-    least = 0.1 if discrete else 0.05 if objective == "score-matching" else 0.0
+    least = 0.1 if discrete or objective == "score-matching" else 0.0
     smoothing = least if smoothing is None else smoothing
     constant = objective == "nce" or (objective != "score-matching" and energy_decay > 0)
     model = network_energy(
