@@ -1,6 +1,6 @@
 """A deep belief network of binarised MNIST, and the RBM that is its first layer.
 
-    POFX_DATA=... python benchmarks/dbn.py [--precision bfloat16] [--hidden 1000] [--steps 140000]
+    POFX_DATA=... python benchmarks/dbn.py [--precision bfloat16] [--hidden 1000] [--steps 50000]
         [--temperatures 14500] [--out FOLDER]
 
 Training images are binarised anew at every presentation, test images once, by a fixed seed. The
@@ -80,7 +80,7 @@ def main() -> int:
     )
     parser.add_argument("--precision", choices=["float32", "bfloat16"], default="float32")
     parser.add_argument("--hidden", type=int, default=1000)
-    parser.add_argument("--steps", type=int, default=140_000)
+    parser.add_argument("--steps", type=int, default=50_000)
     parser.add_argument("--temperatures", type=int, default=14_500)
     parser.add_argument("--out", type=Path)
     asked = parser.parse_args()

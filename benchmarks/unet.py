@@ -60,9 +60,10 @@ def denoising_diffusion_net() -> nn.Module:
     package = types.ModuleType(name)
     package.__path__ = list(found.submodule_search_locations)
     sys.modules[name] = package
-    for absent in ("torchvision", "ema_pytorch", "accelerate"):
-        sys.modules[absent] = mock.MagicMock()
-    return importlib.import_module(f"{name}.{name}").Unet(32, dim_mults=(1, 2, 2), channels=1)
+    absent = dict.fromkeys(("torchvision", "ema_pytorch", "accelerate"), mock.MagicMock())
+    with mock.patch.dict(sys.modules, absent):
+        peer = importlib.import_module(f"{name}.{name}")
+    return peer.Unet(32, dim_mults=(1, 2, 2), channels=1)
 
 
 Call = Callable[[nn.Module, Tensor, Tensor], Tensor]

@@ -27,7 +27,7 @@ from pofx.evaluation.anomaly import Anomalies, Scorer, detection, threshold
 from pofx.evaluation.anomaly import Kind as AnomalyKind
 from pofx.evaluation.calls import options_of, wanted
 from pofx.evaluation.evaluate import Report, evaluate
-from pofx.functional.draw import draw, keyed
+from pofx.functional.draw import draw, evaluating, keyed
 from pofx.functional.interpolation import Curve, between, traversal
 from pofx.functional.random import noise
 from pofx.hybrids.two_stage import TwoStage
@@ -41,6 +41,7 @@ from pofx.typing import Data
 
 _BATCH = 256
 """Examples that are completed or edited at a time."""
+_GIVEN_SOME = {"complete": (Completes, "autoregressive or diffusion"), "edit": (Edits, "diffusion")}
 _GIVEN = ("n", "x", "known", "cond", "options", "strength")
 """What no option of a user's own is called."""
 _NORMAL = 10_000
@@ -88,6 +89,11 @@ class Run(Opened):
         Raises:
             RunError: the model does not sample, or takes no such class or option.
         """
+        if prior is not None and worse is not None:
+            raise RunError(
+                "samples come from a prior or go away from a worse run, and both came; leave one "
+                "out."
+            )
         model = self.model if prior is None else self.with_prior(prior)
         if worse is not None:
             model = self._guided_by(worse)
@@ -173,6 +179,11 @@ class Run(Opened):
                 "guidance away from a worse run is of two diffusion models, and the recipes are "
                 f"'{self.job.recipe}' and '{worse.job.recipe}'; leave the worse run out."
             )
+        if self.schema != worse.schema:
+            raise RunError(
+                f"'{worse.path}' was trained on other data than '{self.path}', or in other units; "
+                "train the same recipe on the same data, smaller or for less time."
+            )
         return guided_by(worse.model)
 
     def options_of(self, method: str) -> dict[str, str]:
@@ -218,11 +229,13 @@ class Run(Opened):
         Raises:
             RunError: the model completes nothing, or takes no such class or option.
         """
-        if not isinstance(self.model, Completes):
+        self.must("complete")
+        if known.shape != x.shape[1:]:
             raise RunError(
-                f"recipe '{self.job.recipe}' completes no examples; train one that `pofx list` "
-                "calls autoregressive or diffusion."
+                f"what is known is of the shape of an example, {tuple(x.shape[1:])}, and "
+                f"{tuple(known.shape)} came."
             )
+        self._check(options, "complete")
         return self._anew("complete", x, seed, cond, known=known.to(self.device), **options)
 
     def edit(
@@ -246,24 +259,35 @@ class Run(Opened):
         Raises:
             RunError: the model edits nothing, or takes no such class or option.
         """
-        if not isinstance(self.model, Edits):
-            raise RunError(
-                f"recipe '{self.job.recipe}' edits no examples; train one that `pofx list` calls "
-                "diffusion."
-            )
+        self.must("edit")
+        self._check(options, "edit")
         return self._anew("edit", x, seed, cond, strength=strength, **options)
+
+    def must(self, method: str) -> None:
+        """Refuses a method that draws examples from given ones, where the model has none.
+
+        Args:
+            method: `complete` or `edit`.
+        """
+        capability, kinds = _GIVEN_SOME[method]
+        if not isinstance(self.model, capability):
+            raise RunError(
+                f"recipe '{self.job.recipe}' {method}s no examples; train one that `pofx list` "
+                f"calls {kinds}."
+            )
 
     def _anew(
         self, method: str, x: Data, seed: int, cond: int | str | Tensor | None, **options: Any
     ) -> Data:
         """What a method makes of examples, on the CPU; the same for any batch."""
-        self._check({k: v for k, v in options.items() if k not in _GIVEN}, method)
+        if not len(x):
+            raise RunError(f"to {method} takes at least one example, and none came.")
         labels = None if cond is None else self.labels(len(x), cond)
         done = []
         for first in range(0, len(x), _BATCH):
             part = x[first : first + _BATCH].to(self.device)
             own = {} if labels is None else {"cond": labels[first : first + _BATCH]}
-            with noise(seed, len(part), first=first):
+            with evaluating(self.model), noise(seed, len(part), first=first):
                 done.append(getattr(self.model, method)(part, **own, **options).cpu())
         return torch.cat(done)
 

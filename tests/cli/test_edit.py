@@ -8,6 +8,7 @@ import torch
 from PIL import Image
 
 from pofx.cli import main
+from pofx.errors import UserError
 from pofx.run import Run
 
 
@@ -28,8 +29,14 @@ def runs(tmp_path_factory):
         "worse": ["ddpm", "--blocks", 2],
         "none": ["ddpm", "--no-conditional"],
         "linear": ["ddpm", "--schedule", "linear"],
+        "learned": ["improved-ddpm"],
     }.items():
         assert code("train", *arguments, *small, "--out", folder / name) == 0
+    for name, first in (("young", 0), ("old", 60)):
+        table = folder / f"{name}.csv"
+        table.write_text("age,weight\n" + "".join(f"{first + i},{i % 7}\n" for i in range(40)))
+        tiny = ["--hidden", 8, "--batch-size", 16, "--steps", 2, "--quiet", "--out", folder / name]
+        assert code("train", "ddpm", "--data", table, *tiny) == 0
     vae = ["train", "vae", "--channels", 4, *small[:-2], "--out", folder / "vae"]
     assert code(*vae) == 0
     return folder
@@ -47,7 +54,7 @@ def test_little_strength_keeps_an_example_and_all_of_it_keeps_nothing(runs, tmp_
 
 
 def test_an_edited_picture_stands_beside_what_was_given(runs, tmp_path, capsys):
-    options = ["-n", 8, "--sampler", "dpmpp-2m", "--steps", 3, "--guidance", 1]
+    options = ["-n", 8, "--sampler", "dpmpp-2m", "--steps", 3, "--guidance", 1, "--class", 2]
     assert code("edit", runs / "good", *options, "--out", tmp_path / "e.png") == 0
     width, height = Image.open(tmp_path / "e.png").size
     assert width == pytest.approx(height, rel=0.05)  # two columns of two, four rows
@@ -73,6 +80,41 @@ def test_guidance_goes_away_from_a_worse_run(runs):
     assert torch.equal(plain, good.sample(4, worse=good, steps=3, guidance=2.0))
 
 
+def test_guidance_keeps_learned_variances_and_leaves_a_model_in_its_mode(runs):
+    run = Run(runs / "learned")
+    assert torch.equal(run.sample(2, steps=3), run.sample(2, steps=3, worse=run))
+    assert not any(m.training for m in run.model.modules())
+
+
+@pytest.mark.parametrize(
+    ("method", "options", "match"),
+    [
+        ("complete", {"strength": 0.3}, "no option 'strength'"),
+        ("edit", {"known": torch.ones(1, 8, 8, dtype=torch.bool)}, "no option 'known'"),
+        ("edit", {"n": 3}, "no option 'n'"),
+        ("edit", {"strength": "half"}, "at most 1, and half came"),
+    ],
+)
+def test_what_a_method_does_not_take_is_named(runs, method, options, match):
+    run = Run(runs / "good")
+    x, _ = run.dataset.test.values(slice(0, 2))
+    given = {"known": torch.ones(1, 8, 8, dtype=torch.bool)} if method == "complete" else {}
+    with pytest.raises(UserError, match=match):
+        getattr(run, method)(x, **given, **options)
+    with pytest.raises(UserError, match="at least one example"):
+        getattr(run, method)(x[:0], **given)
+
+
+def test_a_model_of_half_precision_takes_examples_of_single(runs):
+    run = Run(runs / "good")
+    x, _ = run.dataset.test.values(slice(0, 2))
+    model = run.model.bfloat16()
+    known = torch.zeros(1, 8, 8, dtype=torch.bool)
+    known[:, :4] = True
+    assert torch.equal(model.complete(x, known, steps=2)[:, :, :4], x[:, :, :4])
+    assert model.edit(x, steps=2).shape == x.shape
+
+
 def test_guidance_away_from_a_worse_run_needs_no_classes(runs):
     run = Run(runs / "none")
     same = run.sample(2, steps=2, guidance=2.0, worse=run)
@@ -87,10 +129,15 @@ def test_guidance_away_from_a_worse_run_needs_no_classes(runs):
         (["sample", "good", "--worse", "linear"], ("same data, noise and classes",)),
         (["sample", "good", "--guidance-interval", "0.2,0.8"], ("there is none", "such as 1")),
         (["sample", "none", "--guidance", "1"], ("knows none",)),
-        (["edit", "vae"], ("edits no examples", "diffusion")),
+        (["edit", "vae", "--steps", "3"], ("edits no examples", "diffusion")),
+        (["edit", "good", "--guidance", "5"], ("towards a class", "none is given")),
+        (["complete", "good", "--guidance", "5"], ("towards a class", "none is given")),
+        (["sample", "good", "--prior", "worse", "--worse", "worse"], ("leave one out",)),
+        (["sample", "young", "--worse", "old"], ("other data", "units")),
+        (["sample", "good", "--prompt", "a", "--worse", "worse"], ("leave --prior and --worse",)),
         (["edit", "good", "--strength", "0"], ("0<x<=1",)),
         (["edit", "none", "--class", "3"], ("takes no class",)),
-        (["complete", "vae"], ("completes no examples",)),
+        (["complete", "vae", "--steps", "3"], ("completes no examples",)),
         (["evaluate", "vae", "--flow", "-n", "20"], ("probability flow", "diffusion model")),
     ],
 )

@@ -1,6 +1,6 @@
 """Chains whose mixing is known, judged by an evaluation."""
 
-from itertools import islice
+from itertools import islice, repeat
 
 import torch
 
@@ -10,6 +10,7 @@ from pofx.ebm.harmonium import SmallHarmonium
 from pofx.ebm.units import Bits
 from pofx.evaluation.chains import judge_chains
 from pofx.evaluation.evaluate import evaluate
+from pofx.mcmc.chains import Chains
 from pofx.mcmc.langevin import langevin
 from pofx.mcmc.mala import mala
 
@@ -60,8 +61,7 @@ def test_chains_that_stay_where_they_began_are_told_of():
 
 def test_too_few_steps_and_what_never_moves_say_nothing():
     assert judge_chains(Walker(by_langevin, steps=5)) == ({}, [])
-    still = Walker(lambda model, start: langevin(torch.zeros_like, 0 * start, 1e-30), 20)
-    assert judge_chains(still)[0].keys() <= {"r_hat", "effective_draws"}
+    assert judge_chains(Walker(lambda model, start: repeat(Chains(0 * start)), 20)) == ({}, [])
 
 
 def test_an_evaluation_of_a_harmonium_says_it_the_same_for_the_same_seed():

@@ -210,7 +210,8 @@ def test_an_evaluation_takes_the_flow_of_at_most_200_examples_as_exact():
     data = Normals()
     normal = Mixture(VP(), torch.ones(1), torch.ones(1, 2), torch.full((1,), 0.5))
     found = evaluate(Diffusion(normal, data.spec), data, flow=True, features="raw")
-    true = torch.distributions.Normal(1.0, 0.5).log_prob(data.x).sum(1)
+    few = torch.randperm(300, generator=torch.Generator().manual_seed(0))[:200]
+    true = torch.distributions.Normal(1.0, 0.5).log_prob(data.x[few].double()).sum(1)
     assert found.likelihood.kind == "exact"
     assert found.counts["likelihood"] == 200
-    assert abs(found.likelihood.nats - float(true.mean())) < 5 * float(true.std()) / 200**0.5
+    assert found.likelihood.nats == pytest.approx(float(true.mean()), abs=2e-3)

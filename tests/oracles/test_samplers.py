@@ -132,6 +132,18 @@ def test_a_step_is_the_weighted_sum_in_however_many_passes(keep, weights):
         assert torch.allclose(blended, keep * x + w * before[0], atol=1e-12)
 
 
+@pytest.mark.parametrize(
+    "which", ["ddim", "euler", "heun", "dpm-2", "dpm-3", "dpmpp-2m", "deis", "unipc"]
+)
+@pytest.mark.parametrize("schedule", SCHEDULES, ids=name)
+def test_single_precision_is_not_lost_in_small_differences(which, schedule):
+    times = LogSNR()(schedule, 5)
+    x = torch.randn(64, 1) * schedule.prior_scale
+    expected = run(SAMPLERS[which](), normal(schedule, 0.5), x, times)
+    found = run(SAMPLERS[which](), normal(schedule, 0.5).float(), x.float(), times)
+    assert (found - expected).abs().max() < 1e-5
+
+
 # --- tables
 
 
@@ -287,6 +299,8 @@ _SPREADS = torch.tensor([0.5, 0.3])
 
 class Learned(Mixture):
     """With variances of steps halfway between the two bounds."""
+
+    learns_variance = True
 
     def guess(self, x_t, level, cond=None):
         return self.denoise(x_t, level, cond), torch.full_like(x_t, 0.5)

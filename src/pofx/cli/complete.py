@@ -75,9 +75,7 @@ def complete(  # noqa: PLR0913
     """
     import torch
 
-    from pofx.run import Run
-
-    opened, own = Run(run, device=device), own_options(options)
+    opened, own = _opened(run, device, "complete"), own_options(options)
     check_options(opened, own, "complete")
     x = _examples(opened, source, n)
     known = _known(opened.spec.shape, keep, fraction)
@@ -113,14 +111,21 @@ def edit(  # noqa: PLR0913
     A picture shows each example beside what became of it. Any other file has the new ones alone.
     OPTIONS are what the model itself takes when it samples, such as `--guidance 2`.
     """
-    from pofx.run import Run
-
-    opened, own = Run(run, device=device), own_options(options)
+    opened, own = _opened(run, device, "edit"), own_options(options)
     check_options(opened, own, "edit")
     x = _examples(opened, source, n)
     done = opened.edit(x, strength=strength, seed=seed, cond=cond, **own)
     path = out or str(opened.path / f"edited-{seed}{opened.schema.suffix}")
     _save(opened, x, done, path, (seed, cond))
+
+
+def _opened(path: str, device: str, method: str) -> Any:
+    """The run, whose model has a method."""
+    from pofx.run import Run
+
+    run = Run(path, device=device)
+    run.must(method)
+    return run
 
 
 def _examples(run: Any, source: str | None, n: int) -> Tensor:

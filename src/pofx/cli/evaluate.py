@@ -29,7 +29,8 @@ from pofx.errors import UserError
 )  # fmt: skip
 @click.option(
     "--flow", is_flag=True,
-    help="Take the likelihood by the probability flow: dearer than a bound, and higher.",
+    help="Take the likelihood by the probability flow, of at most 200 examples: dearer than a "
+    "bound, and usually higher.",
 )  # fmt: skip
 @click.option("--prior", help="A run trained on the codes of RUN, whose draws RUN decodes.")
 @click.option("--seed", type=Seed(), default=0, show_default=True, help="Fixes the samples.")

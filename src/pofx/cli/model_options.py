@@ -36,7 +36,12 @@ def check_options(run: Any, own: dict[str, Any], method: str = "sample") -> None
     verb = click.get_current_context().command
     for name in own:
         if name not in known:
-            flags = [o for p in verb.params if isinstance(p, click.Option) for o in p.opts]
+            flags = [
+                o
+                for p in verb.params
+                if isinstance(p, click.Option)
+                for o in (*p.opts, *p.secondary_opts)
+            ]
             all_flags = [*flags, *map(_flag, known)]
             flag = _flag(name)
             raise UserError(

@@ -74,6 +74,8 @@ def sample(  # noqa: PLR0913
     own = own_options(options)
     check_options(opened, own)
     if prompt is not None and out is None:
+        if bad is not None or before is not None:
+            raise UserError("a text goes on from RUN alone; leave --prior and --worse out.")
         _write(prompt, opened.stream(prompt, length=length or 500, seed=seed, cond=cond, **own))
         return
     own |= {} if prompt is None else {"prompt": prompt}

@@ -31,6 +31,9 @@ class Denoiser(nn.Module, ABC):
         classes: how many classes `cond` may name; a label equal to `classes` names none.
     """
 
+    learns_variance = False
+    """Whether `guess` says something of the variance."""
+
     def __init__(self, schedule: Schedule, classes: int = 0) -> None:
         super().__init__()
         self.schedule, self.classes = schedule, classes
@@ -126,6 +129,7 @@ class Clip(Denoiser):
     def __init__(self, denoiser: Denoiser, bound: float | Tensor = 1.0) -> None:
         super().__init__(denoiser.schedule, denoiser.classes)
         self.denoiser, self.bound = denoiser, bound
+        self.learns_variance = denoiser.learns_variance
 
     def denoise(self, x_t: Data, level: Level, cond: Cond | None = None) -> Data:
         return self.guess(x_t, level, cond)[0]

@@ -47,6 +47,7 @@ class Known(Denoiser):
     def __init__(self, denoiser: Denoiser, x: Data, known: Tensor) -> None:
         super().__init__(denoiser.schedule, denoiser.classes)
         self.denoiser, self.x, self.known = denoiser, x, known
+        self.learns_variance = denoiser.learns_variance
 
     def denoise(self, x_t: Data, level: Level, cond: Cond | None = None) -> Data:
         return self.guess(x_t, level, cond)[0]
@@ -70,6 +71,9 @@ class Repeated(Sampler):
         if times < 1:
             raise UserError(f"a step is taken at least once, and {times} came.")
         self.sampler, self.times = sampler, times
+
+    def check(self, denoiser: Denoiser) -> None:
+        self.sampler.check(denoiser)
 
     def trajectory(
         self, denoiser: Denoiser, x_t: Data, times: list[float], cond: Cond | None = None
@@ -104,6 +108,6 @@ def below(times: list[float], strength: float) -> list[float]:
     Raises:
         UserError: the strength is not above 0, or above 1.
     """
-    if not 0 < strength <= 1:
+    if not isinstance(strength, int | float) or not 0 < strength <= 1:
         raise UserError(f"the strength of an edit is above 0 and at most 1, and {strength} came.")
     return [*([t for t in times if 0 < t <= strength] or times[-2:-1]), 0.0]

@@ -51,6 +51,7 @@ class ClassifierFree(Denoiser):
         super().__init__(denoiser.schedule, denoiser.classes)
         self.denoiser, self.w = denoiser, w
         self.times = _Times(denoiser.schedule, interval)
+        self.learns_variance = denoiser.learns_variance
 
     def denoise(self, x_t: Data, level: Level, cond: Cond | None = None) -> Data:
         return self.guess(x_t, level, cond)[0]
@@ -131,13 +132,19 @@ class Autoguidance(Denoiser):
         super().__init__(denoiser.schedule, denoiser.classes)
         self.denoiser, self.bad, self.w = denoiser, bad, w
         self.times = _Times(denoiser.schedule, interval)
+        self.learns_variance = denoiser.learns_variance
 
     def denoise(self, x_t: Data, level: Level, cond: Cond | None = None) -> Data:
-        good, inside = self.denoiser.denoise(x_t, level, cond), self.times.hold(level)
+        return self.guess(x_t, level, cond)[0]
+
+    def guess(
+        self, x_t: Data, level: Level, cond: Cond | None = None
+    ) -> tuple[Data, Tensor | None]:
+        (good, variance), inside = self.denoiser.guess(x_t, level, cond), self.times.hold(level)
         if inside is False:
-            return good
+            return good, variance
         guided = torch.lerp(self.bad.denoise(x_t, level, cond), good, 1 + self.w)
-        return guided if inside is True else torch.where(inside, guided, good)
+        return guided if inside is True else torch.where(inside, guided, good), variance
 
 
 class Product(Denoiser):

@@ -51,7 +51,8 @@ class Way(NamedTuple):
 
 
 class Diffusion(nn.Module):
-    """A diffusion model: capabilities Samples, Bound, Score, Latent and Completes.
+    """A diffusion model: capabilities Samples, Stepwise, Bound, FlowLikelihood, Score, Latent,
+    Completes and Edits.
 
     It lives in the relaxed space of the data (`pofx.functional.dequantize`), where bounded values
     are in [-1, 1].
@@ -61,7 +62,7 @@ class Diffusion(nn.Module):
         spec: of the data.
         sampler: how it samples unless told otherwise.
         steps: of sampling, unless told otherwise.
-        guidance: classifier-free guidance w of samples with a class; 0 for none.
+        guidance: w, away from samples of no class, or from `worse`; 0 for none.
         grid: how the times of sampling lie, unless told otherwise; None asks the sampler.
         chain: steps of the chain that the bound is of.
         worse: a smaller denoiser, or one that was trained for less time, which guidance goes away
@@ -120,7 +121,7 @@ class Diffusion(nn.Module):
             UserError: an unknown sampler or grid, or a number out of its range.
         """
         way = self._way(
-            sampler=sampler, steps=steps, grid=grid, eta=eta, guidance=guidance,
+            cond is not None, sampler=sampler, steps=steps, grid=grid, eta=eta, guidance=guidance,
             guidance_interval=guidance_interval,
         )  # fmt: skip
         return harden(self._arrive(way, self._noise(n), cond), self.spec)
@@ -129,14 +130,14 @@ class Diffusion(nn.Module):
         self, n: int, cond: Cond | None = None, **options: Unpack[Options]
     ) -> Iterator[State]:
         """Yields every step of `sample`, relaxed; the next step overwrites `state.x_t`."""
-        way = self._way(**options)
+        way = self._way(cond is not None, **options)
         labels = cond if self.conditional else None
         return way.sampler.trajectory(way.denoiser, self._noise(n), way.times, labels)
 
     @property
     def samplers(self) -> tuple[str, ...]:
         """Names of the samplers that this model can use."""
-        learned = getattr(self.denoiser, "learns_variance", False)
+        learned = self.denoiser.learns_variance
         rest = (s for s in SAMPLERS if s not in _FIRST and (learned or s != "ancestral-learned"))
         return (*_FIRST, *rest)
 
@@ -179,16 +180,15 @@ class Diffusion(nn.Module):
             options: as for `sample`.
         """
         whole = torch.where(known, x, torch.zeros_like(x))
-        way = self._way(**options)
-        y = relax(whole, self.spec)
+        way = self._way(cond is not None, **options)
+        x_t = self._noise(len(x))
+        y = relax(whole, self.spec).to(x_t)
         way = Way(
             Known(way.denoiser, y, widened(known, self.spec)),
             Repeated(way.sampler, repeats),
             way.times,
         )
-        return torch.where(
-            known, x, harden(self._arrive(way, self._noise(len(x)), cond), self.spec)
-        )
+        return torch.where(known, x, harden(self._arrive(way, x_t, cond), self.spec))
 
     @torch.no_grad()
     def edit(
@@ -207,14 +207,16 @@ class Diffusion(nn.Module):
             strength: the time whose noise they are given: at 1 nothing is left of them.
             options: as for `sample`; of the grid's steps only those below `strength` are taken.
         """
-        way = self._way(**options)
+        way = self._way(cond is not None, **options)
         way = way._replace(times=below(way.times, strength))
         ((alpha, sigma),) = self.denoiser.schedule.scales(way.times[:1])
-        y = relax(x, self.spec)
-        return harden(self._arrive(way, alpha * y + sigma * torch.randn_like(y), cond), self.spec)
+        eps = self._noise(len(x)) / self.denoiser.schedule.prior_scale
+        y = relax(x, self.spec).to(eps)
+        return harden(self._arrive(way, alpha * y + sigma * eps, cond), self.spec)
 
     def _way(
         self,
+        told: bool = True,
         *,
         sampler: Sampler | str | None = None,
         steps: int | None = None,
@@ -231,12 +233,18 @@ class Diffusion(nn.Module):
             raise UserError(
                 "guidance is towards a class, and this model knows none; leave guidance out."
             )
+        if guidance and not told and self.worse is None:
+            raise UserError(
+                "guidance is towards a class, and none is given; give each example one, or leave "
+                "guidance out."
+            )
         w = self.guidance if guidance is None else guidance
         if guidance_interval and not w:
             raise UserError(
                 "a guidance interval is where guidance acts, and there is none; give a guidance "
                 "such as 1."
             )
+        chosen.check(self.denoiser)
         return Way(
             self._clipped(self._guided(w, guidance_interval or (0.0, 1.0))),
             chosen,
@@ -312,7 +320,7 @@ class Diffusion(nn.Module):
         return Diffusion(
             one, self.spec, sampler=self.sampler, steps=self.steps,
             guidance=self.guidance or 1.0, grid=self.grid, chain=self.chain, worse=other,
-        )  # fmt: skip
+        ).train(self.training)  # fmt: skip
 
     def _guided(self, w: float, interval: tuple[float, float]) -> Denoiser:
         if not w:

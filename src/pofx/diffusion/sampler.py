@@ -45,6 +45,13 @@ class Sampler(ABC):
     """Whether its steps are best even in the log of the signal-to-noise ratio, as those are whose
     order is one in that variable, where the schedule preserves variance."""
 
+    def check(self, denoiser: Denoiser) -> None:  # noqa: B027, most serve any
+        """Refuses a denoiser that lacks what the sampler asks of it.
+
+        Raises:
+            UserError: it does.
+        """
+
     @abstractmethod
     def trajectory(
         self, denoiser: Denoiser, x_t: Data, times: list[float], cond: Cond | None = None
@@ -167,6 +174,28 @@ class Reach(NamedTuple):
     ahead: float = 0.0
 
 
+_STEEP = 2.0
+"""A weight of the state ahead above which single precision is lost in a small difference."""
+
+
+def second_order(start: float, between: float, half: Reach, last: Reach) -> Stages:
+    """A step by two guesses, whose end is reached from where the second one was made, which takes
+    the fewest passes; but from the guesses alone where that would be a small difference of large
+    states.
+
+    Args:
+        start: the time of the first guess.
+        between: that of the second.
+        half: how it is reached.
+        last: how the end is reached.
+    """
+    keep, (first, *rest), ahead = last
+    if abs(ahead) > _STEEP:
+        clean = (first + ahead * half.clean[0], *rest)
+        last = Reach(keep + ahead * half.keep, clean)
+    return Stages(start, 1.0, 0.0, ((between, half),), last)
+
+
 class StagedSampler(Sampler):
     """A sampler that asks the denoiser several times in a step, and remembers nothing after it."""
 
@@ -229,7 +258,7 @@ def mix(
         spare: what may be overwritten on the way, such as one of the others.
     """
     parts = [(w, y) for w, y in zip(weights, others, strict=False) if w]
-    total = sum(weights)
+    total = sum(w for w, _ in parts)
     if len(parts) <= 2 and _mean(keep, total):
         _, y = parts[0]
         for w, other in parts[1:]:

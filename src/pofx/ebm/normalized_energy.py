@@ -27,6 +27,7 @@ import torch
 from torch import Tensor, nn
 
 from pofx.ebm.network_energy import NetworkEnergy
+from pofx.errors import UserError
 from pofx.mcmc.ais import ais, reverse_ais
 from pofx.mcmc.chains import take
 from pofx.mcmc.mala import mala
@@ -84,6 +85,11 @@ class AnnealedEnergy(NetworkEnergy):
         **options: Any,
     ) -> None:
         super().__init__(network, spec, **options)
+        if temperatures < 2 or chains < 1:
+            raise UserError(
+                "annealed importance sampling takes at least 2 temperatures and 1 chain, and "
+                f"{temperatures} and {chains} came."
+            )
         self.temperatures, self.chains = temperatures, chains
 
     def log_partition(self) -> tuple[float, float]:

@@ -130,7 +130,7 @@ def evaluate(  # noqa: PLR0913
         weights: the .safetensors file of Inception-v3.
         samples: importance samples for each example, of a model that bounds its likelihood so.
         flow: whether the likelihood is taken by the probability flow, of at most 200 examples:
-            dearer than a diffusion model's own bound, and higher.
+            dearer than a diffusion model's own bound, and usually higher.
         cache: whether the classifier may be read from and written to the cache folder.
         stop: polled throughout.
 
@@ -142,10 +142,7 @@ def evaluate(  # noqa: PLR0913
     plan = Plan(dataset, _known_split(split, dataset), seed, stop)
     x, cond = plan.rows(split, _count(n, split, dataset))
     if flow:
-        few = slice(min(len(x), _FEW))
-        stated, stated_of = _flow_likelihood(
-            model, x[few], None if cond is None else cond[few], plan
-        )
+        stated, stated_of = _flow_likelihood(model, x, cond, plan)
     else:
         stated, stated_of = _likelihood(model, x, cond, plan, samples)
     if not isinstance(model, Samples | Latent) and stated is None:

@@ -24,7 +24,15 @@ from typing import Literal
 
 import torch
 
-from pofx.diffusion.sampler import Reach, Scales, StagedSampler, Stages, direct, ratio
+from pofx.diffusion.sampler import (
+    Reach,
+    Scales,
+    StagedSampler,
+    Stages,
+    direct,
+    ratio,
+    second_order,
+)
 from pofx.diffusion.schedule import Schedule
 
 
@@ -76,7 +84,7 @@ def _second(start: float, between: list[float], t: Scales, mid: list[Scales], s:
     (alpha, sigma), half = mid[0], _first(t, mid[0])
     noise = s[1] * (1 - ratio(t) / ratio(s)) / sigma  # of x - alpha x0 there
     last = Reach(s[0] / t[0], (0.0, -noise * alpha), noise)
-    return Stages(start, 1.0, 0.0, ((between[0], half),), last)
+    return second_order(start, between[0], half, last)
 
 
 def _third(start: float, between: list[float], t: Scales, mid: list[Scales], s: Scales) -> Stages:

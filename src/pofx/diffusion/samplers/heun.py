@@ -28,7 +28,16 @@ from typing import NamedTuple
 
 import torch
 
-from pofx.diffusion.sampler import Reach, Scales, StagedSampler, Stages, direct, ratio, transition
+from pofx.diffusion.sampler import (
+    Reach,
+    Scales,
+    StagedSampler,
+    Stages,
+    direct,
+    ratio,
+    second_order,
+    transition,
+)
 from pofx.diffusion.schedule import Path, Schedule
 from pofx.errors import UserError
 
@@ -106,7 +115,7 @@ def heun_step(from_: float, to: float, t: Scales, s: Scales, path: Path) -> Stag
         (0.0, half * (b.clean - b.eps * s[0] / s[1])),
         first + half * b.eps / s[1],
     )
-    return Stages(from_, 1.0, 0.0, ((to, Reach(keep, (clean,))),), last)
+    return second_order(from_, to, Reach(keep, (clean,)), last)
 
 
 class _Place(NamedTuple):

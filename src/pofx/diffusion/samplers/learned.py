@@ -28,9 +28,17 @@ from pofx.typing import Cond, Data
 class LearnedAncestral(Sampler):
     """Its last step, to t = 0, adds no noise."""
 
+    def check(self, denoiser: Denoiser) -> None:
+        if not denoiser.learns_variance:
+            raise UserError(
+                "the sampler 'ancestral-learned' needs learned variances, and this model has "
+                "none; take 'ancestral', or train improved-ddpm."
+            )
+
     def trajectory(
         self, denoiser: Denoiser, x_t: Data, times: list[float], cond: Cond | None = None
     ) -> Iterator[State]:
+        self.check(denoiser)
         steps = pairwise(denoiser.schedule.scales(times))
         path = zip(steps, levels(denoiser.schedule, times, x_t), times[1:], strict=False)
         for (t, s), level, time in path:
@@ -38,11 +46,7 @@ class LearnedAncestral(Sampler):
             ratio = (s[1] / t[1]) ** 2
             with torch.no_grad():
                 x0, share = denoiser.guess(x_t, level, cond)
-                if share is None:
-                    raise UserError(
-                        "the sampler 'ancestral-learned' needs learned variances, and this model "
-                        "has none; take 'ancestral', or train improved-ddpm."
-                    )
+                assert share is not None
                 x_t.mul_(alpha * ratio).add_(x0, alpha=s[0] * beta / t[1] ** 2)
                 if ratio:
                     std = torch.exp((1 - share) * (0.5 * math.log(ratio))) * math.sqrt(beta)
