@@ -257,6 +257,8 @@ def test_the_variance_is_learned_between_the_two_that_are_right_at_either_end():
 class Learned(Denoiser):
     """The best denoiser of N(MEAN, S^2) data, with the variance that is best for it."""
 
+    learns_variance = True
+
     def __init__(self, schedule, share=None):
         super().__init__(schedule)
         self.share, self.chain = share, bound.Chain(schedule, 1000)
