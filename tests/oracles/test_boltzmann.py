@@ -172,7 +172,7 @@ def descend(model: SmallBoltzmann, x: torch.Tensor, share: torch.Tensor) -> floa
         return loss
 
     optimizer.step(closure)
-    return float(closure())
+    return float(closure().detach())
 
 
 def test_three_units_match_the_moments_of_the_data():
