@@ -62,7 +62,7 @@ def measure(path: Path, name: str, split: int, steps: int, folder: Path) -> floa
     recipe, arguments = RECIPES[name]
     budget = {} if name == "Gaussian" else {"steps": steps, "keep": "best", "threads": 1}
     run = pofx.fit(
-        recipe, path, out=folder / f"{name}-{split}", seed=FIRST + split,
+        recipe, path, out=folder / f"{path.stem}-{name}-{split}", seed=FIRST + split,
         quiet=True, sample_every=10**9, save_every=max(1, steps // 20), **budget, **arguments,
     )  # fmt: skip
     said = likelihood(run.model, run.dataset.test.values()[0], None, run.spec, batch=1000)
