@@ -247,6 +247,18 @@ class Edits(Protocol):
 
 
 @runtime_checkable
+class Guidable(Protocol):
+    """Samples away from what a worse version of itself would draw."""
+
+    def guided_by(self, worse: Any) -> Any:
+        """The model whose samples go away from those of `worse`, which is of the same kind.
+
+        Raises:
+            UserError: it is of other data, noise or classes.
+        """
+
+
+@runtime_checkable
 class Fits(Protocol):
     """Is fitted in closed form or by its own iteration, without the training loop."""
 

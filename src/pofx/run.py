@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from pofx.capabilities import Completes, Continues, Edits, Samples
+from pofx.capabilities import Completes, Continues, Edits, Guidable, Samples
 from pofx.data.limits import MEMORY_BYTES, size
 from pofx.data.source import Source
 from pofx.data.under import Examples, under
@@ -49,16 +49,7 @@ _NORMAL = 10_000
 
 
 class Run(Opened):
-    """A run folder, opened, with all that can be done with its model.
-
-    Args:
-        path: the folder.
-        device: where the model lives: `auto`, `cpu`, `cuda`.
-
-    Raises:
-        RunError: there is no such run.
-        CheckpointError: its weights are missing or damaged.
-    """
+    """A run folder, opened, with all that can be done with its model; made as `Opened` is."""
 
     def sample(
         self,
@@ -173,8 +164,7 @@ class Run(Opened):
         return TwoStage(prior.model, self.model, mean, std).to(self.device)  # type: ignore[arg-type]
 
     def _guided_by(self, worse: Run) -> nn.Module:
-        guided_by = getattr(self.model, "guided_by", None)
-        if guided_by is None or not hasattr(worse.model, "guided_by"):
+        if not isinstance(self.model, Guidable) or not isinstance(worse.model, Guidable):
             raise RunError(
                 "guidance away from a worse run is of two diffusion models, and the recipes are "
                 f"'{self.job.recipe}' and '{worse.job.recipe}'; leave the worse run out."
@@ -184,7 +174,7 @@ class Run(Opened):
                 f"'{worse.path}' was trained on other data than '{self.path}', or in other units; "
                 "train the same recipe on the same data, smaller or for less time."
             )
-        return guided_by(worse.model)
+        return self.model.guided_by(worse.model)
 
     def options_of(self, method: str) -> dict[str, str]:
         """What a method of the model that draws examples takes beside examples and classes."""

@@ -52,7 +52,7 @@ class Way(NamedTuple):
 
 class Diffusion(nn.Module):
     """A diffusion model: capabilities Samples, Stepwise, Bound, FlowLikelihood, Score, Latent,
-    Completes and Edits.
+    Completes, Edits and Guidable.
 
     It lives in the relaxed space of the data (`pofx.functional.dequantize`), where bounded values
     are in [-1, 1].
@@ -182,7 +182,7 @@ class Diffusion(nn.Module):
         whole = torch.where(known, x, torch.zeros_like(x))
         way = self._way(cond is not None, **options)
         x_t = self._noise(len(x))
-        y = relax(whole, self.spec).to(x_t)
+        y = relax(whole, self.spec).to(self._like)
         way = Way(
             Known(way.denoiser, y, widened(known, self.spec)),
             Repeated(way.sampler, repeats),
@@ -210,9 +210,8 @@ class Diffusion(nn.Module):
         way = self._way(cond is not None, **options)
         way = way._replace(times=below(way.times, strength))
         ((alpha, sigma),) = self.denoiser.schedule.scales(way.times[:1])
-        eps = self._noise(len(x)) / self.denoiser.schedule.prior_scale
-        y = relax(x, self.spec).to(eps)
-        return harden(self._arrive(way, alpha * y + sigma * eps, cond), self.spec)
+        y = relax(x, self.spec).to(self._like)
+        return harden(self._arrive(way, alpha * y + sigma * torch.randn_like(y), cond), self.spec)
 
     def _way(
         self,
@@ -251,8 +250,13 @@ class Diffusion(nn.Module):
             lay(schedule, self.steps if steps is None else steps),
         )
 
+    @property
+    def _like(self) -> Tensor:
+        """Of the type and on the device of what the denoiser is shown."""
+        return next(self.parameters(), torch.empty(0))
+
     def _noise(self, n: int) -> Tensor:
-        like = next(self.parameters(), torch.empty(0))
+        like = self._like
         x_t = torch.randn(n, *relaxed_shape(self.spec), dtype=like.dtype, device=like.device)
         return x_t * self.denoiser.schedule.prior_scale
 
@@ -335,8 +339,7 @@ class Diffusion(nn.Module):
             return denoiser
         if all(b == 1 for b in bounds):
             return Clip(denoiser)
-        like: Tensor = next(self.parameters(), torch.empty(0))
-        return Clip(denoiser, torch.tensor(bounds, dtype=like.dtype, device=like.device))
+        return Clip(denoiser, torch.tensor(bounds).to(self._like))
 
 
 def _bounds(spec: DataSpec) -> list[float]:
