@@ -43,7 +43,7 @@ from torch import Tensor
 from pofx.diffusion.decoder import log_likelihood
 from pofx.diffusion.denoiser import Denoiser
 from pofx.diffusion.schedule import Level, Schedule
-from pofx.functional.dequantize import relax
+from pofx.functional.dequantize import relax, relaxed_width
 from pofx.functional.reductions import expand_like, sum_event
 from pofx.spec import Categorical, DataSpec, Mixed
 from pofx.typing import Cond, Data, PerExample
@@ -102,7 +102,7 @@ def _continuous(spec: DataSpec) -> Tensor:
     """Which elements of a relaxed example have a density; one entry where all are alike."""
     if not isinstance(spec.support, Mixed):
         return torch.tensor(not spec.support.discrete)
-    widths = [c.levels if isinstance(c, Categorical) else 1 for c in spec.columns]
+    widths = [relaxed_width(c) for c in spec.columns]
     each = [not c.discrete for c in spec.columns]
     return torch.tensor([e for e, width in zip(each, widths, strict=True) for _ in range(width)])
 

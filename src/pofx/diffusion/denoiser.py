@@ -57,7 +57,12 @@ class Denoiser(nn.Module, ABC):
     def score(self, x_t: Data, t: PerExample, cond: Cond | None = None) -> Data:
         """The gradient of log p_t at `x_t`."""
         level = self.schedule.level(t, x_t.ndim)
-        return (level.alpha * self.denoise(x_t, level, cond) - x_t) / level.sigma**2
+        return score_of_guess(self.denoise(x_t, level, cond), x_t, level)
+
+
+def score_of_guess(x0: Data, x_t: Data, level: Level) -> Data:
+    """The score that a guess of the clean data stands for."""
+    return (level.alpha * x0 - x_t) / level.sigma**2
 
 
 class NetworkDenoiser(Denoiser):

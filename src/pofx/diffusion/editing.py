@@ -31,6 +31,7 @@ from pofx.diffusion.denoiser import Denoiser
 from pofx.diffusion.sampler import Sampler, State, transition
 from pofx.diffusion.schedule import Level
 from pofx.errors import UserError
+from pofx.functional.dequantize import relaxed_width
 from pofx.spec import Categorical, DataSpec
 from pofx.typing import Cond, Data
 
@@ -95,7 +96,7 @@ def widened(known: Tensor, spec: DataSpec) -> Tensor:
     """Which elements of a relaxed example are known: all of a known category."""
     if not any(isinstance(c, Categorical) for c in spec.columns):
         return known
-    widths = [c.levels if isinstance(c, Categorical) else 1 for c in spec.columns]
+    widths = [relaxed_width(c) for c in spec.columns]
     return known.flatten().repeat_interleave(torch.tensor(widths, device=known.device))
 
 

@@ -19,8 +19,8 @@ from pofx.diffusion.probability_flow import ProbabilityFlow
 from pofx.diffusion.sampler import Sampler, State
 from pofx.diffusion.samplers import SAMPLERS, choose
 from pofx.errors import UserError
-from pofx.functional.dequantize import harden, relax, relaxed_shape
-from pofx.spec import Categorical, DataSpec, Real
+from pofx.functional.dequantize import harden, relax, relaxed_shape, relaxed_width
+from pofx.spec import DataSpec, Real
 from pofx.typing import Cond, Data, PerExample
 
 _CARRY = 16
@@ -345,6 +345,6 @@ class Diffusion(nn.Module):
 def _bounds(spec: DataSpec) -> list[float]:
     """How far from 0 each element of a relaxed example can be; one entry where all are alike."""
     columns = spec.columns if len(set(spec.columns)) > 1 else spec.columns[:1]
-    widths = [c.levels if isinstance(c, Categorical) else 1 for c in columns]
+    widths = [relaxed_width(c) for c in columns]
     limits = [float("inf") if isinstance(c, Real) else 1.0 for c in columns]
     return [b for b, width in zip(limits, widths, strict=True) for _ in range(width)]

@@ -15,10 +15,10 @@ import math
 import torch
 from torch import Tensor, nn
 
-from pofx.functional.dequantize import relaxed_shape
+from pofx.functional.dequantize import relaxed_shape, relaxed_width
 from pofx.functional.reductions import sum_event
 from pofx.mcmc.reflection import fold
-from pofx.spec import Categorical, DataSpec, Interval
+from pofx.spec import DataSpec, Interval
 from pofx.typing import PerExample
 
 
@@ -39,7 +39,7 @@ class Reference(nn.Module):
     def __init__(self, spec: DataSpec, sd: float) -> None:
         super().__init__()
         self.shape, self.sd = relaxed_shape(spec), sd
-        widths = [c.levels if isinstance(c, Categorical) else 1 for c in spec.columns]
+        widths = [relaxed_width(c) for c in spec.columns]
         flags = [isinstance(c, Interval) for c in spec.columns]
         bounded = torch.tensor(flags).repeat_interleave(torch.tensor(widths)).view(self.shape)
         self.register_buffer("bounded", bounded, persistent=False)

@@ -88,11 +88,16 @@ def _quantize(y: Tensor, support: Support) -> Tensor:
     return values(((y + 1) * (levels / 2)).floor().clamp(0, levels - 1), support)
 
 
+def relaxed_width(support: Support) -> int:
+    """How many elements of a relaxed example stand for one of this support."""
+    return support.levels if isinstance(support, Categorical) else 1
+
+
 def relaxed_shape(spec: DataSpec) -> tuple[int, ...]:
     """The shape of a relaxed example: categories widen a vector, nothing else changes it."""
     if not any(isinstance(c, Categorical) for c in spec.columns):
         return spec.shape
-    return (sum(c.levels if isinstance(c, Categorical) else 1 for c in spec.columns),)
+    return (sum(relaxed_width(c) for c in spec.columns),)
 
 
 def relax(x: Data, spec: DataSpec) -> Tensor:
@@ -122,7 +127,7 @@ def split_relaxed(y: Tensor, spec: DataSpec) -> list[tuple[Tensor, Simple]]:
     """Those of a relaxed example, as `split_as_relaxed` cuts it; `(n, levels)` of a category."""
     if not isinstance(spec.support, Mixed | Categorical):
         return [(y, spec.support)]
-    widths = [c.levels if isinstance(c, Categorical) else 1 for c in spec.columns]
+    widths = [relaxed_width(c) for c in spec.columns]
     return list(zip(y.split(widths, 1), spec.columns, strict=True))
 
 

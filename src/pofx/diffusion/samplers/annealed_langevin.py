@@ -19,7 +19,7 @@ from collections.abc import Iterator
 
 import torch
 
-from pofx.diffusion.denoiser import Denoiser
+from pofx.diffusion.denoiser import Denoiser, score_of_guess
 from pofx.diffusion.sampler import Sampler, State, levels
 from pofx.diffusion.schedule import Level
 from pofx.errors import UserError
@@ -79,4 +79,4 @@ class Guess:
 
     def score(self, x: Data) -> Data:
         """The gradient of log p_t."""
-        return (self.level.alpha * self(x) - x) / self.level.sigma**2
+        return score_of_guess(self(x), x, self.level)
