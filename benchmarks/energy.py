@@ -99,7 +99,7 @@ def against_torchebm(chains: int = 10_000, steps: int = 1000, step: float = 0.01
     covariance = torch.tensor([[1.0, 0.6], [0.6, 0.5]])
     precision = covariance.inverse()
     scores = {
-        "double well": (DoubleWellModel(), lambda x: (x * x - 1).mul_(x).mul_(-8)),
+        "double well": (DoubleWellModel(), lambda x: (x - x**3).mul_(8)),
         "normal": (GaussianModel(torch.zeros(2), covariance), lambda x: -(x @ precision)),
     }
     for name, (energy, score) in scores.items():

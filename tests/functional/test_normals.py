@@ -1,0 +1,89 @@
+"""Normal noise drawn block by block: the transform against its formula, the law, and the seed."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from pofx.functional.normals import Normals, box_muller
+from pofx.functional.random import noise
+from pofx.mcmc.chains import take
+from pofx.mcmc.langevin import langevin
+
+
+def calls(n, *shape):
+    """`n` calls one after another, `(n, *shape)`."""
+    normals = Normals(torch.empty(shape))
+    return torch.stack([normals().clone() for _ in range(n)])
+
+
+def test_the_transform_is_that_of_box_and_muller():
+    words = np.random.default_rng(0).integers(0, 2**64, 5000, dtype=np.uint64)
+    words[:4] = 0, 2**64 - 1, 2**31, 2**63  # the least u, and angles of half a turn
+    ints = words.view(np.int32).astype(np.float64)
+    u, theta = (np.abs(ints[:5000]) + 0.5) / 2**31, ints[5000:] * math.pi / 2**31
+    expected = np.sqrt(-2 * np.log(np.minimum(u, 1)))
+    found = np.empty(10_000, np.float32)
+    box_muller(words, found)
+    assert np.isfinite(found).all()
+    assert np.abs(found).max() < 6.67
+    assert np.allclose(found[:5000], expected * np.cos(theta), rtol=1e-5, atol=5e-4)
+    assert np.allclose(found[5000:], expected * np.sin(theta), rtol=1e-5, atol=5e-4)
+
+
+def test_the_numbers_are_normal():
+    z = calls(200, 5000, 2).double()
+    n = z.numel()
+    for power, moment in enumerate([0, 1, 0, 3, 0, 15], start=1):
+        spread = math.prod(range(1, 2 * power, 2)) ** 0.5
+        assert abs(float((z**power).mean()) - moment) < 5 * spread / n**0.5, power
+    for cut in (1.0, 2.0, 3.0, 4.0, 4.5):
+        p = math.erfc(cut / 2**0.5)
+        assert abs(float((z.abs() > cut).double().mean()) - p) < 5 * (p / n) ** 0.5, cut
+    ranks = torch.distributions.Normal(0.0, 1.0).cdf(z.flatten()).sort().values
+    gap = (ranks - (torch.arange(n, dtype=torch.float64) + 0.5) / n).abs().max()
+    assert gap < (math.log(2e6) / (2 * n)) ** 0.5, "Dvoretzky-Kiefer-Wolfowitz at 1e-6"
+
+
+def test_no_number_tells_another():
+    z = calls(13, 32_768).double()  # the numbers of a word are a call apart
+    for a, b in ((z[:-1], z[1:]), (z[:, :-1], z[:, 1:])):
+        for f in (torch.Tensor.clone, torch.square, torch.abs):
+            r = float(torch.corrcoef(torch.stack([f(a).flatten(), f(b).flatten()]))[0, 1])
+            assert abs(r) < 5 / a.numel() ** 0.5
+
+
+@pytest.mark.parametrize("shape", [(4096,), (99, 101), (65_537,), (3, 70_001)])
+def test_every_shape_is_filled_anew(shape):
+    z = calls(9, *shape)
+    assert z.shape == (9, *shape)
+    assert z.flatten().unique().numel() > 0.9 * z.numel(), "but for equal ones of single precision"
+
+
+def test_a_seed_fixes_the_noise():
+    first, other = calls(3, 5000), calls(3, 5000)
+    torch.manual_seed(0)
+    assert torch.equal(calls(3, 5000), first)
+    assert not torch.equal(other, first)
+
+
+@pytest.mark.parametrize("like", [torch.empty(100, 2), torch.empty(5000, 2, dtype=torch.float64)])
+def test_other_noise_is_that_of_torch(like):
+    z = Normals(like)()
+    torch.manual_seed(0)
+    assert torch.equal(z, torch.empty_like(like).normal_())
+
+
+def test_chains_keep_their_keyed_noise():
+    def chains(n, first):
+        with noise(0, n, first=first):
+            return take(langevin(torch.neg, torch.zeros(n, 3), 0.1), 5)
+
+    assert torch.equal(chains(4000, 0)[3000:], chains(1000, 3000))
+
+
+def test_fast_chains_have_the_variance_of_the_closed_form():
+    n, step = 200_000, 0.5
+    x = take(langevin(torch.neg, torch.randn(n), step), 40)
+    assert abs(float(x.var()) * (1 - step / 4) - 1) < 5 * (2 / n) ** 0.5
