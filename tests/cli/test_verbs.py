@@ -1,5 +1,9 @@
 """Every verb answers, and a mistake is one sentence with exit code 2."""
 
+import os
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -73,3 +77,25 @@ def test_a_mistake_is_one_sentence(arguments, named, capsys):
     assert named in said
     assert len(said.splitlines()) == 1
     assert "Traceback" not in said
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [({}, "1000"), ({"GOMP_SPINCOUNT": "7"}, "7"), ({"OMP_WAIT_POLICY": "active"}, "None")],
+)
+def test_waiting_threads_give_way_unless_the_user_says_otherwise(given, expected):
+    seen = "print(os.environ.get('GOMP_SPINCOUNT'), 'torch' in sys.modules)"
+    program = f"""if True:
+        import atexit, os, sys
+        atexit.register(lambda: {seen})
+        from pofx.cli import main
+        main(["--version"])"""
+    kept = {k: v for k, v in os.environ.items() if k not in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")}
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        env=kept | given,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.splitlines()[-1] == f"{expected} False", "before torch is loaded"

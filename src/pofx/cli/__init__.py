@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib
 import io
+import os
 import sys
 from typing import Any
 
@@ -78,6 +79,7 @@ def pofx() -> None:
 
 def main(arguments: list[str] | None = None) -> None:
     """Runs the command line and exits."""
+    _give_way()
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")  # names that the terminal's encoding lacks
     try:
@@ -103,6 +105,15 @@ def main(arguments: list[str] | None = None) -> None:
             raise
         _complain(lack)
         sys.exit(2)
+
+
+def _give_way() -> None:
+    """Lets threads that wait for one another give their core away soon: OpenMP's spin for
+    milliseconds, in which, on a machine that has other work, the one waited for does not run.
+    It is read when torch is loaded, so later is too late.
+    """
+    if not {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT"} & os.environ.keys():
+        os.environ["GOMP_SPINCOUNT"] = "1000"
 
 
 def _lack(error: Exception) -> str | None:
