@@ -5,8 +5,9 @@ its samples do, and what they cost.
 
 One thread. A recipe is timed for some steps first, and then given as many as fit into the minutes,
 so that the table does not depend on what else the machine does; the best weights on the validation
-digits are kept. Yardsticks are fitted at once. Autoencoders have no prior: a mixture of Gaussians
-on their codes draws. Prints a table in Markdown, and saves a picture of every recipe's samples.
+digits are kept, where a loss tells them. Yardsticks are fitted at once. Autoencoders have no prior:
+a mixture of Gaussians on their codes draws. Prints a table in Markdown, and saves a picture of
+every recipe's samples.
 """
 
 from __future__ import annotations
@@ -37,7 +38,8 @@ RECIPES = (
     *YARDSTICKS, *AUTOENCODERS, "vae", "beta-vae", "iwae", "vamp", "iaf-vae", "ladder-vae",
     "nice", "realnvp", "glow", "maf", "nsf", "ffjord", "residual-flow", "tarflow",
     "made", "pixelcnn", "pixelcnn-pp", "pixelrnn",
-    "ddpm", "improved-ddpm", "edm", "flow-matching",
+    "gan", "wgan-gp", "deep-energy",
+    "ddpm", "improved-ddpm", "score-sde", "edm", "flow-matching", "rectified-flow", "ncsn",
 )  # fmt: skip
 TIMED = 30
 DRAWN = 1000
