@@ -19,6 +19,7 @@ from pofx.diffusion.probability_flow import ProbabilityFlow
 from pofx.diffusion.sampler import blend, mix
 from pofx.diffusion.samplers import SAMPLERS
 from pofx.diffusion.samplers.ancestral import Ancestral
+from pofx.diffusion.samplers.annealed_langevin import AnnealedLangevin
 from pofx.diffusion.samplers.ddim import DDIM
 from pofx.diffusion.samplers.deis import DEIS
 from pofx.diffusion.samplers.dpm_solver import DPMSolver
@@ -290,9 +291,8 @@ _STEPS = {
     "ddim": 150, "euler": 150, "dpm-1": 150, "ancestral": 120, "ancestral-small": 250,
     "ancestral-learned": 150, "heun": 40, "edm": 80, "dpm-2": 30, "dpm-3": 15, "dpmpp-2m": 50,
     "dpmpp-2m-sde": 80, "deis": 30, "unipc": 30, "predictor-corrector": 150, "reverse-sde": 200,
-    "rk45": 1,
+    "rk45": 1, "annealed-langevin": 400,
 }  # fmt: skip
-_UNBIASED = [which for which in SAMPLERS if which != "annealed-langevin"]
 _WEIGHTS, _MEANS = torch.tensor([0.3, 0.7]), torch.tensor([[-1.0, 0.5], [1.0, -0.2]])
 _SPREADS = torch.tensor([0.5, 0.3])
 
@@ -333,7 +333,7 @@ def moments():
     return mean, (weights[:, None, None] * off[:, :, None] * off[:, None, :]).sum(0) + within
 
 
-@pytest.mark.parametrize("which", _UNBIASED)
+@pytest.mark.parametrize("which", SAMPLERS)
 def test_every_sampler_reproduces_mean_and_covariance(which):
     torch.set_default_dtype(torch.float32)
     schedule = VP()
@@ -342,18 +342,29 @@ def test_every_sampler_reproduces_mean_and_covariance(which):
     assert z_scores(x, *moments()).abs().max() < 5
 
 
-def test_annealed_langevin_is_off_by_its_step_and_by_the_haste_of_its_annealing():
-    """Five unadjusted steps at each level, a tenth of the variance of the noise each."""
-    torch.set_default_dtype(torch.float32)
-    _, covariance = moments()
-    errors = []
-    for steps in (10, 80):
-        x = torch.randn(10_000, 2)
-        times = LogSNR()(VP(), steps)
-        x = run(SAMPLERS["annealed-langevin"](), mixture(VP()), x, times).double()
-        errors.append((torch.cov(x.T) - covariance).norm() / covariance.norm())
-    assert errors[1] < 0.15
-    assert errors[1] < errors[0]
+@pytest.mark.parametrize("steps", [1, 2, 5])
+@pytest.mark.parametrize("schedule", SCHEDULES, ids=name)
+def test_annealed_langevin_reaches_every_level_with_just_its_noise(schedule, steps):
+    """Of data that are a point, at few levels and at many."""
+    n, point = 40_000, 1.5
+    for grid in (schedule.grid(4), LogSNR()(schedule, 30)):
+        x = torch.randn(n, 1) * schedule.prior_scale
+        sampler = AnnealedLangevin(steps)
+        for t, x_t, _ in sampler.trajectory(normal(schedule, 1e-9, mean=point), x, grid):
+            ((alpha, sigma),) = schedule.scales([t])
+            assert abs(float(x_t.mean()) - alpha * point) <= 5 * sigma / n**0.5 + 1e-6
+            assert float(x_t.var()) == pytest.approx(sigma**2, rel=5 * (2 / n) ** 0.5, abs=1e-9)
+
+
+@pytest.mark.parametrize(("epsilon", "same"), [(1.0, DDIM()), (2.0, Ancestral("small"))])
+@pytest.mark.parametrize("schedule", SCHEDULES, ids=name)
+def test_one_langevin_step_at_a_level_is_a_step_of_others(schedule, epsilon, same):
+    x, times = torch.randn(50, 2), LogSNR()(schedule, 12)[1:]  # where there is a signal
+    ends = []
+    for sampler in (AnnealedLangevin(1, epsilon), same):
+        torch.manual_seed(1)
+        ends.append(run(sampler, mixture(schedule), x.clone(), times))
+    assert torch.allclose(*ends, atol=1e-7)
 
 
 @pytest.mark.parametrize("which", SAMPLERS)
@@ -391,7 +402,7 @@ class Wrong(Denoiser):
         return self.denoiser.denoise(x_t, level) + 0.05 * torch.cos(40 * x_t)
 
 
-@pytest.mark.parametrize("which", [w for w in _UNBIASED if w not in ("ancestral-learned", "rk45")])
+@pytest.mark.parametrize("which", [w for w in SAMPLERS if w not in ("ancestral-learned", "rk45")])
 @pytest.mark.parametrize("schedule", SCHEDULES, ids=name)
 def test_errors_of_the_denoiser_are_not_blown_up_where_there_is_no_signal(which, schedule):
     """On the schedule's own grid, whose first steps are long in sigma / alpha."""
