@@ -1,21 +1,21 @@
 """Normal noise drawn block by block: the transform against its formula, the law, and the seed."""
 
 import math
+from itertools import islice
 
 import numpy as np
 import pytest
 import torch
 
-from pofx.functional.normals import Normals, box_muller
+from pofx.functional.normals import box_muller, normals
 from pofx.functional.random import noise
 from pofx.mcmc.chains import take
 from pofx.mcmc.langevin import langevin
 
 
-def calls(n, *shape):
-    """`n` calls one after another, `(n, *shape)`."""
-    normals = Normals(torch.empty(shape))
-    return torch.stack([normals().clone() for _ in range(n)])
+def drawn(n, *shape, skip=16):
+    """Steps `skip` to `skip + n` of the noise, `(n, *shape)`; blocks have begun by 16."""
+    return torch.stack([z.clone() for z in islice(normals(torch.empty(shape)), skip, skip + n)])
 
 
 def test_the_transform_is_that_of_box_and_muller():
@@ -33,7 +33,7 @@ def test_the_transform_is_that_of_box_and_muller():
 
 
 def test_the_numbers_are_normal():
-    z = calls(200, 5000, 2).double()
+    z = drawn(200, 5000, 2).double()
     n = z.numel()
     for power, moment in enumerate([0, 1, 0, 3, 0, 15], start=1):
         spread = math.prod(range(1, 2 * power, 2)) ** 0.5
@@ -47,7 +47,7 @@ def test_the_numbers_are_normal():
 
 
 def test_no_number_tells_another():
-    z = calls(13, 32_768).double()  # the numbers of a word are a call apart
+    z = drawn(13, 32_768).double()  # the numbers of a word are a step apart
     for a, b in ((z[:-1], z[1:]), (z[:, :-1], z[:, 1:])):
         for f in (torch.Tensor.clone, torch.square, torch.abs):
             r = float(torch.corrcoef(torch.stack([f(a).flatten(), f(b).flatten()]))[0, 1])
@@ -56,29 +56,42 @@ def test_no_number_tells_another():
 
 @pytest.mark.parametrize("shape", [(4096,), (99, 101), (65_537,), (3, 70_001)])
 def test_every_shape_is_filled_anew(shape):
-    z = calls(9, *shape)
+    z = drawn(9, *shape)
     assert z.shape == (9, *shape)
     assert z.flatten().unique().numel() > 0.9 * z.numel(), "but for equal ones of single precision"
 
 
 def test_a_seed_fixes_the_noise():
-    first, other = calls(3, 5000), calls(3, 5000)
+    first, other = drawn(3, 5000), drawn(3, 5000)
     torch.manual_seed(0)
-    assert torch.equal(calls(3, 5000), first)
+    assert torch.equal(drawn(3, 5000), first)
     assert not torch.equal(other, first)
 
 
 @pytest.mark.parametrize("like", [torch.empty(100, 2), torch.empty(5000, 2, dtype=torch.float64)])
 def test_other_noise_is_that_of_torch(like):
-    z = Normals(like)()
+    z = next(islice(normals(like), 40, None))
     torch.manual_seed(0)
-    assert torch.equal(z, torch.empty_like(like).normal_())
+    assert torch.equal(z, torch.stack([torch.empty_like(like).normal_() for _ in range(41)])[-1])
+
+
+def test_short_walks_leave_no_block_unused():
+    z = drawn(16, 4096, skip=0)
+    torch.manual_seed(0)
+    assert torch.equal(z, torch.stack([torch.empty(4096).normal_() for _ in range(16)]))
+
+
+def test_transforms_of_functions_pass_through():
+    def end(x):
+        return take(langevin(torch.neg, x, 0.1), 20).sum()
+
+    assert torch.allclose(torch.func.grad(end)(torch.zeros(5000)), torch.zeros(5000))
 
 
 def test_chains_keep_their_keyed_noise():
     def chains(n, first):
         with noise(0, n, first=first):
-            return take(langevin(torch.neg, torch.zeros(n, 3), 0.1), 5)
+            return take(langevin(torch.neg, torch.zeros(n, 3), 0.1), 20)
 
     assert torch.equal(chains(4000, 0)[3000:], chains(1000, 3000))
 

@@ -12,6 +12,7 @@ References:
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 
 import numpy as np
 import torch
@@ -19,50 +20,50 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.overrides import has_torch_function
 
+from pofx.functional.products import transformed
+
 _BLOCK = 1 << 16
 """Numbers drawn at a time: they fit a core's cache, and the price of a call is shared by many."""
 _FEWEST = 1 << 12
-"""Fewer numbers a call than this are torch's: little is to be gained."""
+"""Fewer numbers a step than this are torch's: little is to be gained."""
 
 
-class Normals:
-    """Standard normal noise like a tensor, anew at every call.
+def normals(like: Tensor) -> Iterator[Tensor]:
+    """Standard normal noise of a tensor's shape, without end, each overwritten by the next.
 
-    Single precision on a processor comes from a generator of its own, seeded from torch's, so that
-    `torch.manual_seed` fixes it; all other noise is torch's own, and so is all in a context that
-    overrides torch's draws, as `noise` does.
+    After as many steps as a block is worth, single precision on a processor comes from a generator
+    of its own, which torch's then seeds. All other noise is torch's own, and so is all in a context
+    that overrides torch's draws, as `noise` does, and within transforms of functions.
 
     >>> _ = torch.manual_seed(0)
-    >>> normals = Normals(torch.empty(5000, 2))
-    >>> z = normals()
-    >>> z.shape, abs(float(z.mean())) < 0.04, abs(float(z.std()) - 1) < 0.03
-    (torch.Size([5000, 2]), True, True)
+    >>> z = normals(torch.empty(5000, 2))
+    >>> moments = [(float(x.mean()), float(x.std())) for x, _ in zip(z, range(20))]
+    >>> all(abs(mean) < 0.05 and abs(std - 1) < 0.05 for mean, std in moments)
+    True
     """
-
-    def __init__(self, like: Tensor) -> None:
-        n = like.numel()
-        self._quick = like.device.type == "cpu" and like.dtype == torch.float32 and n >= _FEWEST
-        parts = max(1, _BLOCK // n) if self._quick else 1
-        self._block = torch.empty(parts * n + parts * n % 2, dtype=like.dtype, device=like.device)
-        self._parts = self._block[: parts * n].view(parts, *like.shape).unbind()
-        self._ready = iter(self._parts[:0])
-        self._bits: np.random.SFC64 | None = None
-
-    def __call__(self) -> Tensor:
-        """The noise, which later calls overwrite."""
-        if not self._quick or has_torch_function(self._parts[:1]):
-            return self._parts[0].normal_()
-        z = next(self._ready, None)
-        if z is None:
-            self._refill()
-            z = next(self._ready)
-        return z
-
-    def _refill(self) -> None:
-        bits = self._bits = self._bits or np.random.SFC64(int(torch.randint(1 << 62, ())))
-        for block in self._block.split(_BLOCK):
-            box_muller(bits.random_raw(len(block) // 2), block.numpy())
-        self._ready = iter(self._parts)
+    z, n = torch.empty_like(like), like.numel()
+    plain = type(z) is Tensor and z.device.type == "cpu" and z.dtype == torch.float32
+    if n < _FEWEST or not plain or transformed():
+        while True:
+            yield z.normal_()
+    parts = max(1, _BLOCK // n)
+    for _ in range(parts):  # a short walk would leave most of a block
+        yield z.normal_()
+    block = torch.empty(parts * n + parts * n % 2)
+    ready: Iterator[Tensor] = iter(())
+    bits: np.random.SFC64 | None = None
+    while True:
+        if has_torch_function((z,)):
+            yield z.normal_()
+            continue
+        part = next(ready, None)
+        if part is None:
+            bits = bits or np.random.SFC64(int(torch.randint(1 << 62, ())))
+            for piece in block.split(_BLOCK):
+                box_muller(bits.random_raw(len(piece) // 2), piece.numpy())
+            ready = iter(block[: parts * n].view(parts, *like.shape).unbind())
+        else:
+            yield part
 
 
 def box_muller(words: NDArray[np.uint64], out: NDArray[np.float32]) -> None:

@@ -49,12 +49,12 @@ def _suits(x: Tensor, weight: Tensor) -> bool:
         and x.numel() * weight.shape[0] >= LEAST
         and x.device.type == "cpu"
         and not torch.is_autocast_enabled("cpu")
-        and not _transformed()
+        and not transformed()
         and _wide()
     )
 
 
-def _transformed() -> bool:
+def transformed() -> bool:
     """Whether tensors carry more than values: tangents, or batches of torch.func."""
     level = torch._C._functorch.maybe_current_level()
     return level is not None or forward_ad._current_level >= 0

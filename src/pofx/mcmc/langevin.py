@@ -22,7 +22,7 @@ import torch
 
 from pofx.errors import UserError
 from pofx.functional.gradients import ScoreFunction
-from pofx.functional.normals import Normals
+from pofx.functional.normals import normals
 from pofx.mcmc.chains import Chains, check_step
 from pofx.typing import Data
 
@@ -49,9 +49,9 @@ def langevin(
         raise UserError(f"a temperature is at least 0, and {temperature} came; 1 is p itself.")
     quiet, spread = torch.no_grad(), math.sqrt(step * temperature)
     x = x.detach().clone()
-    normals = Normals(x)
+    noise = normals(x)
     while True:
         with quiet:  # in place: noise is most of the cost of a cheap score
             x.add_(score(x), alpha=step / 2)
-            x.add_(normals(), alpha=spread)
+            x.add_(next(noise), alpha=spread)
         yield Chains(x)
