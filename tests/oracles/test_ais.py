@@ -5,7 +5,7 @@ import math
 
 import pytest
 import torch
-from torch.distributions import Bernoulli, Independent, Normal
+from torch.distributions import Bernoulli, Gamma, Independent, Normal
 
 from pofx.ebm.energy import binary_states
 from pofx.ebm.harmonium import Harmonium
@@ -13,9 +13,11 @@ from pofx.ebm.units import Bits
 from pofx.errors import UserError
 from pofx.evaluation.likelihood import likelihood
 from pofx.evaluation.partition import partition
-from pofx.mcmc.ais import ais, reverse_ais
+from pofx.mcmc.ais import ais, reverse_ais, temperatures
+from pofx.mcmc.chains import take
 from pofx.mcmc.geometric_path import GeometricPath
 from pofx.mcmc.gibbs import sites
+from pofx.mcmc.hmc import hmc
 from pofx.spec import Binary, Bytes, Categorical, DataSpec, Interval, Mixed, Real
 
 pytestmark = pytest.mark.usefixtures("double")
@@ -136,6 +138,100 @@ def test_an_interval_s_log_z_counts_what_lies_within():
     forward, backward = partition(Flat(), spec, 2 * torch.rand(500, 2) - 1, steps=200, chains=400)
     assert abs(forward.log_z - math.log(4)) < min(0.2, 5 * forward.stderr)
     assert abs(backward.log_z - math.log(4)) < min(0.2, 5 * backward.stderr)
+
+
+def test_states_that_are_forbidden_weigh_nothing():
+    """The first of eight bits must be off: half of the chains start where they cannot be."""
+    base = Independent(Bernoulli(torch.full((8,), 0.5)), 1)
+    bits = [torch.arange(2.0)] * 8
+    path = GeometricPath(base, lambda x: torch.where(x[:, 0] > 0, math.inf, x.sum(1)), sites(bits))
+    found = ais(path, temperatures(20), 1000)
+    log_z = 7 * math.log1p(math.exp(-1))
+    assert abs(found.log_z - log_z) < 4 * found.stderr < 0.4
+    assert 0.4 < float((found.log_weights == -math.inf).double().mean()) < 0.6
+    closed = GeometricPath(base, lambda x: torch.full((len(x),), math.inf), sites(bits))
+    x = torch.randint(0, 2, (5, 8)).double()
+    assert torch.equal(closed.transition(x, 0.5), x), "where no value is possible chains stay"
+    with pytest.raises(UserError, match="none found an example"):
+        ais(closed, [0.0, 1.0], 5)
+
+
+@pytest.mark.parametrize(
+    ("base", "energy", "log_z"),
+    [
+        (Normal(torch.zeros(1), 3.0), lambda x: 3 * (x.square() - 1).square().sum(1), 0.114006),
+        (Gamma(torch.full((1,), 2.0), 1.0), lambda x: 2 * x.sum(1), -math.log(2)),
+    ],
+    ids=["overflow", "half a line"],
+)
+def test_moves_beyond_what_a_base_takes_are_refused(base, energy, log_z):
+    """Leaps that overflow, or go below 0, where the distribution would raise an error."""
+
+    def kernel(y, log_f):
+        return take(hmc(lambda y: -log_f(y), y, 0.2, 5), 1)
+
+    found = ais(GeometricPath(Independent(base, 1), energy, kernel), temperatures(200), 400)
+    assert abs(found.log_z - log_z) < 4 * found.stderr < 0.4
+
+
+def flat(x):
+    return 0.0 * x.sum(1)
+
+
+def pair(energy=flat, base=None, values=2):
+    base = Independent(Bernoulli(torch.full((2,), 0.5)), 1) if base is None else base
+    return GeometricPath(base, energy, sites([torch.arange(2.0)] * values))
+
+
+@pytest.mark.parametrize(
+    ("path", "betas", "chains", "says"),
+    [
+        *((pair(), betas, 5, "rise from 0 to 1") for betas in ([1, 0.5, 0], [0, 0.5], [0.0], [])),
+        (pair(), [0.5, 1.0], 5, r"from 0 to 1, and \[0.5, 1\] came"),
+        (pair(), [0.0, 1.0], 0, "a chain or more, and 0 came"),
+        (pair(lambda x: x.sum()), [0.0, 1.0], 5, r"\(5,\), and \(\) came"),
+        (pair(base=Bernoulli(torch.full((2,), 0.5))), [0.0, 1.0], 5, r"\(5, 2\) came"),
+        (pair(lambda x: x.sum(1) * math.nan), [0.0, 1.0], 5, "5 of 5 came as NaN"),
+        (pair(lambda x: x.sum(1) * math.nan), [0.0, 0.5, 1.0], 5, "came as NaN or plus infinity"),
+        (pair(values=1), [0.0, 0.5, 1.0], 5, "1 came, and examples have 2 elements"),
+        (pair(values=3), [0.0, 0.5, 1.0], 5, "3 came, and examples have 2 elements"),
+    ],
+)
+def test_a_path_that_leads_nowhere_is_refused(path, betas, chains, says):
+    with pytest.raises(UserError, match=says):
+        ais(path, betas, chains)
+
+
+class Unit:
+    """N(0, 1) without its constant."""
+
+    def energy(self, x, cond=None):
+        return x.square().sum(1) / 2
+
+    def sample(self, n):
+        return torch.randn(n, 1)
+
+
+def test_log_z_is_estimated_in_inference_mode_too():
+    with torch.inference_mode():
+        forward, backward = partition(Unit(), DataSpec((1,)), torch.randn(100, 1), steps=50)
+    assert abs(forward.log_z - 0.5 * math.log(2 * math.pi)) < 0.1
+    assert abs(backward.log_z - 0.5 * math.log(2 * math.pi)) < 0.1
+
+
+@pytest.mark.parametrize(
+    ("x", "options", "says"),
+    [
+        (torch.randn(1, 1), {}, "two examples or more, all of them finite, and 1 came, 1 of"),
+        (torch.randn(0, 1), {}, "and 0 came"),
+        (torch.full((3, 1), math.nan), {}, "and 3 came, 0 of them finite"),
+        (torch.randn(9, 1), {"ends": torch.zeros(1, 1)}, "two samples of the model"),
+        *((torch.randn(9, 1), {"chains": c}, f"2 chains on, and {c} came") for c in (1, 0, -3)),
+    ],
+)
+def test_too_little_to_estimate_from_is_refused(x, options, says):
+    with pytest.raises(UserError, match=says):
+        partition(Unit(), DataSpec((1,)), x.double(), **options)
 
 
 def test_what_cannot_be_estimated_is_refused():

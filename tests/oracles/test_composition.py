@@ -72,7 +72,7 @@ def test_a_mixture_led_by_its_own_classifier_is_the_component(t):
     mixture, x = Mixture(), torch.randn(10, 2)
     conditioned = Conditioned(mixture, mixture.log_prob)
     cond = torch.arange(10) % 2
-    with torch.no_grad():
+    with torch.inference_mode():
         found = score_at(conditioned, t, cond)(x)
     assert torch.allclose(found, (CENTRES[cond] - x) / (1 + t), atol=1e-12)
     plain = score_at(conditioned, t)(x)
@@ -101,5 +101,7 @@ def test_they_are_scores_themselves_and_their_models_move_with_them():
 def test_mistakes_are_told():
     with pytest.raises(UserError, match="2 models with 1 weights"):
         Product(pair(), [1.0])
+    with pytest.raises(UserError, match="object has no method score"):
+        Product([*pair(), object()])
     with pytest.raises(UserError, match="Mixture has none"):
         EnergyProduct([Mixture()]).energy(torch.zeros(1, 2))

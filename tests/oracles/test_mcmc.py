@@ -250,18 +250,70 @@ def test_the_last_step_is_the_mean_of_the_clean_data():
     assert torch.allclose(denoised(lambda x, s: -x / (1 + s**2), x, 0.5), x / 1.25, atol=1e-12)
 
 
+@pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
+@pytest.mark.parametrize(
+    "run",
+    [
+        lambda x: score_of(normal)(x),
+        lambda x: take(langevin(score_of(normal), x, 0.1), 3),
+        lambda x: take(mala(normal, x, 0.1), 3),
+        lambda x: take(hmc(normal, x, 0.1, 2), 3),
+    ],
+    ids=["score", "langevin", "mala", "hmc"],
+)
+def test_whoever_needs_no_graph_gets_the_same_chains(run, mode):
+    with noise(0, 4):
+        expected = run(torch.ones(4, 2))
+    with mode(), noise(0, 4):
+        assert torch.equal(run(torch.ones(4, 2)), expected)
+
+
+@pytest.mark.parametrize(
+    ("energy", "came"),
+    [
+        (lambda x: x.square().sum(), r"\(3,\), and \(\) came"),
+        (lambda x: x.square().sum(1, keepdim=True), r"\(3,\), and \(3, 1\) came"),
+        (torch.square, r"\(3,\), and \(3, 2\) came"),
+    ],
+    ids=["all", "column", "elements"],
+)
+@pytest.mark.parametrize("kernel", KERNELS.values(), ids=KERNELS)
+def test_an_energy_is_one_number_for_each_example(kernel, energy, came):
+    with pytest.raises(UserError, match=came):
+        next(kernel(energy, torch.ones(3, 2)))
+    with pytest.raises(UserError, match=came):
+        next(langevin(score_of(energy), torch.ones(3, 2), 0.1))
+
+
+def anneal(sigmas, each=1):
+    return next(annealed_langevin(blurred_score, torch.zeros(2), sigmas, 0.1, each))
+
+
 @pytest.mark.parametrize(
     ("call", "says"),
     [
+        (lambda: next(langevin(lambda x: -x[:, :1], torch.ones(3, 2), 0.1)), r"\(3, 1\) came"),
+        (lambda: next(mala(normal, torch.ones(3, 2), 0.1, score=lambda x: -x.sum())), r"\(\) came"),
         (lambda: next(langevin(torch.neg, torch.zeros(1), 0.0)), "positive number, and 0.0 came"),
         (lambda: next(mala(normal, torch.zeros(1, 2), -1.0)), "positive number"),
         (
             lambda: next(langevin(torch.neg, torch.zeros(1), 0.1, temperature=-1.0)),
             "at least 0, and -1.0 came",
         ),
+        (lambda: next(langevin(torch.neg, torch.zeros(1), math.inf)), "number, and inf came"),
+        (
+            lambda: next(langevin(torch.neg, torch.zeros(1), 0.1, temperature=math.nan)),
+            "at least 0, and nan came",
+        ),
         (lambda: take(langevin(torch.neg, torch.zeros(1), 0.1), 0), "at least one step"),
+        (lambda: take(islice(langevin(torch.neg, torch.zeros(1), 0.1), 2), 3), "before step 3"),
         (lambda: next(hmc(normal, torch.zeros(1, 2), 0.1, 0)), "at least one leap"),
         (lambda: geometric_levels(0.1, 1.0, 3), "the larger first"),
+        (lambda: geometric_levels(math.inf, 1.0, 3), "from inf to 1.0 came"),
+        (lambda: anneal([]), "0 levels"),
+        (lambda: anneal([1.0, 2.0]), "levels of noise that fall"),
+        (lambda: anneal([1.0, 0.0]), "positive levels"),
+        (lambda: anneal([1.0], each=0), "0 steps at each"),
     ],
 )
 def test_mistakes_are_told(call, says):

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from pofx.errors import UserError
+from pofx.mcmc.chains import Chains
 from pofx.mcmc.diagnostics import diagnose, effective_sample_size, split_rhat
 from pofx.mcmc.langevin import langevin
 from pofx.mcmc.mala import mala
@@ -81,6 +82,21 @@ def test_a_diagnosis_counts_refusals_and_leaves_the_warm_up_out():
     assert float(found.rhat.max()) < 1.05
 
 
-def test_too_few_steps_are_refused():
-    with pytest.raises(UserError, match="at least 4 steps"):
-        split_rhat(torch.zeros(3, 5))
+@pytest.mark.parametrize(
+    ("call", "says"),
+    [
+        (lambda: split_rhat(torch.zeros(3, 5)), "at least 4 steps"),
+        (lambda: diagnose([]), "at least 4 steps"),
+        (lambda: diagnose(islice(langevin(torch.neg, torch.zeros(0, 2), 0.1), 20)), "and a chain"),
+        (lambda: diagnose([], warmup=math.nan), "from 0 to below 1, and nan came"),
+        (lambda: diagnose([], warmup=-1.0), "and -1.0 came"),
+    ],
+)
+def test_what_cannot_be_judged_is_refused(call, says):
+    with pytest.raises(UserError, match=says):
+        call()
+
+
+def test_draws_keep_no_graph():
+    chains = (Chains(torch.randn(4, 2, requires_grad=True)) for _ in range(8))
+    assert not diagnose(chains).draws.requires_grad

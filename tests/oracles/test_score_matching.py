@@ -114,6 +114,28 @@ def test_levels_may_differ_from_example_to_example():
         assert torch.allclose(whole[i], one[0], atol=1e-12)
 
 
+@pytest.mark.parametrize("constant", [torch.tensor([1.0, -2.0, 0.5]), nn.Parameter(torch.ones(3))])
+def test_a_constant_score_has_no_trace(constant):
+    x, v = data(5), signs(3)[:5]
+    half = 0.5 * constant.square().sum().expand(5)
+    for found in (
+        implicit(lambda x: constant.expand_as(x), x),
+        sliced_reduced(lambda x: constant.expand_as(x), x, v),
+    ):
+        assert torch.allclose(found, half.to(found), atol=1e-12)
+    along = sliced(lambda x: constant.expand_as(x), x, v)
+    assert torch.allclose(along, ((v @ constant.to(v)) ** 2 / 2).to(along), atol=1e-12)
+
+
+def test_a_level_is_positive_and_may_be_a_tensor_of_its_own():
+    x, eps = joint(10)
+    expected = denoising(linear(P), x, 0.5, eps)
+    assert torch.equal(denoising(linear(P), x, torch.tensor(0.5), eps), expected)
+    for sigma in (0.0, -1.0, torch.tensor([0.0] + [1.0] * 9), torch.tensor(-1.0)):
+        with pytest.raises(UserError, match="positive level"):
+            denoising(linear(P), x, sigma, eps)
+
+
 def test_an_energy_is_matched_by_its_slope():
     energy = score_of(lambda x: 0.5 * (x @ P * x).sum(1), differentiable=True)
     x, eps = joint(50)

@@ -29,6 +29,7 @@ from pofx.errors import UserError
 from pofx.evaluation.calls import device_of, draw_examples, dtype_of
 from pofx.functional.dequantize import indices, values
 from pofx.functional.draw import evaluating
+from pofx.functional.gradients import out_of_inference
 from pofx.functional.random import seeded
 from pofx.functional.unbound import bound, unbound
 from pofx.mcmc.ais import Sandwich, ais, reverse_ais, temperatures
@@ -43,6 +44,7 @@ _C = 1 - 1e-5
 """Keeps the logit of what is bounded within 12.2."""
 
 
+@out_of_inference
 def partition(
     model: Energy,
     spec: DataSpec,
@@ -65,8 +67,8 @@ def partition(
         seed: of all that is drawn.
 
     Raises:
-        UserError: some elements are discrete and others are not, or the model does not sample and
-            no `ends` came.
+        UserError: some elements are discrete and others are not, the model does not sample and no
+            `ends` came, there are too few examples, ends or chains, or some are not finite.
 
     >>> class Unit:
     ...     def energy(self, x): return x[:, 0] ** 2 / 2
@@ -75,6 +77,10 @@ def partition(
     >>> abs(below.log_z - 0.9189) < 0.1 and abs(above.log_z - 0.9189) < 0.1  # log sqrt(2 pi)
     True
     """
+    if chains < 2:
+        raise UserError(
+            f"an estimate of log Z has an error from 2 chains on, and {chains} came; 100 are usual."
+        )
     if ends is None:
         if not isinstance(model, Samples):
             raise UserError(
@@ -84,6 +90,13 @@ def partition(
         ends = draw_examples(model, chains, seed=seed)
     device, dtype = device_of(model), dtype_of(model)
     x, ends = x.to(device, dtype), ends[:chains].to(device, dtype)
+    for what, some in (("examples", x), ("samples of the model", ends)):
+        finite = int(some.flatten(1).isfinite().all(1).sum())
+        if finite < max(2, len(some)):
+            raise UserError(
+                f"an estimate of log Z takes two {what} or more, all of them finite, and "
+                f"{len(some)} came, {finite} of them finite; give more, and leave NaN out."
+            )
     build = _discrete if spec.support.discrete else _continuous
     with evaluating(model), torch.no_grad(), seeded(seed):
         path, there, log_scale = build(model, spec, x)

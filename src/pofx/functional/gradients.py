@@ -8,12 +8,17 @@ by automatic differentiation: the one place where an energy becomes a score.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from functools import wraps
+from typing import NamedTuple, ParamSpec, TypeVar
 
 import torch
 from torch import Tensor
 
+from pofx.errors import UserError
 from pofx.typing import Data, PerExample
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 EnergyFunction = Callable[[Data], PerExample]
 """`-log p(x)` up to a constant: `(n, *event) -> (n,)`; no example's energy depends on another."""
@@ -37,6 +42,49 @@ class Slope(NamedTuple):
 SlopeFunction = Callable[[Data], Slope]
 
 
+def out_of_inference(function: Callable[P, T]) -> Callable[P, T]:
+    """Lets a function make graphs even where its caller is in inference mode.
+
+    >>> with torch.inference_mode():
+    ...     score_of(lambda x: x.square().sum(1))(torch.ones(1, 2))
+    tensor([[-2., -2.]])
+    """
+
+    @wraps(function)
+    def called(*args: P.args, **kwargs: P.kwargs) -> T:
+        if not torch.is_inference_mode_enabled():
+            return function(*args, **kwargs)
+        with torch.inference_mode(False):
+            return function(*args, **kwargs)
+
+    return called
+
+
+def recordable(x: Tensor) -> Tensor:
+    """The same numbers, of which a graph may be made even if they come from inference mode."""
+    return x.clone() if x.is_inference() else x
+
+
+def check_energy(energy: PerExample, x: Data) -> PerExample:
+    """Refuses an energy, or a log-density, that is not one number for each example."""
+    if energy.shape != x.shape[:1]:
+        raise UserError(
+            f"an energy or a log-density gives one number for each example, ({len(x)},), and "
+            f"{tuple(energy.shape)} came; sum over each example's own elements and no further."
+        )
+    return energy
+
+
+def check_score(score: Data, x: Data) -> Data:
+    """Refuses a score of another shape than the examples'."""
+    if score.shape != x.shape:
+        raise UserError(
+            f"a score has the shape of the examples, {tuple(x.shape)}, and {tuple(score.shape)} "
+            "came; give the gradient of log p at each element."
+        )
+    return score
+
+
 def score_of(energy: EnergyFunction, *, differentiable: bool = False) -> ScoreFunction:
     """The score of an energy.
 
@@ -49,9 +97,11 @@ def score_of(energy: EnergyFunction, *, differentiable: bool = False) -> ScoreFu
     tensor([[-2., -2.]])
     """
 
+    @out_of_inference
     def score(x: Data) -> Data:
         with torch.enable_grad():
-            x = x if differentiable and x.requires_grad else x.detach().requires_grad_()
+            if not (differentiable and x.requires_grad):
+                x = recordable(x).detach().requires_grad_()
             return _negative_gradient(energy(x), x, differentiable)
 
     return score
@@ -66,11 +116,12 @@ def slope_of(energy: EnergyFunction, score: ScoreFunction | None = None) -> Slop
 
     def by_hand(x: Data) -> Slope:
         assert score is not None
-        return Slope(energy(x), score(x))
+        return Slope(check_energy(energy(x), x), check_score(score(x), x))
 
+    @out_of_inference
     def by_autograd(x: Data) -> Slope:
         with torch.enable_grad():
-            x = x.detach().requires_grad_()
+            x = recordable(x).detach().requires_grad_()
             e = energy(x)
             return Slope(e.detach(), _negative_gradient(e, x))
 
@@ -78,5 +129,6 @@ def slope_of(energy: EnergyFunction, score: ScoreFunction | None = None) -> Slop
 
 
 def _negative_gradient(energy: PerExample, x: Data, differentiable: bool = False) -> Tensor:
+    check_energy(energy, x)
     (gradient,) = torch.autograd.grad(energy.sum(), x, create_graph=differentiable)
     return -gradient

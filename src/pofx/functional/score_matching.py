@@ -28,6 +28,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from pofx.errors import UserError
 from pofx.functional.gradients import ScoreFunction
 from pofx.functional.reductions import expand_like, sum_event
 from pofx.typing import Data, PerExample
@@ -91,12 +92,22 @@ def denoising(score: ScoreFunction, x: Data, sigma: float | PerExample, eps: Ten
         sigma: the noise's standard deviation: one, or one for each example. Over many levels, a
             weight of `sigma ** 2` makes all of them count alike.
         eps: standard normal, of the shape of `x`.
+
+    Raises:
+        UserError: a standard deviation is not positive.
     """
-    scale = expand_like(sigma, x) if isinstance(sigma, Tensor) else sigma
+    if not bool(torch.as_tensor(sigma > 0).all()):
+        least = float(torch.as_tensor(sigma).min())
+        raise UserError(
+            f"denoising learns from noise of a positive level, and {least:g} came; 0.1 is usual."
+        )
+    scale = expand_like(sigma, x) if isinstance(sigma, Tensor) and sigma.ndim else sigma
     y = (x + scale * eps).detach().requires_grad_()
     return sum_event((score(y) + eps / scale).square()) / 2
 
 
 def _slope(total: Tensor, x: Data) -> Tensor:
-    (slope,) = torch.autograd.grad(total, x, create_graph=True)
+    if not total.requires_grad:  # of a score that is the same everywhere
+        return torch.zeros_like(x)
+    (slope,) = torch.autograd.grad(total, x, create_graph=True, materialize_grads=True)
     return slope

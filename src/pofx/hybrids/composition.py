@@ -34,7 +34,7 @@ from torch import Tensor, nn
 
 from pofx.capabilities import Energy, Score
 from pofx.errors import UserError
-from pofx.functional.gradients import ScoreFunction, score_of
+from pofx.functional.gradients import ScoreFunction, out_of_inference, recordable, score_of
 from pofx.typing import Cond, Data, PerExample
 
 Classifier = Callable[[Data, PerExample, Cond], PerExample]
@@ -57,6 +57,12 @@ class Product(nn.Module):
                 f"a product takes a model or more and a weight for each, and {len(models)} models "
                 f"with {len(self.weights)} weights came."
             )
+        for m in models:
+            if not isinstance(m, Score):
+                raise UserError(
+                    f"a product adds scores, and {type(m).__name__} has no method score; give "
+                    "models that have one."
+                )
         self.models = list(models)
         self.owned = nn.ModuleList(m for m in models if isinstance(m, nn.Module))
 
@@ -102,8 +108,12 @@ class Conditioned(nn.Module):
         score = self.model.score(x_t, t)
         if cond is None:
             return score
-        slope = score_of(lambda x: -self.log_prob(x, t, cond))
-        return score + self.scale * slope(x_t)
+        return score + self.scale * self._slope(x_t, t, cond)
+
+    @out_of_inference
+    def _slope(self, x_t: Data, t: PerExample, cond: Cond) -> Data:
+        t, cond = recordable(t), recordable(cond)
+        return score_of(lambda x: -self.log_prob(x, t, cond))(x_t)
 
 
 def score_at(model: Score, t: float = 0.0, cond: Cond | None = None) -> ScoreFunction:

@@ -94,13 +94,23 @@ class Path(Protocol[State]):
 
 
 def ais(path: Path[State], betas: Sequence[float], chains: int) -> AISEstimate:
-    """Log Z at beta = 1, in expectation from below; `betas` rise from 0 to 1."""
+    """Log Z at beta = 1, in expectation from below; `betas` rise from 0 to 1.
+
+    Raises:
+        UserError: they do not, or there are no chains.
+    """
+    check_betas(betas, first=0.0)
+    if chains < 1:
+        raise UserError(
+            f"annealed importance sampling takes a chain or more, and {chains} came; 100 are usual."
+        )
     start = path.start(chains)
     return annealed_importance_sampling(path.log_f, path.transition, path.log_z(), start, betas)
 
 
 def reverse_ais(path: Path[State], betas: Sequence[float], end: State) -> AISEstimate:
     """Log Z at beta = 1, in expectation from above, given exact samples of that density."""
+    check_betas(betas, first=0.0)
     return reverse_annealed_importance_sampling(
         path.log_f, path.transition, path.log_z(), end, betas
     )
@@ -173,6 +183,20 @@ def temperatures(n: int) -> list[float]:
     return [*(low + middle + high).tolist()[:-1], 1.0]
 
 
+def check_betas(betas: Sequence[float], first: float | None = None) -> None:
+    """Refuses inverse temperatures that do not rise to 1, from `first` or any that is not negative.
+
+    >>> check_betas([0.2, 0.5, 1.0])
+    """
+    rising = len(betas) > 1 and all(a <= b for a, b in pairwise(betas))
+    if not rising or betas[-1] != 1 or betas[0] < 0 or first not in (None, betas[0]):
+        came = ", ".join([f"{b:.3g}" for b in betas[:4]] + ["..."] * (len(betas) > 4))
+        raise UserError(
+            f"inverse temperatures rise {'' if first is None else f'from {first:g} '}to 1, and "
+            f"[{came}] came; take those of temperatures(1000)."
+        )
+
+
 @torch.no_grad()
 def _log_weights(
     log_f: Callable[[State, float], PerExample],
@@ -183,7 +207,18 @@ def _log_weights(
     total = torch.zeros_like(log_f(state, betas[0]), dtype=torch.float64)
     for k, (before, beta) in enumerate(pairwise(betas)):
         state = transition(state, before) if k else state
-        total += (log_f(state, beta) - log_f(state, before)).double()
+        step = (log_f(state, beta) - log_f(state, before)).double()
+        total = torch.where(total == -math.inf, total, total + step)  # where none is left, none is
+    if lost := int(total.isnan().sum()):
+        raise UserError(
+            f"the weight of a chain is a number, and {lost} of {len(total)} came as NaN; see that "
+            "no energy is NaN where chains go."
+        )
+    if bool((total == -math.inf).all()):
+        raise UserError(
+            f"of {len(total)} chains of annealed importance sampling none found an example that is "
+            "possible; take more of them, or a base that is closer to the energy."
+        )
     return total
 
 

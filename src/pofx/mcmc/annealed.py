@@ -20,10 +20,10 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from itertools import islice
+from itertools import islice, pairwise
 
 from pofx.errors import UserError
-from pofx.mcmc.chains import Chains
+from pofx.mcmc.chains import Chains, check_step
 from pofx.mcmc.langevin import langevin
 from pofx.typing import Data
 
@@ -43,6 +43,14 @@ def annealed_langevin(
         step: epsilon, the step of the last level, in proportion to whose variance the others are.
         each: steps at a level.
     """
+    falling = all(math.inf > a >= b > 0 for a, b in pairwise([*sigmas[:1], *sigmas]))
+    if not len(sigmas) or not falling or each < 1:
+        raise UserError(
+            "annealed Langevin dynamics takes positive levels of noise that fall, and a step or "
+            f"more at each, and {len(sigmas)} levels that begin with {[*sigmas[:3]]} came with "
+            f"{each} steps at each; geometric_levels gives such levels."
+        )
+    check_step(step)
     for sigma in sigmas:
         size = step * (sigma / sigmas[-1]) ** 2
         for state in islice(langevin(partial(_at, score, sigma), x, size), each):
@@ -56,7 +64,7 @@ def geometric_levels(first: float, last: float, n: int) -> list[float]:
     >>> [round(s, 6) for s in geometric_levels(8.0, 1.0, 4)]
     [8.0, 4.0, 2.0, 1.0]
     """
-    if not first >= last > 0 or n < 1:
+    if not math.inf > first >= last > 0 or n < 1:
         raise UserError(
             f"levels of noise fall from one to a smaller positive one, and {n} from {first} to "
             f"{last} came; give the larger first."

@@ -7,8 +7,8 @@ and every one of them moves by itself.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator
-from itertools import islice
 from typing import NamedTuple, TypeVar
 
 import torch
@@ -38,17 +38,19 @@ def take(chains: Iterator[Chains], steps: int) -> Data:
     """Where the chains are after `steps` more steps, at least one.
 
     Raises:
-        UserError: fewer than one.
+        UserError: fewer than one, or more than the chains have.
 
     >>> take(iter([Chains(torch.zeros(1)), Chains(torch.ones(1))]), 2)
     tensor([1.])
     """
     if steps < 1:
         raise UserError(f"chains move at least one step, and {steps} came.")
-    x = torch.empty(0)
-    for state in islice(chains, steps):
-        x = state.x
-    return x
+    for taken, state in enumerate(chains, 1):
+        if taken == steps:
+            return state.x
+    raise UserError(
+        f"chains came to their end before step {steps}; take fewer steps, or begin new chains."
+    )
 
 
 def metropolis(log_ratio: PerExample) -> tuple[Tensor, PerExample]:
@@ -75,5 +77,5 @@ def select(accepted: Tensor, proposal: Iterable[Tensor], current: Iterable[Tenso
 
 def check_step(step: float) -> None:
     """Refuses a step that is not a positive number."""
-    if not step > 0:
+    if not 0 < step < math.inf:
         raise UserError(f"a chain's step is a positive number, and {step} came; 0.01 is small.")

@@ -50,12 +50,20 @@ class Diagnosis(NamedTuple):
 def diagnose(chains: Iterable[Chains], *, warmup: float = 0.5) -> Diagnosis:
     """Judges chains that come to an end, by every step but a share `warmup` at the beginning.
 
+    Raises:
+        UserError: there are no chains, too few steps, or the share is not one.
+
     >>> _ = torch.manual_seed(0)
     >>> found = diagnose(Chains(torch.randn(4, 2)) for _ in range(2000))
     >>> len(found.draws), bool((found.rhat < 1.01).all())
     (1000, True)
     """
-    steps = [(state.x.clone(), state.acceptance) for state in chains]
+    if not 0 <= warmup < 1:
+        raise UserError(
+            f"the warm-up is a share of the steps, from 0 to below 1, and {warmup} came; 0.5 is "
+            "usual."
+        )
+    steps = [(state.x.detach().clone(), state.acceptance) for state in chains]
     kept = steps[int(warmup * len(steps)) :]
     draws = torch.stack([x for x, _ in kept]) if kept else torch.empty(0, 0)
     accepted = [float(a.mean()) for _, a in kept if a is not None]
@@ -101,10 +109,10 @@ def effective_sample_size(draws: Tensor) -> Tensor:
 
 def _halves(draws: Tensor) -> Tensor:
     """Every chain as two, float64: `(steps / 2, 2 chains, *event)`."""
-    if draws.ndim < 2 or draws.shape[0] < _FEWEST:
+    if draws.ndim < 2 or draws.shape[0] < _FEWEST or not draws.shape[1]:
         raise UserError(
-            f"draws are (steps, chains, ...) with at least {_FEWEST} steps, and "
-            f"{tuple(draws.shape)} came; run the chains longer."
+            f"draws are (steps, chains, ...) of at least {_FEWEST} steps and a chain, and "
+            f"{tuple(draws.shape)} came; run more chains, or run them longer."
         )
     n = draws.shape[0] // 2
     return torch.cat([draws[:n], draws[-n:]], 1).double()

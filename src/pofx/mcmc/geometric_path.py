@@ -11,11 +11,14 @@ References:
 
 from __future__ import annotations
 
+import math
 from typing import Protocol
 
+import torch
 from torch import Tensor
 
-from pofx.functional.gradients import EnergyFunction
+from pofx.functional.gradients import EnergyFunction, check_energy
+from pofx.functional.reductions import expand_like
 from pofx.mcmc.gibbs import Kernel
 from pofx.typing import PerExample
 
@@ -63,10 +66,26 @@ class GeometricPath:
         return self.base.sample((n,))
 
     def log_f(self, s: Tensor, beta: float) -> PerExample:
+        inside = None if beta == 1 else self._inside(s)
+        if inside is None or bool(inside.all()):
+            return self._log_f(s, beta)
+        home = torch.where(expand_like(inside, s), s, self.start(1))
+        return torch.where(inside, self._log_f(home, beta), -math.inf)
+
+    def _log_f(self, s: Tensor, beta: float) -> PerExample:
         if beta == 0:  # where q is, the energy may be infinite
-            return self.base.log_prob(s)
-        known = (1 - beta) * self.base.log_prob(s) if beta < 1 else 0.0
-        return known - beta * self.energy(s)
+            return check_energy(self.base.log_prob(s), s)
+        known = (1 - beta) * check_energy(self.base.log_prob(s), s) if beta < 1 else 0.0
+        return known - beta * check_energy(self.energy(s), s)
+
+    def _inside(self, s: Tensor) -> Tensor | None:
+        """Which chains are where q is, if it says so: a distribution of torch's takes no others."""
+        try:
+            support = getattr(self.base, "support", None)
+        except NotImplementedError:
+            return None
+        inside = None if support is None else support.check(s)
+        return inside if inside is None or inside.ndim == 1 else inside.flatten(1).all(1)
 
     def transition(self, s: Tensor, beta: float) -> Tensor:
         return self.kernel(s, lambda x: self.log_f(x, beta))

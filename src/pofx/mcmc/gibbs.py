@@ -16,11 +16,14 @@ References:
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
 
+from pofx.errors import UserError
+from pofx.functional.gradients import check_energy
 from pofx.functional.precision import at_least_float32
 from pofx.typing import PerExample
 
@@ -41,6 +44,8 @@ def sites(values: Sequence[Tensor]) -> Kernel:
     Args:
         values: what each element of an example may be; a density is asked once for each of them.
 
+    A chain stays where it is at a site whose every value has a density of 0.
+
     >>> _ = torch.manual_seed(0)
     >>> sweep = sites([torch.arange(3.0)] * 2)
     >>> x = sweep(torch.zeros(3000, 2), lambda x: 50.0 * (x[:, 0] == x[:, 1]))
@@ -49,6 +54,11 @@ def sites(values: Sequence[Tensor]) -> Kernel:
     """
 
     def sweep(x: Tensor, log_f: LogDensity) -> Tensor:
+        if x[:1].numel() != len(values):
+            raise UserError(
+                f"Gibbs sampling of sites takes the values of every element, {len(values)} came, "
+                f"and examples have {x[:1].numel()} elements; give as many as there are elements."
+            )
         for site in torch.randperm(len(values)).tolist():
             x = _draw_site(x, site, values[site].to(x), log_f)
         return x
@@ -60,9 +70,17 @@ def _draw_site(x: Tensor, site: int, values: Tensor, log_f: LogDensity) -> Tenso
     n = len(x)
     each = x.flatten(1).repeat(len(values), 1)
     each[:, site] = values.repeat_interleave(n)
-    log_p = log_f(each.view(-1, *x.shape[1:])).view(len(values), n).T
-    drawn = values[torch.multinomial(log_p.softmax(1), 1)[:, 0]]
-    each[:n, site] = drawn
+    rows = each.view(-1, *x.shape[1:])
+    log_p = check_energy(log_f(rows), rows).view(len(values), n).T
+    stuck = (log_p == -math.inf).all(1)
+    p = torch.where(stuck[:, None], 0.0, log_p).softmax(1)
+    if bool(p.isnan().any()):
+        raise UserError(
+            "a density that Gibbs sampling asks for is finite or 0, and its log came as NaN or "
+            "plus infinity; where an example is impossible its energy is plus infinity."
+        )
+    drawn = values[torch.multinomial(p, 1)[:, 0]]
+    each[:n, site] = torch.where(stuck, x.flatten(1)[:, site], drawn)
     return each[:n].view(x.shape)
 
 

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 
 import torch
 
-from pofx.functional.gradients import EnergyFunction
+from pofx.functional.gradients import EnergyFunction, check_energy
 from pofx.mcmc.chains import Chains, metropolis, select
 from pofx.typing import Data
 
@@ -44,7 +44,7 @@ def independence(
     """
 
     def tilt(x: Data) -> torch.Tensor:
-        return energy(x) - draw_energy(x)
+        return check_energy(energy(x), x) - check_energy(draw_energy(x), x)
 
     here = tilt(x)
     while True:

@@ -21,7 +21,7 @@ from collections.abc import Iterator
 import torch
 
 from pofx.errors import UserError
-from pofx.functional.gradients import ScoreFunction
+from pofx.functional.gradients import ScoreFunction, check_score
 from pofx.functional.normals import normals
 from pofx.mcmc.chains import Chains, check_step
 from pofx.typing import Data
@@ -45,13 +45,18 @@ def langevin(
     True
     """
     check_step(step)
-    if temperature < 0:
-        raise UserError(f"a temperature is at least 0, and {temperature} came; 1 is p itself.")
+    if not 0 <= temperature < math.inf:
+        raise UserError(f"a temperature is a number of at least 0, and {temperature} came; 1 is p itself.")
     quiet, spread = torch.no_grad(), math.sqrt(step * temperature)
     x = x.detach().clone()
     noise = normals(x)
+    begun = False
     while True:
         with quiet:  # in place: noise is most of the cost of a cheap score
-            x.add_(score(x), alpha=step / 2)
+            slope = score(x)
+            if not begun:
+                check_score(slope, x)
+                begun = True
+            x.add_(slope, alpha=step / 2)
             x.add_(next(noise), alpha=spread)
         yield Chains(x)

@@ -27,7 +27,7 @@ from torch import Tensor
 
 from pofx.errors import UserError
 from pofx.functional.reductions import expand_like
-from pofx.mcmc.ais import Path, State
+from pofx.mcmc.ais import Path, State, check_betas
 from pofx.mcmc.chains import metropolis
 from pofx.typing import PerExample
 
@@ -56,6 +56,9 @@ def parallel_tempering(
         states: where the chains are, n of them at each beta, such as `path.start(n)` everywhere.
         betas: rising to 1.
 
+    Raises:
+        UserError: as many of both did not come, or no chains, or betas do not rise to 1.
+
     >>> from pofx.mcmc.geometric_path import GeometricPath
     >>> from pofx.mcmc.gibbs import sites
     >>> _ = torch.manual_seed(0)
@@ -72,6 +75,12 @@ def parallel_tempering(
         raise UserError(
             f"parallel tempering has chains at each of two temperatures or more, and {len(states)} "
             f"states came for {len(betas)} of them; give as many of both."
+        )
+    check_betas(betas)
+    if not _count(states[0]):
+        raise UserError(
+            "parallel tempering takes a chain or more at each temperature, and none came; start "
+            "with as many as draws are wanted."
         )
     now = list(states)
     first = 0
