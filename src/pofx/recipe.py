@@ -86,8 +86,11 @@ class Recipe:
         warmup: steps over which the learning rate rises linearly from 0.
         decay: how the learning rate falls to 0 over the budget.
         clip: largest norm of a player's gradient, or None.
-        ema: half-life, in steps, of the moving average of the model's weights that is sampled from,
-            or None.
+        ema: half-life, in steps, of the moving average of the model's weights that is sampled from;
+            0 or None for none.
+
+    Raises:
+        RecipeError: a negative half-life.
     """
 
     model: nn.Module
@@ -99,3 +102,10 @@ class Recipe:
     decay: Literal["constant", "cosine", "linear"] = "constant"
     clip: float | None = None
     ema: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.ema is not None and self.ema < 0:
+            raise RecipeError(
+                f"--ema is a half-life of at least 0 steps, and {self.ema} came; 0 averages "
+                "nothing."
+            )

@@ -14,6 +14,7 @@ from pofx.evaluation.evaluate import depends_on_class
 from pofx.functional.draw import draw
 from pofx.functional.random import noise
 from pofx.objective import LossObjective
+from pofx.recipe import RecipeError
 from pofx.training.loop import Budget, Options, Training, train
 
 _OPTIONS = Options()
@@ -47,6 +48,16 @@ def test_serves_some_data_and_says_what_its_arguments_mean(name):
     for p in entry.parameters:
         assert p.meaning, f"{name}: its Args say nothing of {p.name}"
         assert p.name not in shared, f"{name}: --{p.name} is a flag of the loop"
+
+
+AVERAGED = [n for n in NAMES if any(p.name == "ema" for p in catalogue.describe(n).parameters)]
+
+
+@pytest.mark.parametrize("name", AVERAGED)
+def test_a_negative_half_life_is_refused(name):
+    kind = next(kind for case, kind in CASES if case == name)
+    with pytest.raises(RecipeError, match=r"at least 0 steps, and -1\.0 came"):
+        build(name, kind, ema=-1.0)
 
 
 @pytest.mark.parametrize(("name", "kind"), LOOPED)
