@@ -139,8 +139,8 @@ DAMAGED = [
     ("data changed", rewritten(fingerprint="0"), ALL[1:], "changed since", "restore"),
     ("other widths", rewritten(arguments={"latent": 3}), BOTH, "do not fit recipe", "train it"),
     ("no weights", lambda run: (run / "model.safetensors").unlink(), BOTH, "no weights", "resume"),
-    ("empty weights", filled("model.safetensors", b""), BOTH, "model.safetensors", "damaged"),
-    ("text weights", filled("model.safetensors", b"hello, world"), BOTH, "model.saf", "damaged"),
+    ("empty weights", filled("model.safetensors", b""), BOTH, "damaged", "`pofx resume"),
+    ("text weights", filled("model.safetensors", b"hello, world"), BOTH, "damaged", "`pofx resume"),
     ("one bit", flipped, BOTH, "model.safetensors is damaged", "pofx resume"),
     ("no checkpoint", unchecked, ALL[2:], "no checkpoint to go on from", "train a new run"),
 ]  # fmt: skip

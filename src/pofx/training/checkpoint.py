@@ -252,6 +252,7 @@ def load_model(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     Raises:
         CheckpointError: the file is missing or damaged.
     """
+    cure = f"restore it, or write it again from a checkpoint with `pofx resume {path.parent}`"
     try:
         content = path.read_bytes()
         tensors = load_safetensors(content)
@@ -259,12 +260,9 @@ def load_model(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
         metadata = json.loads(content[8 : 8 + size])["__metadata__"]
         damaged = metadata["sha256"] != model_hash(tensors)
     except (OSError, ValueError, KeyError, SafetensorError) as error:
-        raise CheckpointError(f"{path} is missing or damaged ({error}).") from error
+        raise CheckpointError(f"{path} is missing or damaged ({error}); {cure}.") from error
     if damaged:
-        raise CheckpointError(
-            f"{path} is damaged: its hash does not match; `pofx resume` writes it again from a "
-            "checkpoint."
-        )
+        raise CheckpointError(f"{path} is damaged: its hash does not match; {cure}.")
     return tensors, metadata
 
 

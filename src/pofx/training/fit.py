@@ -98,7 +98,7 @@ def fit(  # noqa: PLR0913, the public face of training
     _check_budget(steps, minutes)
     if steps is not None and any(p.name == "steps" for p in entry.parameters):
         arguments["steps"] = steps
-    name = str(data) if isinstance(data, str | Path) else getattr(data, "name", "array")
+    name = str(data) if isinstance(data, str | Path) else getattr(data, "name", None) or "array"
     folder = new_folder(out, recipe, name)
     if isinstance(data, np.ndarray | Tensor):
         data = _keep_array(data, folder)
