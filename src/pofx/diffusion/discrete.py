@@ -25,7 +25,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from pofx.errors import UserError
+from pofx.diffusion.schedule import check_steps
 from pofx.functional.dequantize import indices, values
 from pofx.functional.labels import dropped
 from pofx.functional.reductions import expand_like
@@ -194,7 +194,7 @@ class TokenDiffusion(nn.Module, ABC):
             guidance: classifier-free guidance w; 0 for none.
 
         Raises:
-            UserError: fewer than one step.
+            UserError: a count of steps out of its range.
         """
         k = torch.zeros(n, self.spec.size, dtype=torch.int64, device=self.barred.device)
         start = self.process.noisy(k, 0.0)
@@ -209,8 +209,7 @@ class TokenDiffusion(nn.Module, ABC):
     ) -> Tensor:
         """Clean tokens from noise, `(n, d)`."""
         steps = self.steps if steps is None else steps
-        if steps < 1:
-            raise UserError(f"sampling takes at least 1 step, and {steps} came.")
+        check_steps(steps)
         w = self.guidance if guidance is None else guidance
         times = torch.linspace(1, 0, steps + 1, dtype=torch.float64)
         alphas = self.alpha(times).tolist()

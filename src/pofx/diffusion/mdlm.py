@@ -75,10 +75,28 @@ class MDLM(TokenDiffusion):
         return cost * (size / count[:, 0]), cost.sum() / count.sum()
 
     @torch.no_grad()
-    def complete(self, x: Data, known: Tensor, cond: Cond | None = None) -> Data:
+    def complete(
+        self,
+        x: Data,
+        known: Tensor,
+        cond: Cond | None = None,
+        *,
+        steps: int | None = None,
+        guidance: float | None = None,
+    ) -> Data:
+        """Draws what is not known of examples.
+
+        Args:
+            x: examples; what is not known in them is ignored.
+            known: which elements are, bool, of the event's shape.
+            cond: a class for each.
+            steps: as for `sample`.
+            guidance: as for `sample`.
+        """
         k = self.indices(torch.where(known, x, torch.zeros_like(x)))
         k_t = torch.where(known.flatten(), k, self.process.replacement(k))
-        return torch.where(known, x, self.examples(self.drawn(k_t, cond)).to(x.dtype))
+        done = self.examples(self.drawn(k_t, cond, steps, guidance))
+        return torch.where(known, x, done.to(x.dtype))
 
 
 def recipe(  # noqa: PLR0913

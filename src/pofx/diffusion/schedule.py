@@ -107,7 +107,7 @@ class Schedule(nn.Module, ABC):
 
     def grid(self, steps: int) -> list[float]:
         """`steps + 1` times from 1 down to 0, none twice."""
-        _check(steps)
+        check_steps(steps)
         return [1 - i / steps for i in range(steps)] + [0.0]
 
 
@@ -340,11 +340,12 @@ def evenly(start: float, end: float, steps: int) -> list[float]:
     >>> evenly(1.0, 0.5, 3)
     [1.0, 0.75, 0.5, 0.0]
     """
-    _check(steps)
+    check_steps(steps)
     return [start + (end - start) * i / max(steps - 1, 1) for i in range(steps)] + [0.0]
 
 
-def _check(steps: int) -> None:
+def check_steps(steps: int) -> None:
+    """Refuses a count of steps that no sampling takes."""
     if not 1 <= steps <= _MOST:
         raise UserError(
             f"sampling takes at least 1 step and at most {_MOST:,}, and {steps:,} came."
