@@ -15,6 +15,7 @@ from pofx.diffusion.model import Diffusion
 from pofx.diffusion.schedule import VP
 from pofx.errors import UserError
 from pofx.evaluation.ladder import Ladder, Rung, recommended
+from pofx.run import Run
 from pofx.spec import DataSpec, Real
 
 
@@ -60,17 +61,30 @@ def test_a_table_a_picture_and_a_recommendation(run, capsys):
         (["--out", "table.csv"], (".png", "table.csv")),
         (["--guidanse", "1"], ("did you mean '--guidance'",)),
         (["--features", "pca", "--steps", "10,2000"], ("from 1 to 1000 steps",)),
+        (["--samplers", "ddim", "--sampler", "heun"], ("--sampler heun came", "--samplers ddim,")),
+        (["--guidance", "1,2"], ("--guidance as a number", "(1, 2) came")),
     ],
 )
 def test_what_it_refuses(run, refused, options, named):
     refused(["ladder", run, "-n", 10, *options], *named)
 
 
-def test_a_model_without_steps_is_refused(tmp_path, refused):
+def test_the_same_setting_is_measured_once(run):
+    """Nor is rk45, which chooses its steps itself, at a second count of them."""
+    opened = Run(run)
+    asked = {"samplers": ["ddim", "rk45", "ddim"], "steps": [3, 2, 3], "n": 10, "features": "pca"}
+    found = Ladder(opened.model, opened.dataset, **asked)
+    assert found.settings == [("ddim", 3), ("ddim", 2), ("rk45", 3)]
+    assert len(found) == 3
+    few, many = (opened.sample(2, sampler="rk45", steps=k) for k in (1, 9))
+    assert torch.equal(few, many)
+
+
+def test_a_model_without_samplers_is_refused(tmp_path, refused):
     path = tmp_path / "run"
     small = ["--latent", 2, "--hidden", "8,8", "--channels", 4, "--batch-size", 16, "--quiet"]
     assert code("train", "vae", "--data", "digits", *small, "--steps", 2, "--out", path) == 0
-    refused(["ladder", path], "samples in steps")
+    refused(["ladder", path], "has samplers", "ddpm or edm")
 
 
 # --- what it measures
@@ -151,7 +165,7 @@ def test_any_model_with_samplers_has_a_ladder_and_infinite_samples_are_far():
     assert broken.frechet == math.inf
     assert broken.to_json()["frechet"] is None
     assert good.evaluations == pytest.approx(0.01)
-    with pytest.raises(UserError, match="samples in steps"):
+    with pytest.raises(UserError, match="has samplers"):
         Ladder(object(), data)
 
 

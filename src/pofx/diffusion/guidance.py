@@ -200,7 +200,7 @@ class _Times:
                 "guidance is from a time to a later one in [0, 1], such as 0.2,0.8, and "
                 f"{interval} came."
             )
-        self.whole = interval == (0.0, 1.0)
+        self.whole = tuple(interval) == (0.0, 1.0)
         self.edges = [_angle(*v) for v in schedule.scales(list(interval))]
 
     def hold(self, level: Level) -> bool | Tensor:
@@ -216,9 +216,9 @@ class _Times:
 
 def _is_interval(value: object) -> bool:
     """Whether it is two times in order, whoever gave it."""
-    if not isinstance(value, tuple) or len(value) != 2:
+    if not isinstance(value, tuple | list) or len(value) != 2:
         return False
-    return all(isinstance(v, int | float) for v in value) and 0 <= value[0] <= value[1] <= 1
+    return all(isinstance(v, int | float) for v in value) and 0 <= value[0] < value[1] <= 1
 
 
 def _angle(alpha: float, sigma: float) -> float:

@@ -141,6 +141,11 @@ class Diffusion(nn.Module):
         rest = (s for s in SAMPLERS if s not in _FIRST and (learned or s != "ancestral-learned"))
         return (*_FIRST, *rest)
 
+    @property
+    def adaptive(self) -> tuple[str, ...]:
+        """Names of those that choose their steps themselves, whatever they are told."""
+        return ("rk45",)
+
     def check(self, **options: Unpack[Options]) -> None:
         """Refuses what `sample` would refuse, before anything is drawn."""
         self._way(**options)
@@ -228,24 +233,26 @@ class Diffusion(nn.Module):
         chosen = choose(self.sampler if sampler is None else sampler, eta)
         suits = "log-snr" if chosen.in_log_snr and schedule.path == "circle" else "uniform"
         lay = choose_grid(grid or self.grid or suits)
-        if not self.conditional and self.worse is None and (guidance or guidance_interval):
+        limited = guidance_interval is not None
+        if not self.conditional and self.worse is None and (guidance or limited):
             raise UserError(
                 "guidance is towards a class, and this model knows none; leave guidance out."
             )
         if guidance and not told and self.worse is None:
             raise UserError(
-                "guidance is towards a class, and none is given; give each example one, or leave "
-                "guidance out."
+                "guidance is towards a class, and none is given; give one by --class (`cond` in "
+                "Python), or leave guidance out."
             )
         w = self.guidance if guidance is None else guidance
-        if guidance_interval and not w:
+        if limited and not w:
             raise UserError(
                 "a guidance interval is where guidance acts, and there is none; give a guidance "
                 "such as 1."
             )
         chosen.check(self.denoiser)
+        interval = (0.0, 1.0) if guidance_interval is None else guidance_interval
         return Way(
-            self._clipped(self._guided(w, guidance_interval or (0.0, 1.0))),
+            self._clipped(self._guided(w, interval)),
             chosen,
             lay(schedule, self.steps if steps is None else steps),
         )

@@ -7,6 +7,7 @@ a sample, and seconds.
 
 from __future__ import annotations
 
+import itertools
 import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -62,7 +63,7 @@ class Ladder:
         model: samples in steps.
         dataset: what samples are held against.
         samplers: names; the model's first ones by default.
-        steps: counts of steps.
+        steps: counts of steps, of which a sampler that chooses its own is measured at the first.
         n: real examples, and as many samples of each setting.
         features: as for `pofx.evaluation.evaluate`.
         split: of the real examples.
@@ -71,7 +72,7 @@ class Ladder:
         stop: polled throughout.
 
     Raises:
-        UserError: the model samples in no steps, or an argument does not suit it.
+        UserError: the model has no samplers, or an argument does not suit it.
     """
 
     def __init__(  # noqa: PLR0913
@@ -90,8 +91,8 @@ class Ladder:
     ) -> None:
         if not isinstance(model, Stepwise):
             raise UserError(
-                "a ladder is of a model that samples in steps, and this one does not; train one "
-                "such as ddpm."
+                "a ladder is of a model that has samplers to choose from, and this one has none; "
+                "train a diffusion of continuous noise such as ddpm or edm."
             )
         for name in samplers:
             if name not in model.samplers:
@@ -105,11 +106,21 @@ class Ladder:
                 f"{min(n, len(real))} came."
             )
         self.model, self.seed, self.stop = model, seed, stop
-        self.samplers, self.steps = tuple(samplers) or model.samplers[:COMPARED], tuple(steps)
         self.options = dict(options or {})
-        for sampler in self.samplers:
-            for count in self.steps:
-                model.check(**self.options, sampler=sampler, steps=count)
+        for name in ("sampler", "steps"):
+            if name in self.options:
+                raise UserError(
+                    f"a ladder compares samplers and counts of steps, and the one --{name} "
+                    f"{self.options[name]} came; list them, as --samplers ddim,heun --steps 5,10."
+                )
+        alike = getattr(model, "adaptive", ())
+        self.settings = [
+            (sampler, count)
+            for sampler in dict.fromkeys(samplers or model.samplers[:COMPARED])
+            for count in dict.fromkeys(steps[:1] if sampler in alike else steps)
+        ]
+        for sampler, count in self.settings:
+            model.check(**self.options, sampler=sampler, steps=count)
         self.features: Features = build_features(features, dataset, stop=stop)
         generator = torch.Generator().manual_seed(seed)
         x, cond = real.values(torch.randperm(len(real), generator=generator)[:n])
@@ -122,12 +133,10 @@ class Ladder:
         self.cond: Cond | None = cond  # samples and real examples are of the same classes
 
     def __len__(self) -> int:
-        return len(self.samplers) * len(self.steps)
+        return len(self.settings)
 
     def __iter__(self) -> Iterator[Rung]:
-        for sampler in self.samplers:
-            for steps in self.steps:
-                yield self.rung(sampler, steps)
+        return itertools.starmap(self.rung, self.settings)
 
     def rung(self, sampler: str, steps: int) -> Rung:
         """One setting, measured."""
