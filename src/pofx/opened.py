@@ -3,25 +3,37 @@
 from __future__ import annotations
 
 import inspect
+import os
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from pofx import catalogue
+from pofx.data.builtin import NAMES
 from pofx.data.dataset import Dataset
 from pofx.data.schema import Schema
+from pofx.data.source import IN_MEMORY
 from pofx.data.source import load as load_data
-from pofx.errors import UserError
+from pofx.errors import UserError, did_you_mean
+from pofx.evaluation.calls import options_of, wanted
 from pofx.spec import DataSpec
 from pofx.training import checkpoint
 from pofx.training.distributed import local_device
 from pofx.training.folder import Job, RunError, read
 
+Classes = int | str | Sequence[int | str] | Tensor
+"""One class by number or name, one for each example, or a tensor of their labels."""
+
+_GIVEN = ("n", "x", "known", "cond", "options", "strength")
+"""What no option of a user's own is called."""
+
 
 class Opened:
-    """A run folder, opened: its job, its weights, its data.
+    """A run folder, opened: its job, its weights, its data, and what its model takes.
 
     Args:
         path: the folder.
@@ -100,6 +112,111 @@ class Opened:
     def step(self) -> int:
         """How many steps the weights were trained for."""
         return int(self._weights[1]["step"])
+
+    def labels(self, n: int, cond: Classes | None = None, model: object = None) -> Tensor | None:
+        """The label of each of `n` samples; the classes in turn where a conditional model, the
+        run's own by default, is told nothing.
+
+        Args:
+            n: how many.
+            cond: a class, by number or name, or one for each sample.
+            model: whose labels they are.
+
+        Raises:
+            RunError: the model takes no class, there is no such class, or not one for each sample.
+        """
+        conditional = bool(getattr(model or self.model, "conditional", False))
+        if cond is not None and not conditional:
+            raise RunError(f"'{self.path}' was not trained on classes, so it takes no class.")
+        if not conditional:
+            return None
+        if cond is None:
+            return torch.arange(n, device=self.device) % self.spec.classes
+        if isinstance(cond, Tensor):
+            return self._checked(cond, n).to(self.device)
+        if isinstance(cond, Sequence) and not isinstance(cond, str):
+            each = torch.tensor([self._class(c) for c in cond], dtype=torch.int64)
+            return self._checked(each, n).to(self.device)
+        return torch.full((n,), self._class(cond), device=self.device)
+
+    def _checked(self, cond: Tensor, n: int) -> Tensor:
+        """Labels, if they are one for each of `n` samples, and of classes that there are."""
+        if cond.shape != (n,):
+            raise RunError(
+                f"{n} examples have {n} classes or all the same, and classes of shape "
+                f"{tuple(cond.shape)} came; give as many, or one number or name."
+            )
+        whole = not cond.is_floating_point() and cond.dtype != torch.bool
+        known = torch.arange(self.spec.classes, device=cond.device)
+        strange = cond[~torch.isin(cond, known)] if whole else cond
+        if len(strange):
+            raise RunError(
+                f"classes are whole numbers from 0 to {self.spec.classes - 1}, and "
+                f"{strange[0].item()} came."
+            )
+        return cond
+
+    def _class(self, cond: int | str) -> int:
+        names = list(self.spec.class_names) or [str(i) for i in range(self.spec.classes)]
+        if str(cond) in names:
+            return names.index(str(cond))
+        if str(cond).isdecimal() and int(cond) < self.spec.classes:
+            return int(cond)
+        raise RunError(f"there is no class '{cond}'; {did_you_mean(str(cond), names)}")
+
+    def options_of(self, method: str) -> dict[str, str]:
+        """What a method of the model that draws examples takes beside examples and classes."""
+        found = options_of(self.model, method)
+        if "options" in found:  # those of `sample`
+            found = options_of(self.model, "sample") | found
+        return {k: v for k, v in found.items() if k not in _GIVEN}
+
+    def check(self, options: Mapping[str, Any], method: str = "sample") -> None:
+        """Refuses options that a method of the model does not take.
+
+        Args:
+            options: by name.
+            method: of the model.
+
+        Raises:
+            RunError: one is unknown, or of another type.
+        """
+        known = self.options_of(method)
+        for key, value in options.items():
+            if key not in known:
+                hint = did_you_mean(key, known) if known else "it takes none."
+                raise RunError(
+                    f"recipe '{self.job.recipe}' {method}s with no option '{key}'; {hint}"
+                )
+            lacking = wanted(known[key], value)
+            if lacking:
+                name = value.__name__ if isinstance(value, type) else ""
+                came = f"the class {name} itself (write {name}())" if name else repr(value)
+                raise RunError(
+                    f"recipe '{self.job.recipe}' {method}s with --{key.replace('_', '-')} "
+                    f"{lacking}, and {came} came."
+                )
+
+    def spare(self, path: str | Path, *read: object) -> None:
+        """Refuses a path to write to where data lie, the run's own or others.
+
+        Args:
+            path: to a file or a folder.
+            read: sources of the others, of which those that are paths count.
+
+        Raises:
+            RunError: what is there would be overwritten.
+        """
+        target = Path(os.path.realpath(path))
+        for source in (self.job.source["source"], *read):
+            if not isinstance(source, str | Path) or source in (*NAMES, IN_MEMORY):
+                continue
+            data = Path(os.path.realpath(source))
+            if target == data or (data in target.parents and target.exists()):
+                raise RunError(
+                    f"'{path}' would be written over data that are read ({source}); choose "
+                    "another path."
+                )
 
 
 def _device(name: str) -> torch.device:

@@ -8,7 +8,8 @@ run.evaluate()
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import operator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -25,13 +26,12 @@ from pofx.errors import did_you_mean
 from pofx.evaluation import latent
 from pofx.evaluation.anomaly import Anomalies, Scorer, detection, threshold
 from pofx.evaluation.anomaly import Kind as AnomalyKind
-from pofx.evaluation.calls import options_of, wanted
 from pofx.evaluation.evaluate import Report, evaluate
 from pofx.functional.draw import draw, evaluating, keyed
 from pofx.functional.interpolation import Curve, between, traversal
 from pofx.functional.random import noise
 from pofx.hybrids.two_stage import TwoStage
-from pofx.opened import Opened
+from pofx.opened import Classes, Opened
 from pofx.spec import Real
 from pofx.training import checkpoint
 from pofx.training import fit as training
@@ -41,9 +41,14 @@ from pofx.typing import Data
 
 _BATCH = 256
 """Examples that are completed or edited at a time."""
-_GIVEN_SOME = {"complete": (Completes, "autoregressive or diffusion"), "edit": (Edits, "diffusion")}
-_GIVEN = ("n", "x", "known", "cond", "options", "strength")
-"""What no option of a user's own is called."""
+_GIVEN_SOME = {
+    "complete": (
+        Completes,
+        "an autoregressive model such as made, a diffusion such as ddpm or mdlm, or a Boltzmann "
+        "machine such as rbm",
+    ),
+    "edit": (Edits, "a diffusion of continuous noise such as ddpm or edm"),
+}
 _NORMAL = 10_000
 """Training examples whose codes the distance of an anomaly is measured from."""
 
@@ -56,7 +61,7 @@ class Run(Opened):
         n: int = 64,
         *,
         seed: int = 0,
-        cond: int | str | Tensor | None = None,
+        cond: Classes | None = None,
         batch: int = 256,
         prior: Run | None = None,
         worse: Run | None = None,
@@ -69,7 +74,7 @@ class Run(Opened):
         Args:
             n: how many.
             seed: example i of a seed is always the same.
-            cond: a class, by number or name, or one number for each example.
+            cond: a class, by number or name, or one for each example.
             batch: how many to draw at a time.
             prior: a run that was trained on this one's codes and draws new ones to decode.
             worse: a run of the same recipe, smaller or trained for less time, which guidance goes
@@ -93,6 +98,7 @@ class Run(Opened):
                 f"recipe '{self.job.recipe}' does not sample; encode its data, train another "
                 "recipe on the codes, and give that run as the prior."
             )
+        n, batch, seed = _whole(n=n, batch=batch, seed=seed)
         if n < 1 or batch < 1:
             raise RunError(
                 f"the number of samples and the batch are at least 1, and {min(n, batch)} came."
@@ -104,9 +110,9 @@ class Run(Opened):
                 "draw fewer at a time, with another seed each time."
             )
         if prior is None:
-            self._check(options)
             if isinstance(options.get("prompt"), str):
                 options["prompt"] = self._tokens(options["prompt"])
+            self.check(options)
         elif options:
             raise RunError(f"samples of a prior take no option '{min(options)}'.")
         labels = self.labels(n, cond, model)
@@ -130,20 +136,22 @@ class Run(Opened):
             cond: a class, by number or name.
             options: what the model's own `continuation` takes, such as `temperature`.
         """
+        length, seed = _whole(length=length, seed=seed)
         model, tokens = self.model, self._tokens(prompt)
-        if not isinstance(model, Continues):
-            raise RunError(
-                f"recipe '{self.job.recipe}' writes no text; train one of text that `pofx list` "
-                "calls autoregressive."
-            )
-        self._check(options)
-        going = model.continuation(tokens, self.labels(1, cond), **options)
+        self.check(options)
+        assert isinstance(model, Continues)
         assert self.schema.tokens is not None
+        going = model.continuation(tokens, self.labels(1, cond), **options)
         return self.schema.tokens.stream(keyed(going, length, seed))
 
     def _tokens(self, prompt: str) -> Tensor:
         if self.schema.tokens is None:
             raise RunError(f"'{self.path}' was not trained on text, so it takes no prompt.")
+        if not isinstance(self.model, Continues):
+            cure = "train one such as gpt"
+            if isinstance(self.model, Completes):
+                cure = "draw the rest of a text of the same length with `pofx complete`"
+            raise RunError(f"recipe '{self.job.recipe}' goes on from no prompt; {cure}.")
         return torch.from_numpy(self.schema.tokens.encode(prompt))
 
     def with_prior(self, prior: Run) -> TwoStage:
@@ -166,8 +174,9 @@ class Run(Opened):
     def _guided_by(self, worse: Run) -> nn.Module:
         if not isinstance(self.model, Guidable) or not isinstance(worse.model, Guidable):
             raise RunError(
-                "guidance away from a worse run is of two diffusion models, and the recipes are "
-                f"'{self.job.recipe}' and '{worse.job.recipe}'; leave the worse run out."
+                "guidance away from a worse run is of two diffusions of continuous noise, such as "
+                f"ddpm or edm, and the recipes are '{self.job.recipe}' and '{worse.job.recipe}'; "
+                "leave the worse run out."
             )
         if self.schema != worse.schema:
             raise RunError(
@@ -176,35 +185,13 @@ class Run(Opened):
             )
         return self.model.guided_by(worse.model)
 
-    def options_of(self, method: str) -> dict[str, str]:
-        """What a method of the model that draws examples takes beside examples and classes."""
-        found = options_of(self.model, method)
-        if "options" in found:  # those of `sample`
-            found = options_of(self.model, "sample") | found
-        return {k: v for k, v in found.items() if k not in _GIVEN}
-
-    def _check(self, options: Mapping[str, Any], method: str = "sample") -> None:
-        known = self.options_of(method)
-        for key, value in options.items():
-            if key not in known:
-                hint = did_you_mean(key, known) if known else "it takes none."
-                raise RunError(
-                    f"recipe '{self.job.recipe}' {method}s with no option '{key}'; {hint}"
-                )
-            lacking = wanted(known[key], value)
-            if lacking:
-                raise RunError(
-                    f"recipe '{self.job.recipe}' {method}s with --{key.replace('_', '-')} "
-                    f"{lacking}, and {value!r} came."
-                )
-
     def complete(
         self,
         x: Data,
         known: Tensor,
         *,
         seed: int = 0,
-        cond: int | str | Tensor | None = None,
+        cond: Classes | None = None,
         **options: Any,
     ) -> Data:
         """Examples of which a part is known, `(n, *event)`, with the rest drawn anew.
@@ -213,19 +200,19 @@ class Run(Opened):
             x: examples; what is not known in them is ignored.
             known: which elements are, a bool mask of the event's shape.
             seed: example i of a seed is always the same.
-            cond: a class, by number or name, or one number for each example.
+            cond: a class, by number or name, or one for each example.
             options: what the model's own `complete` takes, such as `steps`.
 
         Raises:
             RunError: the model completes nothing, or takes no such class or option.
         """
         self.must("complete")
-        if known.shape != x.shape[1:]:
+        shape = self.spec.shape
+        if not isinstance(known, Tensor) or known.dtype != torch.bool or known.shape != shape:
             raise RunError(
-                f"what is known is of the shape of an example, {tuple(x.shape[1:])}, and "
-                f"{tuple(known.shape)} came."
+                f"what is known is a tensor of bool of shape {shape}, and {_told(known)} came."
             )
-        self._check(options, "complete")
+        self.check(options, "complete")
         return self._anew("complete", x, seed, cond, known=known.to(self.device), **options)
 
     def edit(
@@ -233,7 +220,7 @@ class Run(Opened):
         x: Data,
         *,
         seed: int = 0,
-        cond: int | str | Tensor | None = None,
+        cond: Classes | None = None,
         strength: float = 0.5,
         **options: Any,
     ) -> Data:
@@ -250,7 +237,7 @@ class Run(Opened):
             RunError: the model edits nothing, or takes no such class or option.
         """
         self.must("edit")
-        self._check(options, "edit")
+        self.check(options, "edit")
         return self._anew("edit", x, seed, cond, strength=strength, **options)
 
     def must(self, method: str) -> None:
@@ -261,15 +248,14 @@ class Run(Opened):
         """
         capability, kinds = _GIVEN_SOME[method]
         if not isinstance(self.model, capability):
-            raise RunError(
-                f"recipe '{self.job.recipe}' {method}s no examples; train one that `pofx list` "
-                f"calls {kinds}."
-            )
+            raise RunError(f"recipe '{self.job.recipe}' {method}s no examples; train {kinds}.")
 
-    def _anew(
-        self, method: str, x: Data, seed: int, cond: int | str | Tensor | None, **options: Any
-    ) -> Data:
+    def _anew(self, method: str, x: Data, seed: int, cond: Classes | None, **options: Any) -> Data:
         """What a method makes of examples, on the CPU; the same for any batch."""
+        (seed,) = _whole(seed=seed)
+        if not isinstance(x, Tensor) or x.shape[1:] != self.spec.shape:
+            shape = ", ".join(map(str, ("n", *self.spec.shape)))
+            raise RunError(f"examples are a tensor of shape ({shape}), and {_told(x)} came.")
         if not len(x):
             raise RunError(f"to {method} takes at least one example, and none came.")
         labels = None if cond is None else self.labels(len(x), cond)
@@ -280,31 +266,6 @@ class Run(Opened):
             with evaluating(self.model), noise(seed, len(part), first=first):
                 done.append(getattr(self.model, method)(part, **own, **options).cpu())
         return torch.cat(done)
-
-    def labels(
-        self, n: int, cond: int | str | Tensor | None = None, model: object = None
-    ) -> Tensor | None:
-        """The label of each of `n` samples; the classes in turn where a conditional model, the
-        run's own by default, is told nothing.
-        """
-        conditional = bool(getattr(model or self.model, "conditional", False))
-        if cond is not None and not conditional:
-            raise RunError(f"'{self.path}' was not trained on classes, so it takes no class.")
-        if not conditional:
-            return None
-        if cond is None:
-            return torch.arange(n, device=self.device) % self.spec.classes
-        if isinstance(cond, Tensor):
-            return cond.to(self.device)
-        return torch.full((n,), self._class(cond), device=self.device)
-
-    def _class(self, cond: int | str) -> int:
-        names = list(self.spec.class_names) or [str(i) for i in range(self.spec.classes)]
-        if str(cond) in names:
-            return names.index(str(cond))
-        if str(cond).isdecimal() and int(cond) < self.spec.classes:
-            return int(cond)
-        raise RunError(f"there is no class '{cond}'; {did_you_mean(str(cond), names)}")
 
     def save(
         self,
@@ -323,7 +284,11 @@ class Run(Opened):
             seed: recorded in a picture.
             metadata: whether a picture carries the recipe, the seed and the model's hash.
             cond: the samples' labels.
+
+        Raises:
+            RunError: the run's own data lie there.
         """
+        self.spare(path)
         about = {"recipe": self.job.recipe, "seed": str(seed), "model": self.model_hash}
         return write(x, self.schema, path, cond=cond, metadata=about if metadata else None)
 
@@ -491,7 +456,7 @@ class Run(Opened):
             score: its kind; the most telling one that the model gives by default.
             quantile: the share of validation examples that stay below the threshold.
             normal: the classes that are no anomalies, where the source has labels; by default those
-                that the run was trained on, or class 0.
+                that the run was trained on alone, or 0 where labels are 0 and 1.
             seed: of random draws.
             stop: polled between batches.
         """
@@ -523,7 +488,9 @@ class Run(Opened):
                 raise RunError(f"{found.name} has no labels, so none of them is normal.")
             return None
         trained = self.job.source.get("classes")
-        known = set(normal or trained or sorted(set(found.labels))[:1])
+        if not normal and not trained and set(found.labels) != {"0", "1"}:
+            return None  # the labels are of kinds, and do not say which of them are strange
+        known = set(normal or trained or ["0"])
         unknown = sorted(known - set(found.labels))
         if normal and unknown:
             hint = did_you_mean(unknown[0], sorted(set(found.labels)))
@@ -547,6 +514,21 @@ class Run(Opened):
             )
         training.resume(self.path, steps=steps, minutes=minutes, quiet=quiet)
         return Run(self.path, device=str(self.device))
+
+
+def _whole(**values: object) -> Iterator[int]:
+    """Numbers that must be whole, as Python's own."""
+    for name, value in values.items():
+        try:
+            yield operator.index(value)  # type: ignore[arg-type]
+        except TypeError:
+            raise RunError(f"{name} is a whole number, and {value!r} came.") from None
+
+
+def _told(value: object) -> str:
+    if not isinstance(value, Tensor):
+        return f"a {type(value).__name__}"
+    return f"one of {str(value.dtype).removeprefix('torch.')} of shape {tuple(value.shape)}"
 
 
 def fit(

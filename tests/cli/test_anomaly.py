@@ -63,3 +63,23 @@ def test_mistakes_are_one_sentence(data, refused, arguments, word):
 
 def test_a_class_that_is_not_there_is_named(data, refused):
     refused(["anomaly", data[1], "--data", data[0], "--normal", "goood"], "did you mean 'good'")
+
+
+@pytest.mark.parametrize(
+    ("kinds", "told"),
+    [((0, 1), "(20 anomalies of 320)"), ((3, 8), None), ((0, 1, 2), None)],
+)
+def test_only_labels_of_0_and_1_say_themselves_which_are_strange(tmp_path, capsys, kinds, told):
+    x = np.random.default_rng(0).normal(size=(320, 2)).astype(np.float32)
+    y = np.array([kinds[0]] * 300 + [kinds[1 + i % (len(kinds) - 1)] for i in range(20)])
+    np.savez(tmp_path / "x.npz", x=x, y=y)
+    run = pofx.fit("ppca", tmp_path / "x.npz", out=tmp_path / "run", quiet=True)
+    asked = ["anomaly", str(run.path), "--data", str(tmp_path / "x.npz")]
+    for more, said in (([], told), (["--normal", str(kinds[0])], "(20 anomalies of 320)")):
+        with pytest.raises(SystemExit) as ended:
+            main([*asked, *more])
+        assert not ended.value.code
+        out = capsys.readouterr().out
+        assert "above it" in out
+        assert ("AUROC" in out) == (said is not None)
+        assert (said or "") in out

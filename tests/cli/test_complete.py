@@ -72,7 +72,7 @@ def test_the_first_columns_of_a_table(trained, tmp_path):
 @pytest.mark.parametrize(
     ("run", "options", "reason", "remedy"),
     [
-        ("vae", [], "recipe 'vae' completes no examples", "calls autoregressive"),
+        ("vae", [], "recipe 'vae' completes no examples", "such as ddpm or mdlm, or"),
         ("bits", ["--class", 1], "not trained on classes", "takes no class"),
         ("classes", ["--class", "cat"], "'cat'", "choose one of"),
         ("bits", ["--fraction", 2], "2", "0<=x<=1"),

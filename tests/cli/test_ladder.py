@@ -1,4 +1,4 @@
-"""`pofx ladder`: its table, picture and recommendation, of any model that samples in steps."""
+"""`pofx ladder`: its table, picture and recommendation, of any model that has samplers."""
 
 import json
 import math

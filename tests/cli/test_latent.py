@@ -58,6 +58,13 @@ def test_codes_of_other_data(run, tmp_path):
     codes = tmp_path / "codes.npy"
     assert code("encode", run / "ae", "--data", tmp_path / "new.npy", "--out", codes) == 0
     assert np.load(codes).shape == (12, 3)
+    limited = ["--limit", 5, "--out", tmp_path / "few.npz"]
+    assert code("encode", run / "ae", "--data", tmp_path / "new.npy", *limited) == 0
+    few = np.load(tmp_path / "few.npz")["x"]
+    assert np.array_equal(few, np.load(codes)[:5])
+    assert code("encode", run / "ae", *limited) == 0
+    own = np.load(tmp_path / "few.npz")
+    assert len(own["x"]) == len(own["y"]) == 5
 
 
 def test_a_prior_of_codes_draws_examples(run, tmp_path, capsys):

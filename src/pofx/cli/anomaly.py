@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from pofx.cli.data_options import Seed
+from pofx.cli.outputs import target
 from pofx.errors import UserError
 
 
@@ -48,11 +49,11 @@ def anomaly(
     from pofx.run import Run
 
     opened = Run(run, device=device)
+    path = Path(target(opened, out, "anomaly.csv", source))
     classes = [c.strip() for c in normal.split(",") if c.strip()] if normal else None
     found = opened.anomaly(
         source, score=score, quantile=quantile, normal=classes, seed=seed  # type: ignore[arg-type]
     )  # fmt: skip
-    path = Path(out or opened.path / "anomaly.csv")
     header = ["example", "score", "anomaly", *(["label"] if found.labels else [])]
     with parents(path), complete(path, "w") as file:
         writer = csv.writer(file, lineterminator="\n")

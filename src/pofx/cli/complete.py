@@ -11,6 +11,7 @@ import click
 
 from pofx.cli.data_options import Seed
 from pofx.cli.model_options import check_options, own_options
+from pofx.cli.outputs import target
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -77,10 +78,10 @@ def complete(  # noqa: PLR0913
 
     opened, own = _opened(run, device, "complete"), own_options(options)
     check_options(opened, own, "complete")
+    path = target(opened, out, f"completed-{seed}{opened.schema.suffix}", source)
     x = _examples(opened, source, n)
     known = _known(opened.spec.shape, keep, fraction)
     done = opened.complete(x, known, seed=seed, cond=cond, **own)
-    path = out or str(opened.path / f"completed-{seed}{opened.schema.suffix}")
 
     def begun(shown: Tensor) -> Tensor:
         return torch.where(known, shown, 0.0)
@@ -113,9 +114,9 @@ def edit(  # noqa: PLR0913
     """
     opened, own = _opened(run, device, "edit"), own_options(options)
     check_options(opened, own, "edit")
+    path = target(opened, out, f"edited-{seed}{opened.schema.suffix}", source)
     x = _examples(opened, source, n)
     done = opened.edit(x, strength=strength, seed=seed, cond=cond, **own)
-    path = out or str(opened.path / f"edited-{seed}{opened.schema.suffix}")
     _save(opened, x, done, path, (seed, cond))
 
 

@@ -10,6 +10,7 @@ import click
 
 from pofx.cli.data_options import Seed
 from pofx.cli.model_options import check_options, own_options
+from pofx.cli.outputs import target
 from pofx.errors import UserError
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ def ladder(  # noqa: PLR0913
     as_json: bool,
     device: str,
 ) -> None:
-    """Compares samplers and counts of steps on RUN, whose model samples in steps.
+    """Compares samplers and counts of steps on RUN, whose model has samplers.
 
     OPTIONS are what the model itself takes beside, such as `--guidance 1`. The table goes into
     `ladder.json` in RUN's folder too. Recommended is the setting of fewest evaluations whose
@@ -66,6 +67,7 @@ def ladder(  # noqa: PLR0913
 
     opened, own = Run(run, device=device), own_options(options)
     check_options(opened, own)
+    path = target(opened, out, "ladder.png")
     named = getattr(opened.model, "samplers", ()) if samplers == "all" else _names(samplers)
     found = Ladder(
         opened.model, opened.dataset, samplers=named, steps=counts, n=n, features=features,
@@ -74,7 +76,7 @@ def ladder(  # noqa: PLR0913
     rungs = list(_told(found, quiet=as_json))
     best = recommended(rungs)
     report = _report(found, rungs, best, split)
-    _write(opened, rungs, report, out)
+    _write(opened, rungs, report, Path(path))
     if as_json:
         click.echo(json.dumps(report, indent=1))
         return
@@ -125,7 +127,7 @@ def _report(found: Ladder, rungs: list[Rung], best: Rung, split: str) -> dict[st
     }
 
 
-def _write(run: Any, rungs: list[Rung], report: dict[str, Any], out: str | None) -> None:
+def _write(run: Any, rungs: list[Rung], report: dict[str, Any], path: Path) -> None:
     """The table, and, of images, a row of samples for each rung."""
     import torch
 
@@ -136,7 +138,6 @@ def _write(run: Any, rungs: list[Rung], report: dict[str, Any], out: str | None)
     write_atomically(run.path / "ladder.json", (json.dumps(report, indent=1) + "\n").encode())
     if not run.spec.is_image:
         return
-    path = Path(out or run.path / "ladder.png")
     sheet = displayed(torch.cat([r.shown for r in rungs]), run.schema)
     with parents(path), complete(path) as file:
         grid(sheet, len(rungs[0].shown)).save(file, "PNG")

@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from pofx.cli.outputs import target
 from pofx.errors import UserError
 
 _DEVICE = click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda.")
@@ -16,9 +17,10 @@ _DATA = click.option("--data", "source", help="Where examples come from; the run
 @click.command("encode")
 @click.argument("run")
 @_DATA
+@click.option("--limit", type=click.IntRange(min=1), help="The first so many examples; all.")
 @click.option("--out", help="An .npz, .npy or .csv of codes; in the run folder by default.")
 @_DEVICE
-def encode(run: str, source: str | None, out: str | None, device: str) -> None:
+def encode(run: str, source: str | None, limit: int | None, out: str | None, device: str) -> None:
     """Writes the codes of data, or of the training examples of RUN.
 
     Train another recipe on the file, and `pofx sample RUN --prior OTHER` decodes what it draws.
@@ -30,8 +32,8 @@ def encode(run: str, source: str | None, out: str | None, device: str) -> None:
     from pofx.run import Run
 
     opened = Run(run, device=device)
-    z, labels = opened.encode(source)
-    path = Path(out or opened.path / "codes.npz")
+    path = Path(target(opened, out, "codes.npz", source))
+    z, labels = opened.encode(source, limit=limit)
     flat = z.flatten(1).numpy()
     with parents(path), complete(path, "w" if path.suffix == ".csv" else "wb") as file:
         if path.suffix == ".csv":
@@ -61,12 +63,13 @@ def decode(run: str, codes: str, cond: str | None, out: str | None, device: str)
     from pofx.run import Run
 
     opened = Run(run, device=device)
+    path = target(opened, out, f"decoded{opened.schema.suffix}", codes)
     raw = read(codes, Options())
     parts = raw.parts.values()
     z = torch.cat([torch.from_numpy(p.gather(p.positions())).float() for p in parts])
     labels = [raw.class_names[k] for p in parts if p.y is not None for k in p.y]
     x = opened.decode(z, cond=cond if cond is not None else labels or None)
-    click.echo(f"{opened.save(x, out or _default(opened, 'decoded'))}")
+    click.echo(f"{opened.save(x, path)}")
 
 
 @click.command("interpolate")
@@ -95,8 +98,8 @@ def interpolate(
     from pofx.run import Run
 
     opened = Run(run, device=device)
+    path = target(opened, out, f"interpolation{opened.schema.suffix}", source)
     x = opened.interpolate(*between, steps=steps, curve=curve, source=source)
-    path = out or _default(opened, "interpolation")
     click.echo(f"{_save(opened, x, path, columns=steps)}")
 
 
@@ -129,8 +132,8 @@ def traverse(
     from pofx.run import Run
 
     opened = Run(run, device=device)
+    path = target(opened, out, f"traversal{opened.schema.suffix}", source)
     x = opened.traverse(example, dimensions=chosen, reach=reach, steps=steps, source=source)
-    path = out or _default(opened, "traversal")
     click.echo(f"{_save(opened, x, path, columns=steps)}")
 
 
@@ -144,10 +147,6 @@ def _numbers(text: str) -> list[int]:
 def _suffix(out: str | None, *known: str) -> None:
     if out is not None and not out.lower().endswith(known):
         raise UserError(f"codes are written as {', '.join(known)}, and --out is {out}.")
-
-
-def _default(run: Any, name: str) -> str:
-    return str(run.path / f"{name}{run.schema.suffix}")
 
 
 def _save(run: Any, x: Any, path: str, columns: int) -> Path:

@@ -25,7 +25,8 @@ def own_options(options: tuple[str, ...]) -> dict[str, Any]:
 
 
 def check_options(run: Any, own: dict[str, Any], method: str = "sample") -> None:
-    """Names the nearest of all flags, the verb's that runs and the model's, where one is neither's.
+    """Refuses what the model does not take; of an unknown flag the nearest is named, be it the
+    verb's that runs or the model's.
 
     Args:
         run: whose model it is.
@@ -48,6 +49,7 @@ def check_options(run: Any, own: dict[str, Any], method: str = "sample") -> None
                 f"recipe '{run.job.recipe}' {method}s with no {flag}; "
                 f"{did_you_mean(flag, all_flags)}"
             )
+    run.check(own, method)
 
 
 def _flag(name: str) -> str:

@@ -9,6 +9,7 @@ import click
 
 from pofx.cli.data_options import Seed
 from pofx.cli.model_options import check_options, own_options
+from pofx.cli.outputs import target
 from pofx.errors import UserError
 
 
@@ -79,8 +80,9 @@ def sample(  # noqa: PLR0913
         _write(prompt, opened.stream(prompt, length=length or 500, seed=seed, cond=cond, **own))
         return
     own |= {} if prompt is None else {"prompt": prompt}
+    sources = [r.job.source["source"] for r in (before, bad) if r is not None]
+    path = target(opened, out, f"samples-{seed}{opened.schema.suffix}", *sources)
     x = opened.sample(n, seed=seed, cond=cond, batch=batch, prior=before, worse=bad, **own)
-    path = out or str(opened.path / f"samples-{seed}{opened.schema.suffix}")
     labels = opened.labels(n, cond)
     click.echo(f"{opened.save(x, path, seed=seed, metadata=metadata, cond=labels)}")
 

@@ -99,13 +99,21 @@ _NAMES = {
 
 
 def wanted(annotation: str, value: Any) -> str:
-    """What an option of this type takes, if this plain value is none of it."""
-    kinds = [k.strip() for k in annotation.split("|")]
-    plain = [k for k in kinds if k in _PLAIN]
-    if not plain or not isinstance(value, bool | int | float | str):
-        return ""
-    sound = any(_is(k, value) for k in plain)
-    return "" if sound else f"as {' or '.join(_NAMES[k] for k in plain)}"
+    """What an option of this type takes, if this value is none of it.
+
+    >>> wanted("Sampler | str | None", ("ddim", "heun"))
+    'as a Sampler or a word'
+    >>> wanted("tuple[float, float] | None", (0.2, 0.8)), wanted("Sampler | str | None", object())
+    ('', '')
+    """
+    kinds = [k.strip() for k in annotation.split("|") if k.strip() != "None"]
+    if isinstance(value, tuple | list):
+        sound = any(k.startswith("tuple[") for k in kinds)
+    elif isinstance(value, bool | int | float | str):
+        sound = not _PLAIN.keys() & kinds or any(_is(k, value) for k in kinds if k in _PLAIN)
+    else:
+        sound = not isinstance(value, type)
+    return "" if sound else f"as {' or '.join(_NAMES.get(k, f'a {k}') for k in kinds)}"
 
 
 def _is(kind: str, value: bool | int | float | str) -> bool:

@@ -60,7 +60,7 @@ class Ladder:
     """The settings one after another, each when it is asked for.
 
     Args:
-        model: samples in steps.
+        model: samples in steps by any of several samplers.
         dataset: what samples are held against.
         samplers: names; the model's first ones by default.
         steps: counts of steps, of which a sampler that chooses its own is measured at the first.

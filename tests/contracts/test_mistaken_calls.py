@@ -1,0 +1,84 @@
+"""A mistake in a call from Python is one `UserError`, as one on the command line is."""
+
+import numpy as np
+import pytest
+import torch
+
+import pofx
+from pofx.diffusion.samplers import DDIM
+from pofx.errors import UserError
+
+KNOWN = torch.ones(1, 8, 8, dtype=torch.bool)
+X = torch.zeros(2, 1, 8, 8)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    path = tmp_path_factory.mktemp("mistaken") / "run"
+    small = {"channels": (4, 4), "batch_size": 16, "steps": 1, "sampling_steps": 2, "quiet": True}
+    return pofx.fit("ddpm", "digits", out=path, data_options={"limit": 60}, **small)
+
+
+@pytest.mark.parametrize(
+    ("cond", "match"),
+    [
+        (torch.tensor([1, 22]), "from 0 to 9, and 22 came"),
+        (torch.tensor([-1, 2]), "from 0 to 9, and -1 came"),
+        (torch.tensor([1.0, 2.0]), "whole numbers from 0 to 9, and 1.0 came"),
+        (torch.tensor([True, False]), "whole numbers from 0 to 9, and True came"),
+        (torch.tensor([1, 2, 3]), r"2 examples have 2 classes .* shape \(3,\)"),
+        (torch.tensor(3), r"classes of shape \(\)"),
+        ([1], r"classes of shape \(1,\)"),
+        (["1", "x"], "no class 'x'"),
+        (1.5, "no class '1.5'"),
+    ],
+)
+def test_classes(run, cond, match):
+    for draw in (run.sample, lambda n, **o: run.edit(X[:n], **o)):
+        with pytest.raises(UserError, match=match):
+            draw(2, cond=cond)
+
+
+def test_a_list_has_a_class_for_each(run):
+    one, two = run.sample(2, cond=[1, "2"]), run.sample(2, cond=torch.tensor([1, 2]))
+    assert torch.equal(one, two)
+    assert torch.equal(run.labels(2, (3, 3)), run.labels(2, 3))
+
+
+@pytest.mark.parametrize(
+    ("method", "arguments", "options", "match"),
+    [
+        ("sample", (2.5,), {}, "n is a whole number, and 2.5 came"),
+        ("sample", ("2",), {}, "n is a whole number, and '2' came"),
+        ("sample", (2,), {"seed": 1.5}, "seed is a whole number, and 1.5 came"),
+        ("sample", (2,), {"batch": 1.5}, "batch is a whole number, and 1.5 came"),
+        ("edit", (X,), {"seed": None}, "seed is a whole number, and None came"),
+        ("sample", (2,), {"sampler": DDIM}, r"the class DDIM itself \(write DDIM\(\)\)"),
+        ("sample", (2,), {"steps": [1, 2]}, r"a whole number from 0, and \[1, 2\] came"),
+        ("edit", (torch.zeros(2, 3),), {}, r"\(n, 1, 8, 8\), and one of float32 of shape \(2, 3\)"),
+        ("edit", (X.numpy(),), {}, "examples are a tensor .* and a ndarray came"),
+        ("complete", (torch.zeros(2, 3), KNOWN), {}, r"of shape \(2, 3\) came"),
+        ("complete", (X, KNOWN.float()), {}, r"bool of shape \(1, 8, 8\), and one of float32"),
+        ("complete", (X, KNOWN[0]), {}, r"and one of bool of shape \(8, 8\) came"),
+        ("complete", (X, KNOWN.numpy()), {}, "and a ndarray came"),
+    ],
+)
+def test_numbers_objects_and_shapes(run, method, arguments, options, match):
+    with pytest.raises(UserError, match=match):
+        getattr(run, method)(*arguments, **options)
+
+
+def test_whole_numbers_of_any_kind_and_an_interval_as_a_list(run):
+    assert torch.equal(run.sample(np.int64(2), seed=np.int64(3)), run.sample(2, seed=3))
+    same = [
+        run.sample(2, cond=1, guidance=1, guidance_interval=v) for v in ([0.2, 0.8], (0.2, 0.8))
+    ]
+    assert torch.equal(*same)
+    with pytest.raises(UserError, match=r"a later one .* and \(\) came"):
+        run.sample(2, cond=1, guidance=1, guidance_interval=())
+
+
+@pytest.mark.parametrize("kind", [torch.tensor, np.array])
+def test_an_array_has_no_name_of_its_own(kind):
+    x = kind(np.random.default_rng(0).normal(size=(30, 2)).astype(np.float32))
+    assert pofx.fit("ppca", x, quiet=True).path.name == "ppca-array"
