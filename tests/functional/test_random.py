@@ -5,7 +5,8 @@ import math
 import pytest
 import torch
 
-from pofx.functional.draw import draw
+from pofx.errors import UserError
+from pofx.functional.draw import check_finite, draw
 from pofx.functional.random import noise
 
 N = 200_000
@@ -106,6 +107,24 @@ def test_samples_do_not_depend_on_the_batch(batch):
     model = Walk()
     assert (draw(model, 16, seed=3, batch=batch) - draw(model, 16, seed=3)).abs().max() < 1e-5
     assert not torch.equal(draw(model, 16, seed=4), draw(model, 16, seed=3))
+
+
+class Overflows:
+    """Of its examples the fourth holds NaN and the fifth infinity, batch after batch."""
+
+    def sample(self, n, cond=None):
+        x = torch.ones(n, 2)
+        x[3:4, 1], x[4:5, 0] = math.nan, math.inf
+        return x
+
+
+def test_samples_that_are_not_finite_are_refused_where_that_is_asked_for():
+    assert draw(Overflows(), 6).isnan().sum() == 1
+    assert draw(Overflows(), 6, batch=3, finite=True).equal(torch.ones(6, 2))
+    with pytest.raises(UserError, match=r"2 of 6 hold NaN or infinity.*smaller or more steps"):
+        draw(Overflows(), 8, batch=6, finite=True)
+    for x in (torch.ones(3), torch.arange(3), torch.zeros(0, 2)):
+        assert check_finite(x) is x
 
 
 def test_drawing_leaves_the_global_stream_and_the_mode_alone():

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from pofx.capabilities import Samples
+from pofx.errors import UserError
 from pofx.functional.random import noise
 from pofx.typing import Cond, Data
 
@@ -36,6 +37,7 @@ def draw(
     cond: Cond | None = None,
     batch: int = 256,
     stop: Callable[[], bool] = lambda: False,
+    finite: bool = False,
     **options: Any,
 ) -> Data:
     """Draws `n` examples, the same ones for any `batch`; on the CPU, of shape `(n, *event)`.
@@ -47,7 +49,12 @@ def draw(
         cond: a label for each example, `(n,)`.
         batch: how many to draw at a time.
         stop: polled between batches; once it is true the examples drawn so far are returned.
+        finite: refuse samples with NaN or infinity, at the first batch that has some; else they are
+            the caller's to judge.
         options: what the model's own `sample` takes, such as `steps`.
+
+    Raises:
+        UserError: some are not finite, and `finite` is asked for.
     """
     parts: list[Tensor] = []
     with evaluating(model):
@@ -57,8 +64,21 @@ def draw(
             size = min(batch, n - first)
             part = None if cond is None else cond[first : first + size]
             with noise(seed, size, first=first):
-                parts.append(model.sample(size, part, **options).cpu())
+                x = model.sample(size, part, **options).cpu()
+            parts.append(check_finite(x) if finite else x)
     return torch.cat(parts) if parts else torch.empty(0)
+
+
+def check_finite(x: Data) -> Data:
+    """Refuses samples of which some hold NaN or infinity."""
+    bad = int((~x.isfinite().reshape(len(x), x[:1].numel()).all(1)).sum())
+    if bad:
+        raise UserError(
+            f"samples are finite numbers, and {bad} of {len(x)} hold NaN or infinity: steps were "
+            "too long for the model, or its training diverged; take smaller or more steps, or "
+            "train again at a lower learning rate."
+        )
+    return x
 
 
 def keyed(tokens: Iterator[int], length: int, seed: int) -> Iterator[int]:
