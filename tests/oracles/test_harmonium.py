@@ -380,6 +380,23 @@ def test_layers_are_trained_one_after_the_other_and_each_begins_as_its_rbm():
     assert training.train_step(x, None, 0.0)["layer"] == 2
 
 
+def test_the_loss_of_a_layer_is_logged_whole_and_its_gradient_falls():
+    torch.set_default_dtype(torch.float32)
+    recipe = catalogue.build("dbn", DataSpec((6,), Binary()), hidden=(6, 4), steps=20)
+    objective, x = recipe.objective, torch.randint(0, 2, (10, 6)).float()
+    for done, share in ((0, 1.0), (5, 0.5), (8, 0.2)):
+        objective.done.fill_(done)
+        (update,) = objective.updates(x)
+        weight = objective.model.layers[0].weight
+        whole, scaled = (
+            torch.autograd.grad(loss, weight, retain_graph=True)[0]
+            for loss in (update.metrics["energy_gap"], update.loss)
+        )
+        assert torch.equal(update.loss, update.metrics["energy_gap"])
+        assert torch.allclose(scaled, share * whole, atol=1e-7)
+        assert float(whole.abs().max()) > 0
+
+
 def test_a_dbn_learns_beyond_its_rbm():
     """On bars: the bound of the second layer is above the first layer's likelihood."""
     torch.set_default_dtype(torch.float32)

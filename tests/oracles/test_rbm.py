@@ -13,7 +13,7 @@ from pofx import catalogue
 from pofx.ebm.contrastive_divergence import ContrastiveDivergence, PersistentContrastiveDivergence
 from pofx.ebm.energy import binary_states, enumerate_log_partition, pseudo_log_prob
 from pofx.ebm.harmonium import AnnealedPath, Harmonium, SmallHarmonium
-from pofx.ebm.units import Bits
+from pofx.ebm.units import Bits, Normals
 from pofx.errors import UserError
 from pofx.functional.random import noise
 from pofx.mcmc.ais import reverse_annealed_importance_sampling, temperatures
@@ -363,18 +363,28 @@ def test_a_gap_of_energies_is_named_with_its_cure():
     ((name, advice),) = said(-4.0)
     assert name == "lagging chains"
     assert "--k" in advice
-    for gap in (22.0, -22.0):
-        ((name, advice),) = said(gap)
-        assert name == "divergence"
+    for gap, spread in ((22.0, 0.5), (-22.0, 0.5), (100.0, 1000.0)):
+        ((name, advice),) = said(gap, spread)
+        assert name == "divergence", "weights that run away spread the data's energies too"
         assert "lower --lr" in advice
+    assert "lie 2.5e+29 nats below" in said(2.5e29)[0][1]
     assert not list(objective.symptoms({"skipped": 1.0}))
 
 
+def test_tails_of_real_numbers_may_spread_energies():
+    """An outlier moves the mean as far as it widens the spread."""
+    objective = ContrastiveDivergence(SmallHarmonium(Normals((2,)), 3))
+    assert not list(objective.symptoms({"energy_gap": 12.0, "energy_spread": 120.0}))
+    assert list(objective.symptoms({"energy_gap": 12.0, "energy_spread": 1.0}))
+
+
 @pytest.mark.parametrize(("lr", "name"), [(0.05, None), (1000.0, "divergence")])
-def test_a_run_that_blows_up_says_so(lr, name, tmp_path, capfd):
+@pytest.mark.parametrize("recipe", ["rbm", "boltzmann"])
+def test_a_run_that_blows_up_says_so(recipe, lr, name, tmp_path, capfd):
     torch.set_default_dtype(torch.float32)
     x = bits_of_digits()[0].numpy().astype(np.uint8)
-    out = fit("rbm", x, out=tmp_path / "run", hidden=64, lr=lr, sweeps=5, steps=6)
+    x, hidden = (x, 64) if recipe == "rbm" else (x.reshape(len(x), -1)[:, 20:32], 4)
+    out = fit(recipe, x, out=tmp_path / "run", hidden=hidden, lr=lr, sweeps=5, steps=6)
     lines = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
     assert all(math.isfinite(line["energy_gap"]) for line in lines if "energy_gap" in line)
     symptoms = [line["symptom"] for line in lines if "symptom" in line]

@@ -36,6 +36,10 @@ from pofx.typing import Cond, Data, PerExample
 
 _SPREADS = 3.0
 """Standard deviations of the data's own energies by which a gap says nothing."""
+_WIDEST = 1.0
+"""Nats for each visible unit that those energies may spread by: weights that run away spread them
+too. Tails of real numbers have no such bound.
+"""
 _APART, _DIVERGED = 0.1, 1.0
 """Nats for each visible unit by which data and chains do not differ in a sound run, and by which
 nothing can be mended any more.
@@ -90,8 +94,12 @@ class Contrast(Objective):
 
     def symptoms(self, metrics: Mapping[str, float]) -> Iterator[Symptom]:
         gap, spread = (metrics.get(k, 0.0) for k in ("energy_gap", "energy_spread"))
-        beyond, units = abs(gap) - _SPREADS * spread, self.model.moments_shape[-1]
-        where = f"chains lie {abs(gap):,.1f} nats {'below' if gap > 0 else 'above'} the data"
+        *orders, units = self.model.moments_shape
+        if orders != [2]:  # no units of real numbers, which need the square
+            spread = min(spread, _WIDEST * units)
+        beyond = abs(gap) - _SPREADS * spread
+        size = f"{abs(gap):,.1f}" if abs(gap) < 1e6 else f"{abs(gap):.3g}"
+        where = f"chains lie {size} nats {'below' if gap > 0 else 'above'} the data"
         if beyond > _DIVERGED * units:
             yield Symptom(
                 "divergence",

@@ -23,7 +23,8 @@ References:
 
 Note:
     A layer's persistent chains start where those of the layer below ended, and the learning rate
-    falls to 0 within each layer's share of the steps.
+    falls to 0 within each layer's share of the steps: as a factor of the gradient, so that `lr` in
+    the metrics is the one it falls from.
 """
 
 from __future__ import annotations

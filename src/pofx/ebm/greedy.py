@@ -60,7 +60,9 @@ class GreedyLayers(Objective):
                 self._draw_chains(stage, x.shape[0])
         for update in self.stages[stage].updates(x):  # type: ignore[operator]
             metrics = {**update.metrics, "layer": torch.tensor(stage + 1.0)}
-            yield Update("model", update.loss * max(1 - spent, 0.0), metrics)
+            loss, share = update.loss, max(1 - spent, 0.0)
+            # of the gradient alone: what is logged is the whole loss
+            yield Update("model", torch.lerp(loss.detach(), loss, share), metrics)
 
     def symptoms(self, metrics: Mapping[str, float]) -> Iterable[Symptom]:
         stage: Objective = self.stages[self.stage]  # type: ignore[assignment]
