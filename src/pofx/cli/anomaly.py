@@ -24,7 +24,9 @@ from pofx.errors import UserError
     show_default=True, help="Share of validation examples that stay below the threshold.",
 )  # fmt: skip
 @click.option(
-    "--normal", help="Classes that are no anomalies, separated by commas, where data have labels."
+    "--normal",
+    help="Classes that are no anomalies, separated by commas, which AUROC is told by; "
+    "those of --only-class by default, or 0 where labels are 0 and 1.",
 )
 @click.option("--out", help="A .csv of scores; in the run folder by default.")
 @click.option("--seed", type=Seed(), default=0, show_default=True, help="Of random draws.")
