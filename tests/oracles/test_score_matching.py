@@ -223,5 +223,17 @@ def test_mistakes_are_told():
         Denoising(AsScore(), 0.0)
     with pytest.raises(RecipeError, match="positive --sigma"):
         catalogue.build("score-matching", DataSpec((3,), Binary()), objective="sliced", sigma=0.0)
+    for step in (-1.0, 0.05):
+        with pytest.raises(RecipeError, match=r"--step-size is positive and below 4 sigma\^2"):
+            catalogue.build("score-matching", DataSpec((3,)), step_size=step)
     with pytest.raises(RecipeError, match="--step-size is positive"):
-        catalogue.build("score-matching", DataSpec((3,)), step_size=-1.0)
+        catalogue.build(
+            "score-matching", DataSpec((3,)), step_size=0.0, sigma=0.0, objective="sliced"
+        )
+
+
+@pytest.mark.parametrize(("sigma", "step"), [(0.1, 0.01), (0.5, 0.01), (0.05, 0.0025), (0.0, 0.01)])
+def test_steps_are_no_wider_than_the_noise(sigma, step):
+    spec = DataSpec((3,))
+    model = catalogue.build("score-matching", spec, sigma=sigma, objective="sliced").model
+    assert abs(model.step - step) < 1e-12

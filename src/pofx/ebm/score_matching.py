@@ -25,6 +25,7 @@ Note:
 
 from __future__ import annotations
 
+import math
 from typing import Literal
 
 from pofx.ebm.network_score import NetworkScore, score_network
@@ -42,7 +43,7 @@ def recipe(  # noqa: PLR0913
     *,
     objective: Literal["denoising", "sliced", "implicit"] = "denoising",
     sigma: float = 0.1,
-    step_size: float = 0.01,
+    step_size: float | None = None,
     sampling_steps: int = 500,
     hidden: tuple[int, ...] = (128, 128, 128),
     channels: int = 32,
@@ -58,7 +59,8 @@ def recipe(  # noqa: PLR0913
         objective: `denoising` is the cheapest; `sliced` takes one backward pass more, `implicit`
             one for each element, and both do without noise.
         sigma: standard deviation of the noise on the data.
-        step_size: epsilon, the variance of a Langevin step's noise.
+        step_size: epsilon, the variance of a Langevin step's noise; by default 0.01, or the
+            variance of the noise on the data where that is less.
         sampling_steps: Langevin steps to a sample.
         hidden: widths of the hidden layers.
         channels: channels of a U-Net, for images; 0 for a fully connected network.
@@ -69,8 +71,13 @@ def recipe(  # noqa: PLR0913
     """
     check_at_least("score-matching", 1, sampling_steps=sampling_steps)
     check_at_least("score-matching", 0, sigma=sigma)
-    if not step_size > 0:
-        raise RecipeError(f"score-matching: --step-size is positive, and {step_size} came.")
+    step_size = min(0.01, sigma**2 or 0.01) if step_size is None else step_size
+    if not 0 < step_size < (4 * sigma**2 or math.inf):
+        raise RecipeError(
+            "score-matching: --step-size is positive and below 4 sigma^2, from where on chains "
+            f"diverge, and {step_size} came with a --sigma of {sigma}; {sigma**2 or 0.01:.3g} is "
+            "usual."
+        )
     needs_noise = objective == "denoising" or any(c.discrete for c in spec.columns)
     if needs_noise and not sigma:
         raise RecipeError(
