@@ -6,7 +6,7 @@ import torch
 
 from pofx.capabilities import Walks
 from pofx.data.source import load
-from pofx.ebm.harmonium import SmallHarmonium
+from pofx.ebm.harmonium import Harmonium, SmallHarmonium
 from pofx.ebm.units import Bits
 from pofx.evaluation.chains import judge_chains
 from pofx.evaluation.evaluate import evaluate
@@ -57,6 +57,16 @@ def test_chains_that_stay_where_they_began_are_told_of():
     assert metrics["r_hat"].value > 2
     assert metrics["effective_draws"].value < 200
     assert "had not forgotten their start" in said
+    assert said.endswith("let chains go further.")
+
+
+def test_the_options_that_let_chains_go_further_are_named():
+    far = Harmonium(Bits((8,)), 20, sweeps=40)
+    torch.nn.init.constant_(far.weight, 4.0)
+    torch.nn.init.constant_(far.visible.bias, -40.0)
+    torch.nn.init.constant_(far.hidden_bias, -16.0)
+    _, (said,) = judge_chains(far)
+    assert said.endswith("let chains go further: sample with more --sweeps or --tempering.")
 
 
 def test_too_few_steps_and_what_never_moves_say_nothing():

@@ -62,8 +62,8 @@ def recipe(  # noqa: PLR0913
             "boltzmann: its visible units are 0 or 1, and this data is not; --binarize threshold "
             "makes bits of pixels, rbm takes categories too, and realnvp, vae or gmm anything."
         )
-    check_at_least("boltzmann", 1, k=k, sweeps=sweeps, mean_field=mean_field, chains=chains)
-    check_at_least("boltzmann", 2, temperatures=temperatures)
+    check_at_least("boltzmann", 1, k=k, sweeps=sweeps, mean_field=mean_field)
+    check_at_least("boltzmann", 2, temperatures=temperatures, chains=chains)
     check_at_least("boltzmann", 0, weight_decay=weight_decay)
     model = boltzmann_machine(
         spec.shape, hidden, sweeps=sweeps, mean_field=mean_field, temperatures=temperatures,

@@ -65,8 +65,8 @@ def recipe(  # noqa: PLR0913
         batch_size: examples in a step, and persistent chains.
         steps: optimizer steps, shared evenly by the layers.
     """
-    check_at_least("dbn", 1, k=k, sweeps=sweeps, chains=chains)
-    check_at_least("dbn", 2, temperatures=temperatures)
+    check_at_least("dbn", 1, k=k, sweeps=sweeps)
+    check_at_least("dbn", 2, temperatures=temperatures, chains=chains)
     check_at_least("dbn", 0, weight_decay=weight_decay)
     if len(hidden) < 2:
         raise RecipeError(

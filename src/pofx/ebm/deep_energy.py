@@ -100,8 +100,7 @@ def recipe(  # noqa: PLR0913
         steps: optimizer steps.
     """
     check_at_least("deep-energy", 1, k=k, replay=replay, sampling_steps=sampling_steps)
-    check_at_least("deep-energy", 1, chains=chains)
-    check_at_least("deep-energy", 2, temperatures=temperatures)
+    check_at_least("deep-energy", 2, temperatures=temperatures, chains=chains)
     check_at_least("deep-energy", 0, energy_decay=energy_decay, smoothing=smoothing)
     check_at_least("deep-energy", 0, fresh=fresh, jumps=jumps)
     if not min(step_size, temperature, 1.0 if base is None else base) > 0 or (fresh or 0) > 1:

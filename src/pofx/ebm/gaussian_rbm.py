@@ -61,8 +61,8 @@ def recipe(  # noqa: PLR0913
             "gaussian-rbm: its visible units are real numbers without a bound, and this data is "
             "not; rbm takes bits and categories, and realnvp, vae or gmm take anything."
         )
-    check_at_least("gaussian-rbm", 1, hidden=hidden, k=k, sweeps=sweeps, chains=chains)
-    check_at_least("gaussian-rbm", 2, temperatures=temperatures)
+    check_at_least("gaussian-rbm", 1, hidden=hidden, k=k, sweeps=sweeps)
+    check_at_least("gaussian-rbm", 2, temperatures=temperatures, chains=chains)
     check_at_least("gaussian-rbm", 0, weight_decay=weight_decay)
     units = Normals(spec.shape)
     model = harmonium(units, hidden, sweeps=sweeps, temperatures=temperatures, chains=chains)

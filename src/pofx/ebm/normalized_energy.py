@@ -85,10 +85,10 @@ class AnnealedEnergy(NetworkEnergy):
         **options: Any,
     ) -> None:
         super().__init__(network, spec, **options)
-        if temperatures < 2 or chains < 1:
+        if min(temperatures, chains) < 2:
             raise UserError(
-                "annealed importance sampling takes at least 2 temperatures and 1 chain, and "
-                f"{temperatures} and {chains} came."
+                "annealed importance sampling takes at least 2 temperatures, and 2 chains to tell "
+                f"its error, and {temperatures} and {chains} came."
             )
         self.temperatures, self.chains = temperatures, chains
 

@@ -59,8 +59,8 @@ def recipe(  # noqa: PLR0913
         batch_size: examples in a step, and persistent chains.
         steps: optimizer steps.
     """
-    check_at_least("rbm", 1, hidden=hidden, k=k, sweeps=sweeps, chains=chains)
-    check_at_least("rbm", 2, temperatures=temperatures)
+    check_at_least("rbm", 1, hidden=hidden, k=k, sweeps=sweeps)
+    check_at_least("rbm", 2, temperatures=temperatures, chains=chains)
     check_at_least("rbm", 0, weight_decay=weight_decay)
     model = harmonium(
         discrete_units("rbm", spec), hidden, sweeps=sweeps, temperatures=temperatures, chains=chains

@@ -11,12 +11,13 @@ References:
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import torch
 
 from pofx.capabilities import Walks
 from pofx.evaluation.blocks import Stop, poll
+from pofx.evaluation.calls import options_of
 from pofx.evaluation.report import Measured
 from pofx.functional.draw import evaluating
 from pofx.functional.random import seeded
@@ -56,7 +57,7 @@ def judge_chains(
     metrics = {"r_hat": Measured(worst), "effective_draws": Measured(ess)}
     if found.acceptance is not None:
         metrics["acceptance"] = Measured(found.acceptance)
-    return metrics, list(_warn(worst, len(steps)))
+    return metrics, list(_warn(worst, len(steps), _lengths(model)))
 
 
 def _steps(model: Walks, stop: Stop | None) -> Iterator[Chains]:
@@ -66,10 +67,17 @@ def _steps(model: Walks, stop: Stop | None) -> Iterator[Chains]:
         yield Chains(flat[:, :: -(-flat.shape[1] // _ELEMENTS)].cpu().clone(), acceptance)
 
 
-def _warn(rhat: float, steps: int) -> Iterator[str]:
+def _lengths(model: Walks) -> list[str]:
+    """Options of sampling that are counts, such as of steps and of temperatures."""
+    counts = {k: v.split(" | ") for k, v in options_of(model, "sample").items() if k != "n"}
+    return [f"--{k.replace('_', '-')}" for k, kinds in counts.items() if "int" in kinds]
+
+
+def _warn(rhat: float, steps: int, lengths: Sequence[str]) -> Iterator[str]:
+    cure = f": sample with more {' or '.join(lengths)}" if lengths else ""
     if rhat > _FORGOTTEN:
         yield (
             f"Chains of {steps} steps had not forgotten their start (R-hat {rhat:.2f}, sound below "
             "1.01): how often each mode comes among samples is not the model's own; let chains go "
-            "further, or temper them where the model can."
+            f"further{cure}."
         )
