@@ -75,17 +75,17 @@ class Opened:
     @cached_property
     def model(self) -> nn.Module:
         """The trained model, in evaluation mode."""
-        with torch.random.fork_rng([]):
-            recipe = catalogue.build(self.job.recipe, self.spec, **self.job.arguments)
-        try:
-            recipe.model.load_state_dict(self._weights[0])
-        except RuntimeError as error:
-            raise RunError(
-                f"the weights of '{self.path}' do not fit recipe '{self.job.recipe}' as this "
-                "version builds it; "
-                "train it again."
-            ) from error
-        return recipe.model.to(self.device).eval()
+        with torch.inference_mode(False):  # it is used outside as well
+            with torch.random.fork_rng([]):
+                recipe = catalogue.build(self.job.recipe, self.spec, **self.job.arguments)
+            try:
+                recipe.model.load_state_dict(self._weights[0])
+            except RuntimeError as error:
+                raise RunError(
+                    f"the weights of '{self.path}' do not fit recipe '{self.job.recipe}' as this "
+                    "version builds it; train it again."
+                ) from error
+            return recipe.model.to(self.device).eval()
 
     @cached_property
     def dataset(self) -> Dataset:

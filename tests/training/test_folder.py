@@ -1,7 +1,9 @@
-"""Run folders: which may be trained in."""
+"""Run folders: which may be trained in, and how they are opened."""
 
 import pytest
+import torch
 
+import pofx
 from pofx.training.folder import RunError, new_folder
 
 
@@ -16,3 +18,12 @@ def test_what_somebody_else_put_there_is(name, tmp_path):
     (tmp_path / name).touch()
     with pytest.raises(RunError, match="choose another --out"):
         new_folder(tmp_path, "vae", "digits")
+
+
+def test_a_run_that_is_opened_in_inference_mode_serves_outside_of_it():
+    small = {"hidden": (8,), "steps": 2, "batch_size": 16}
+    path = pofx.fit("deep-energy", "two-moons", out="run", quiet=True, **small).path
+    run = pofx.load(path)
+    with torch.inference_mode():
+        first = run.sample(2, steps=2)
+    assert torch.equal(run.sample(2, steps=2), first)
