@@ -277,6 +277,17 @@ def test_samples_and_score_are_those_of_the_energy():
     assert torch.allclose(model.score(x[:5], t), score_of(model.energy)(x[:5]), atol=1e-12)
 
 
+def test_samples_in_inference_mode_are_the_same():
+    model = GridEnergy(Quadratic(), DataSpec((2,)), step=0.1, sampling_steps=5)
+    with noise(0, 4):
+        expected = model.sample(4)
+    with torch.inference_mode(), noise(0, 4):
+        assert torch.equal(model.sample(4), expected)
+    with torch.inference_mode():
+        found = model.score(torch.ones(3, 2), torch.zeros(3))
+    assert torch.allclose(found, torch.full((3, 2), -0.25), atol=1e-12)
+
+
 def test_what_a_model_can_do_depends_on_the_data():
     for spec, normalizes in ((DataSpec((2,)), True), (DataSpec((4,), Binary()), False)):
         model = catalogue.build("deep-energy", spec).model
