@@ -285,6 +285,12 @@ def test_an_energy_is_one_number_for_each_example(kernel, energy, came):
         next(langevin(score_of(energy), torch.ones(3, 2), 0.1))
 
 
+def test_an_energy_without_a_graph_has_no_slope():
+    for energy in (lambda x: torch.zeros(len(x)), torch.no_grad()(normal)):
+        with pytest.raises(UserError, match="has no graph"):
+            next(mala(energy, torch.ones(3, 2), 0.1))
+
+
 def anneal(sigmas, each=1):
     return next(annealed_langevin(blurred_score, torch.zeros(2), sigmas, 0.1, each))
 

@@ -129,6 +129,10 @@ def slope_of(energy: EnergyFunction, score: ScoreFunction | None = None) -> Slop
 
 
 def _negative_gradient(energy: PerExample, x: Data, differentiable: bool = False) -> Tensor:
-    check_energy(energy, x)
+    if not check_energy(energy, x).requires_grad:
+        raise UserError(
+            "a score is the slope of an energy, and this one has no graph; compute it with torch "
+            "where gradients are on, or give the score itself."
+        )
     (gradient,) = torch.autograd.grad(energy.sum(), x, create_graph=differentiable)
     return -gradient

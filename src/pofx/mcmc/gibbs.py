@@ -54,10 +54,10 @@ def sites(values: Sequence[Tensor]) -> Kernel:
     """
 
     def sweep(x: Tensor, log_f: LogDensity) -> Tensor:
-        if x[:1].numel() != len(values):
+        if x.shape[1:].numel() != len(values):
             raise UserError(
                 f"Gibbs sampling of sites takes the values of every element, {len(values)} came, "
-                f"and examples have {x[:1].numel()} elements; give as many as there are elements."
+                f"and examples have {x.shape[1:].numel()} elements; give as many as there are."
             )
         for site in torch.randperm(len(values)).tolist():
             x = _draw_site(x, site, values[site].to(x), log_f)

@@ -57,7 +57,8 @@ def parallel_tempering(
         betas: rising to 1.
 
     Raises:
-        UserError: as many of both did not come, or no chains, or betas do not rise to 1.
+        UserError: as many of both did not come, or as many chains at each, or betas do not rise to
+            1.
 
     >>> from pofx.mcmc.geometric_path import GeometricPath
     >>> from pofx.mcmc.gibbs import sites
@@ -77,10 +78,11 @@ def parallel_tempering(
             f"states came for {len(betas)} of them; give as many of both."
         )
     check_betas(betas)
-    if not _count(states[0]):
+    counts = [_count(s) for s in states]
+    if not min(counts) == max(counts) > 0:
         raise UserError(
-            "parallel tempering takes a chain or more at each temperature, and none came; start "
-            "with as many as draws are wanted."
+            "parallel tempering takes as many chains at each temperature, one at least, and "
+            f"{counts} came; start with as many as draws are wanted."
         )
     now = list(states)
     first = 0
