@@ -225,6 +225,7 @@ def test_log_z_is_estimated_in_inference_mode_too():
         (torch.randn(1, 1), {}, "two examples or more, all of them finite, and 1 came, 1 of"),
         (torch.randn(0, 1), {}, "and 0 came"),
         (torch.full((3, 1), math.nan), {}, "and 3 came, 0 of them finite"),
+        (torch.randn(3, 2), {}, r"shape of the data, \(1,\), and \(2,\) came"),
         (torch.randn(9, 1), {"ends": torch.zeros(1, 1)}, "two samples of the model"),
         *((torch.randn(9, 1), {"chains": c}, f"2 chains on, and {c} came") for c in (1, 0, -3)),
     ],
@@ -232,6 +233,17 @@ def test_log_z_is_estimated_in_inference_mode_too():
 def test_too_little_to_estimate_from_is_refused(x, options, says):
     with pytest.raises(UserError, match=says):
         partition(Unit(), DataSpec((1,)), x.double(), **options)
+
+
+@pytest.mark.parametrize("support", [Real(), Binary()])
+def test_an_energy_of_all_examples_together_has_no_log_z(support):
+    class Whole(Unit):
+        def energy(self, x, cond=None):
+            return x.sum()
+
+    ends = torch.ones(9, 1)
+    with pytest.raises(UserError, match=r"and \(\) came"):
+        partition(Whole(), DataSpec((1,), support), torch.ones(9, 1), ends=ends, chains=9)
 
 
 def test_what_cannot_be_estimated_is_refused():

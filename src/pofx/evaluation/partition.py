@@ -29,7 +29,7 @@ from pofx.errors import UserError
 from pofx.evaluation.calls import device_of, draw_examples, dtype_of
 from pofx.functional.dequantize import indices, values
 from pofx.functional.draw import evaluating
-from pofx.functional.gradients import out_of_inference
+from pofx.functional.gradients import check_energy, out_of_inference
 from pofx.functional.random import seeded
 from pofx.functional.unbound import bound, unbound
 from pofx.mcmc.ais import Sandwich, ais, reverse_ais, temperatures
@@ -91,6 +91,11 @@ def partition(
     device, dtype = device_of(model), dtype_of(model)
     x, ends = x.to(device, dtype), ends[:chains].to(device, dtype)
     for what, some in (("examples", x), ("samples of the model", ends)):
+        if some.shape[1:] != spec.shape:
+            raise UserError(
+                f"{what} are of the shape of the data, {spec.shape}, and {tuple(some.shape[1:])} "
+                "came; give the spec that the model was built of."
+            )
         finite = int(some.flatten(1).isfinite().all(1).sum())
         if finite < max(2, len(some)):
             raise UserError(
@@ -121,7 +126,8 @@ def _discrete(model: Energy, spec: DataSpec, x: Data) -> _Built:
 
     def energy(k: Tensor) -> PerExample:
         parts = [values(c, s) for c, s in zip(k.unbind(1), columns, strict=True)]
-        return model.energy(torch.stack(parts, 1).to(x).view(-1, *spec.shape))
+        at = torch.stack(parts, 1).to(x).view(-1, *spec.shape)
+        return check_energy(model.energy(at), at)
 
     def there(x: Data) -> Tensor:
         parts = zip(x.flatten(1).unbind(1), columns, strict=True)
@@ -146,7 +152,7 @@ def _continuous(model: Energy, spec: DataSpec, x: Data) -> _Built:
     def energy(y: Tensor) -> PerExample:
         at = mean + std * y
         slope = torch.where(c == 0, 0.0, (0.5 * c).log() - logsigmoid(at) - logsigmoid(-at))
-        return model.energy(bound(at, c).view(-1, *spec.shape)) + slope.sum(1)
+        return check_energy(model.energy(bound(at, c).view(-1, *spec.shape)), y) + slope.sum(1)
 
     mean, std = torch.zeros_like(c), torch.ones_like(c)
     line = there(x)
