@@ -116,7 +116,9 @@ class Run(Opened):
         elif options:
             raise RunError(f"samples of a prior take no option '{min(options)}'.")
         labels = self.labels(n, cond, model)
-        return draw(model, n, seed=seed, cond=labels, batch=batch, stop=stop, **options)
+        return draw(
+            model, n, seed=seed, cond=labels, batch=batch, stop=stop, finite=True, **options
+        )
 
     def stream(
         self,

@@ -83,3 +83,12 @@ def test_a_table_comes_back_with_its_column_of_labels_in_its_place(tmp_path):
     assert [row[1] for row in drawn] == ["big, one", "cat", "dog"] * 2
     again = [path, "--data", tmp_path / "s.csv", "--out", tmp_path / "z.csv"]
     assert code("encode", *again) == 0  # what was drawn can be read as what was given
+
+
+def test_samples_that_are_not_finite_are_refused_and_leave_what_was_there(tmp_path, refused):
+    run, out = tmp_path / "run", tmp_path / "s.csv"
+    small = ["--hidden", "8,", "--batch-size", 16, "--steps", 3, "--quiet", "--out", run]
+    assert code("train", "score-matching", "--data", "two-moons", *small) == 0
+    out.write_text("mine")
+    refused(["sample", run, "-n", 3, "--step", "1e9", "--out", out], "3 of 3", "smaller")
+    assert out.read_text() == "mine"
