@@ -46,7 +46,9 @@ def langevin(
     """
     check_step(step)
     if not 0 <= temperature < math.inf:
-        raise UserError(f"a temperature is a number of at least 0, and {temperature} came; 1 is p itself.")
+        raise UserError(
+            f"a temperature is a number of at least 0, and {temperature} came; 1 is p itself."
+        )
     quiet, spread = torch.no_grad(), math.sqrt(step * temperature)
     x = x.detach().clone()
     noise = normals(x)
