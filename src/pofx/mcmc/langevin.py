@@ -52,13 +52,8 @@ def langevin(
     quiet, spread = torch.no_grad(), math.sqrt(step * temperature)
     x = x.detach().clone()
     noise = normals(x)
-    begun = False
     while True:
         with quiet:  # in place: noise is most of the cost of a cheap score
-            slope = score(x)
-            if not begun:
-                check_score(slope, x)
-                begun = True
-            x.add_(slope, alpha=step / 2)
+            x.add_(check_score(score(x), x), alpha=step / 2)
             x.add_(next(noise), alpha=spread)
         yield Chains(x)
