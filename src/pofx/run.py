@@ -27,7 +27,7 @@ from pofx.evaluation import latent
 from pofx.evaluation.anomaly import Anomalies, Scorer, detection, threshold
 from pofx.evaluation.anomaly import Kind as AnomalyKind
 from pofx.evaluation.evaluate import Report, evaluate
-from pofx.functional.draw import draw, evaluating, keyed
+from pofx.functional.draw import check_finite, draw, evaluating, keyed
 from pofx.functional.interpolation import Curve, between, traversal
 from pofx.functional.random import noise
 from pofx.hybrids.two_stage import TwoStage
@@ -266,7 +266,8 @@ class Run(Opened):
             part = x[first : first + _BATCH].to(self.device)
             own = {} if labels is None else {"cond": labels[first : first + _BATCH]}
             with evaluating(self.model), noise(seed, len(part), first=first):
-                done.append(getattr(self.model, method)(part, **own, **options).cpu())
+                drawn = getattr(self.model, method)(part, **own, **options).cpu()
+                done.append(check_finite(drawn))
         return torch.cat(done)
 
     def save(
