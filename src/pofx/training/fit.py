@@ -287,6 +287,7 @@ def _train(run: _Run) -> None:
     start, started = training.step, run.budget.progress(training.step, training.elapsed)
     if started >= 1:
         run.log.say(f"{run.folder} is already complete at step {start}; --steps makes it longer.")
+        _export_best(run, training)
         return
     rollbacks = 0
     while True:
@@ -301,8 +302,7 @@ def _train(run: _Run) -> None:
             scale = training.lr_scale / 2
             _restore(run, training)
             training.lr_scale = scale
-    if run.job.keep == "best" and run.world.leads:
-        _export_best(run, training)
+    _export_best(run, training)
 
 
 def _train_on(run: _Run, training: Training) -> None:
@@ -385,23 +385,24 @@ class _Progress:
 
 def _save(run: _Run, training: Training) -> None:
     tensors, numbers = training.state()
-    numbers["metrics"] = run.log.position()
     files = {"state": tensors} if run.world.leads else {}
     if run.world.size > 1:
         own = {f"objective.{k}": v for k, v in training.objective.named_buffers()}
         files[f"rank{run.world.rank}"] = {k: v for k, v in own.items() if k in tensors}
     leads = run.world.leads
     valid = validation_loss(training, run.dataset.valid, run.stop) if leads else None
-    path = checkpoint.save(
-        run.checkpoints, training.step, files, {**numbers, "valid": valid},
-        wait=run.world.barrier, leads=run.world.leads,
-    )  # fmt: skip
-    if not run.world.leads:
-        return
     if valid is not None:
         run.log.metrics(
             training.step, run.budget.progress(training.step, training.elapsed), {"valid": valid}
         )
+    # what resumes from here has recorded all of this step
+    numbers |= {"valid": valid, "metrics": run.log.position()}
+    path = checkpoint.save(
+        run.checkpoints, training.step, files, numbers,
+        wait=run.world.barrier, leads=run.world.leads,
+    )  # fmt: skip
+    if not run.world.leads:
+        return
     checkpoint.prune(run.checkpoints, {path, checkpoint.best(run.checkpoints)})
     _export(run, training.sampled, training.step)
 
@@ -438,8 +439,9 @@ def _export(run: _Run, model: nn.Module, step: int) -> None:
 
 
 def _export_best(run: _Run, training: Training) -> None:
+    """The best weights in place of the last, in a run that keeps them."""
     path = checkpoint.best(run.checkpoints)
-    if path is None:
+    if path is None or run.job.keep != "best" or not run.world.leads:
         return
     files, numbers = checkpoint.load(path)
     weights = under(files["state"], training.weights)
