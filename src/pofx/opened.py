@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -134,7 +134,7 @@ class Opened:
             return torch.arange(n, device=self.device) % self.spec.classes
         if isinstance(cond, Tensor):
             return self._checked(cond, n).to(self.device)
-        if isinstance(cond, Sequence) and not isinstance(cond, str):
+        if isinstance(cond, Iterable) and not isinstance(cond, str):
             each = torch.tensor([self._class(c) for c in cond], dtype=torch.int64)
             return self._checked(each, n).to(self.device)
         return torch.full((n,), self._class(cond), device=self.device)
@@ -152,9 +152,9 @@ class Opened:
         if len(strange):
             raise RunError(
                 f"classes are whole numbers from 0 to {self.spec.classes - 1}, and "
-                f"{strange[0].item()} came."
+                f"{strange[0].item()} came; names may be given in a list."
             )
-        return cond
+        return cond.long()
 
     def _class(self, cond: int | str) -> int:
         names = list(self.spec.class_names) or [str(i) for i in range(self.spec.classes)]
@@ -212,10 +212,10 @@ class Opened:
             if not isinstance(source, str | Path) or source in (*NAMES, IN_MEMORY):
                 continue
             data = Path(os.path.realpath(source))
-            if target == data or (data in target.parents and target.exists()):
+            if target == data or data in target.parents:
                 raise RunError(
-                    f"'{path}' would be written over data that are read ({source}); choose "
-                    "another path."
+                    f"'{path}' would be written over data that are read or among them ({source}); "
+                    "choose another path, outside of them."
                 )
 
 

@@ -212,7 +212,8 @@ class Run(Opened):
         shape = self.spec.shape
         if not isinstance(known, Tensor) or known.dtype != torch.bool or known.shape != shape:
             raise RunError(
-                f"what is known is a tensor of bool of shape {shape}, and {_told(known)} came."
+                f"what is known is a tensor of bool of shape {shape}, and {_told(known)} came; "
+                "True is where an example is kept."
             )
         self.check(options, "complete")
         return self._anew("complete", x, seed, cond, known=known.to(self.device), **options)
@@ -257,9 +258,18 @@ class Run(Opened):
         (seed,) = _whole(seed=seed)
         if not isinstance(x, Tensor) or x.shape[1:] != self.spec.shape:
             shape = ", ".join(map(str, ("n", *self.spec.shape)))
-            raise RunError(f"examples are a tensor of shape ({shape}), and {_told(x)} came.")
+            raise RunError(
+                f"examples are a tensor of shape ({shape}), and {_told(x)} came; a single one is "
+                "x[None]."
+            )
         if not len(x):
             raise RunError(f"to {method} takes at least one example, and none came.")
+        read = x[:, known.cpu()] if (known := options.get("known")) is not None else x
+        if not read.isfinite().all():
+            raise RunError(
+                f"examples to {method} are finite where they are read, and some are NaN or "
+                "infinite there; leave those out."
+            )
         labels = None if cond is None else self.labels(len(x), cond)
         done = []
         for first in range(0, len(x), _BATCH):
@@ -525,7 +535,7 @@ def _whole(**values: object) -> Iterator[int]:
         try:
             yield operator.index(value)  # type: ignore[arg-type]
         except TypeError:
-            raise RunError(f"{name} is a whole number, and {value!r} came.") from None
+            raise RunError(f"{name} is a whole number, and {value!r} came; round it.") from None
 
 
 def _told(value: object) -> str:

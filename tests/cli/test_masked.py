@@ -37,6 +37,7 @@ def runs(tmp_path_factory):
         (["sample", "digits", "--steps", 0], ("at least 1 step", "0 came")),
         (["sample", "digits", "--steps", "1,2"], ("--steps as a whole number", "(1, 2) came")),
         (["complete", "digits", "--steps", 0], ("at least 1 step", "0 came")),
+        (["complete", "digits", "--guidance", 2], ("--class",)),
         (["complete", "digits", "--stepz", 5], ("did you mean '--steps'",)),
     ],
 )

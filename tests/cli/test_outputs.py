@@ -78,7 +78,7 @@ def test_an_image_of_a_folder(refused):
     for i, p in enumerate(pixels):
         Image.fromarray(p).save(f"images/a/{i}.png")
     run = pofx.fit("ppca", "images", out="run", quiet=True)
-    for out in ("images/a/3.png", "images"):
+    for out in ("images/a/3.png", "images", "images/new.png", "images/b/new.npz"):
         refused(["sample", run.path, "--out", out], "over data that are read", "another path")
     with pytest.raises(UserError, match=r"3\.png' would be written over"):
         run.save(run.sample(2), "images/a/3.png")

@@ -43,6 +43,8 @@ def test_a_list_has_a_class_for_each(run):
     one, two = run.sample(2, cond=[1, "2"]), run.sample(2, cond=torch.tensor([1, 2]))
     assert torch.equal(one, two)
     assert torch.equal(run.labels(2, (3, 3)), run.labels(2, 3))
+    for cond in (np.array([1, 2]), torch.tensor([1, 2], dtype=torch.uint8)):
+        assert torch.equal(run.sample(2, cond=cond), one)
 
 
 @pytest.mark.parametrize(
@@ -57,6 +59,8 @@ def test_a_list_has_a_class_for_each(run):
         ("sample", (2,), {"steps": [1, 2]}, r"a whole number from 0, and \[1, 2\] came"),
         ("edit", (torch.zeros(2, 3),), {}, r"\(n, 1, 8, 8\), and one of float32 of shape \(2, 3\)"),
         ("edit", (X.numpy(),), {}, "examples are a tensor .* and a ndarray came"),
+        ("edit", (X / 0,), {}, "finite where they are read"),
+        ("complete", (X / 0, KNOWN), {}, "finite where they are read"),
         ("complete", (torch.zeros(2, 3), KNOWN), {}, r"of shape \(2, 3\) came"),
         ("complete", (X, KNOWN.float()), {}, r"bool of shape \(1, 8, 8\), and one of float32"),
         ("complete", (X, KNOWN[0]), {}, r"and one of bool of shape \(8, 8\) came"),
@@ -66,6 +70,10 @@ def test_a_list_has_a_class_for_each(run):
 def test_numbers_objects_and_shapes(run, method, arguments, options, match):
     with pytest.raises(UserError, match=match):
         getattr(run, method)(*arguments, **options)
+
+
+def test_what_is_not_known_may_be_nan(run):
+    assert run.complete(X / 0, ~KNOWN).isfinite().all()
 
 
 def test_whole_numbers_of_any_kind_and_an_interval_as_a_list(run):

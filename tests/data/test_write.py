@@ -97,6 +97,15 @@ def test_a_scatter_has_its_points_where_they_are():
     assert np.argwhere(picture < 3 * 255).mean(0).tolist() == [24.5, 74.5]
 
 
+def test_points_are_seen_few_or_many():
+    inked = [
+        int((np.asarray(scatter(torch.from_numpy(RNG.normal(0, 1, (n, 2))))).sum(2) < 700).sum())
+        for n in (20, 200, 2_000, 20_000)
+    ]
+    assert inked[0] > 20 * 40
+    assert inked == sorted(inked)
+
+
 @pytest.mark.parametrize("middle", [(0, 0), (1000, 1000), (-3, 1e6)])
 def test_a_scatter_finds_its_points(middle):
     x = RNG.normal(0, 1, (2_000, 2))

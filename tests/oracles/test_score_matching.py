@@ -114,9 +114,8 @@ def test_levels_may_differ_from_example_to_example():
         assert torch.allclose(whole[i], one[0], atol=1e-12)
 
 
-@pytest.mark.parametrize("constant", [torch.tensor([1.0, -2.0, 0.5]), nn.Parameter(torch.ones(3))])
-def test_a_constant_score_has_no_trace(constant):
-    x, v = data(5), signs(3)[:5]
+def test_a_constant_score_has_no_trace():
+    x, v, constant = data(5), signs(3)[:5], nn.Parameter(torch.ones(3))
     half = 0.5 * constant.square().sum().expand(5)
     for found in (
         implicit(lambda x: constant.expand_as(x), x),
@@ -127,11 +126,18 @@ def test_a_constant_score_has_no_trace(constant):
     assert torch.allclose(along, ((v @ constant.to(v)) ** 2 / 2).to(along), atol=1e-12)
 
 
+@pytest.mark.parametrize("criterion", [implicit, lambda s, x: sliced(s, x, torch.ones_like(x))])
+def test_a_score_without_a_graph_is_refused(criterion):
+    energy = score_of(lambda x: 0.5 * (x @ P * x).sum(1))  # differentiable=True is forgotten
+    with pytest.raises(UserError, match="differentiable=True"):
+        criterion(energy, data(5))
+
+
 def test_a_level_is_positive_and_may_be_a_tensor_of_its_own():
     x, eps = joint(10)
     expected = denoising(linear(P), x, 0.5, eps)
     assert torch.equal(denoising(linear(P), x, torch.tensor(0.5), eps), expected)
-    for sigma in (0.0, -1.0, torch.tensor([0.0] + [1.0] * 9), torch.tensor(-1.0)):
+    for sigma in (0.0, -1.0):
         with pytest.raises(UserError, match="positive level"):
             denoising(linear(P), x, sigma, eps)
 
@@ -223,17 +229,5 @@ def test_mistakes_are_told():
         Denoising(AsScore(), 0.0)
     with pytest.raises(RecipeError, match="positive --sigma"):
         catalogue.build("score-matching", DataSpec((3,), Binary()), objective="sliced", sigma=0.0)
-    for step in (-1.0, 0.05):
-        with pytest.raises(RecipeError, match=r"--step-size is positive and below 4 sigma\^2"):
-            catalogue.build("score-matching", DataSpec((3,)), step_size=step)
     with pytest.raises(RecipeError, match="--step-size is positive"):
-        catalogue.build(
-            "score-matching", DataSpec((3,)), step_size=0.0, sigma=0.0, objective="sliced"
-        )
-
-
-@pytest.mark.parametrize(("sigma", "step"), [(0.1, 0.01), (0.5, 0.01), (0.05, 0.0025), (0.0, 0.01)])
-def test_steps_are_no_wider_than_the_noise(sigma, step):
-    spec = DataSpec((3,))
-    model = catalogue.build("score-matching", spec, sigma=sigma, objective="sliced").model
-    assert abs(model.step - step) < 1e-12
+        catalogue.build("score-matching", DataSpec((3,)), step_size=0.0)

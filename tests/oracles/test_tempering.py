@@ -54,6 +54,16 @@ def test_the_swap_s_ratio_is_that_of_the_energies():
     assert torch.allclose(found, (0.3 - 0.8) * (energy[x] - energy[other]), atol=1e-12)
 
 
+def test_impossible_states_swap_as_if_they_were_one():
+    class Walled:
+        def log_f(self, s, beta):
+            return torch.where(s > 0, -math.inf, beta * s)
+
+    low, high = torch.tensor([1.0, 1.0, -1.0]), torch.tensor([2.0, -1.0, -2.0])
+    found = swap_log_ratio(Walled(), low, high, 0.3, 0.8)
+    assert torch.allclose(found, torch.tensor([0.0, 0.0, (0.3 - 0.8) * (-2.0 + 1.0)]))
+
+
 def test_it_weighs_two_far_modes_rightly_where_gibbs_sampling_does_not():
     rbm = two_modes()
     path = AnnealedPath(rbm)

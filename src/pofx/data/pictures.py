@@ -16,10 +16,8 @@ from pofx.data.schema import Schema
 from pofx.spec import Binary, Bytes, Interval
 
 _WIDTH = 512
-_CELLS = ((64, 256.0), (128, 4096.0), (256, math.inf))
-"""Cells a side of a picture of points, up to how many points: few are to be seen, many tell a
-density.
-"""
+_FEWEST_CELLS = 64
+"""A side of a picture of points has, however few they are: so large a point is seen."""
 _LARGEST_FACTOR = 32
 _CHECKER = 8
 _GAP = 255
@@ -116,7 +114,7 @@ def scatter(x: Tensor, size: int = _WIDTH, *, extent: float | None = None) -> Im
     points = x.detach().cpu().double().numpy()
     points = points[np.isfinite(points).all(1)]
     centre, half = _window(points) if extent is None else (0.0, extent)
-    cells = min(size // 2, next(n for n, most in _CELLS if len(points) <= most))
+    cells = min(size // 2, _WIDTH // 2, max(_FEWEST_CELLS, round(4 * len(points) ** 0.5)))
     place = (((points - centre) / half + 1) * (cells / 2)).clip(-1, cells).astype(np.int64)
     place = place[((place >= 0) & (place < cells)).all(1)]
     counts = np.zeros((cells, cells))

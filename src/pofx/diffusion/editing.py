@@ -81,7 +81,7 @@ class Repeated(Sampler):
     ) -> Iterator[State]:
         schedule, quiet = denoiser.schedule, torch.no_grad()
         for t, s in pairwise(times):
-            reached = t  # which may be t still, where Langevin dynamics stay
+            reached = t
             for _ in range(self.times if s else 1):
                 if reached < t:
                     scale, variance = transition(*schedule.scales([t, reached]))

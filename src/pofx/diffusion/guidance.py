@@ -186,6 +186,20 @@ class Product(Denoiser):
         return torch.stack(guesses).sum(0) - (len(guesses) - 1) * base
 
 
+def check_told(guidance: float | None, told: bool) -> None:
+    """Refuses guidance towards no class.
+
+    Args:
+        guidance: its strength; of 0 and None there is none.
+        told: whether classes are given.
+    """
+    if guidance and not told:
+        raise UserError(
+            "guidance is towards a class, and none is given; give one by --class (`cond` in "
+            "Python), or leave guidance out."
+        )
+
+
 class _Times:
     """The times at which a denoiser is guided.
 

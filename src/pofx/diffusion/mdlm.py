@@ -30,6 +30,7 @@ import torch
 from torch import Tensor, nn
 
 from pofx.diffusion.discrete import Absorbing, TokenDiffusion, TokenLoss, token_network
+from pofx.diffusion.guidance import check_told
 from pofx.diffusion.objective import trained
 from pofx.recipe import Recipe
 from pofx.spec import DataSpec
@@ -93,6 +94,7 @@ class MDLM(TokenDiffusion):
             steps: as for `sample`.
             guidance: as for `sample`.
         """
+        check_told(guidance, cond is not None)
         k = self.indices(torch.where(known, x, torch.zeros_like(x)))
         k_t = torch.where(known.flatten(), k, self.process.replacement(k))
         done = self.examples(self.drawn(k_t, cond, steps, guidance))

@@ -14,7 +14,7 @@ from pofx.diffusion.denoiser import Clip, Denoiser, NetworkDenoiser
 from pofx.diffusion.editing import Known, Repeated, below, widened
 from pofx.diffusion.grid import Grid
 from pofx.diffusion.grid import grid as choose_grid
-from pofx.diffusion.guidance import Autoguidance, ClassifierFree
+from pofx.diffusion.guidance import Autoguidance, ClassifierFree, check_told
 from pofx.diffusion.probability_flow import ProbabilityFlow
 from pofx.diffusion.sampler import Sampler, State
 from pofx.diffusion.samplers import SAMPLERS, choose
@@ -144,7 +144,7 @@ class Diffusion(nn.Module):
     @property
     def adaptive(self) -> tuple[str, ...]:
         """Names of those that choose their steps themselves, whatever they are told."""
-        return ("rk45",)
+        return tuple(name for name in self.samplers if SAMPLERS[name]().adaptive)
 
     def check(self, **options: Unpack[Options]) -> None:
         """Refuses what `sample` would refuse, before anything is drawn."""
@@ -238,11 +238,8 @@ class Diffusion(nn.Module):
             raise UserError(
                 "guidance is towards a class, and this model knows none; leave guidance out."
             )
-        if guidance and not told and self.worse is None:
-            raise UserError(
-                "guidance is towards a class, and none is given; give one by --class (`cond` in "
-                "Python), or leave guidance out."
-            )
+        if self.worse is None:
+            check_told(guidance, told)
         w = self.guidance if guidance is None else guidance
         if limited and not w:
             raise UserError(

@@ -16,7 +16,8 @@ References:
 
 Note:
     As in the second paper the network says what a sigma-th of is the score, the last step removes
-    the noise that is left, and weights are averaged. It is shown data of about unit variance.
+    the noise that is left, and weights are averaged. It is shown data of about unit variance. Its
+    steps of sampling are those of `annealed_langevin`, one at each of many levels.
 """  # noqa: E501, the title's line is read whole
 
 from __future__ import annotations

@@ -45,6 +45,9 @@ class Sampler(ABC):
     """Whether its steps are best even in the log of the signal-to-noise ratio, as those are whose
     order is one in that variable, where the schedule preserves variance."""
 
+    adaptive: bool = False
+    """Whether it chooses its steps itself, whatever the grid of times."""
+
     def check(self, denoiser: Denoiser) -> None:  # noqa: B027, most serve any
         """Refuses a denoiser that lacks what the sampler asks of it.
 

@@ -25,7 +25,6 @@ Note:
 
 from __future__ import annotations
 
-import math
 from typing import Literal
 
 from pofx.ebm.network_score import NetworkScore, score_network
@@ -43,7 +42,7 @@ def recipe(  # noqa: PLR0913
     *,
     objective: Literal["denoising", "sliced", "implicit"] = "denoising",
     sigma: float = 0.1,
-    step_size: float | None = None,
+    step_size: float = 0.01,
     sampling_steps: int = 500,
     hidden: tuple[int, ...] = (128, 128, 128),
     channels: int = 32,
@@ -59,8 +58,7 @@ def recipe(  # noqa: PLR0913
         objective: `denoising` is the cheapest; `sliced` takes one backward pass more, `implicit`
             one for each element, and both do without noise.
         sigma: standard deviation of the noise on the data.
-        step_size: epsilon, the variance of a Langevin step's noise; by default 0.01, or the
-            variance of the noise on the data where that is less.
+        step_size: epsilon, the variance of a Langevin step's noise.
         sampling_steps: Langevin steps to a sample.
         hidden: widths of the hidden layers.
         channels: channels of a U-Net, for images; 0 for a fully connected network.
@@ -71,13 +69,8 @@ def recipe(  # noqa: PLR0913
     """
     check_at_least("score-matching", 1, sampling_steps=sampling_steps)
     check_at_least("score-matching", 0, sigma=sigma)
-    step_size = min(0.01, sigma**2 or 0.01) if step_size is None else step_size
-    if not 0 < step_size < (4 * sigma**2 or math.inf):
-        raise RecipeError(
-            "score-matching: --step-size is positive and below 4 sigma^2, from where on chains "
-            f"diverge, and {step_size} came with a --sigma of {sigma}; {sigma**2 or 0.01:.3g} is "
-            "usual."
-        )
+    if not step_size > 0:
+        raise RecipeError(f"score-matching: --step-size is positive, and {step_size} came.")
     needs_noise = objective == "denoising" or any(c.discrete for c in spec.columns)
     if needs_noise and not sigma:
         raise RecipeError(

@@ -94,12 +94,11 @@ def denoising(score: ScoreFunction, x: Data, sigma: float | PerExample, eps: Ten
         eps: standard normal, of the shape of `x`.
 
     Raises:
-        UserError: a standard deviation is not positive.
+        UserError: a number that came for it is not positive.
     """
-    if not bool(torch.as_tensor(sigma > 0).all()):
-        least = float(torch.as_tensor(sigma).min())
+    if not isinstance(sigma, Tensor) and not sigma > 0:
         raise UserError(
-            f"denoising learns from noise of a positive level, and {least:g} came; 0.1 is usual."
+            f"denoising learns from noise of a positive level, and {sigma} came; 0.1 is usual."
         )
     scale = expand_like(sigma, x) if isinstance(sigma, Tensor) and sigma.ndim else sigma
     y = (x + scale * eps).detach().requires_grad_()
@@ -107,7 +106,10 @@ def denoising(score: ScoreFunction, x: Data, sigma: float | PerExample, eps: Ten
 
 
 def _slope(total: Tensor, x: Data) -> Tensor:
-    if not total.requires_grad:  # of a score that is the same everywhere
-        return torch.zeros_like(x)
+    if not total.requires_grad:
+        raise UserError(
+            "the slope of a score is taken by its graph, and this one has none; compute it with "
+            "torch where gradients are on, or by score_of(energy, differentiable=True)."
+        )
     (slope,) = torch.autograd.grad(total, x, create_graph=True, materialize_grads=True)
     return slope

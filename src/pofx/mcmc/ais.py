@@ -209,10 +209,10 @@ def _log_weights(
         state = transition(state, before) if k else state
         step = (log_f(state, beta) - log_f(state, before)).double()
         total = torch.where(total == -math.inf, total, total + step)  # where none is left, none is
-    if lost := int(total.isnan().sum()):
+    if lost := int((total.isnan() | (total == math.inf)).sum()):
         raise UserError(
-            f"the weight of a chain is a number, and {lost} of {len(total)} came as NaN; see that "
-            "no energy is NaN where chains go."
+            f"the weight of a chain is a finite number, and {lost} of {len(total)} are not; see "
+            "that no energy is NaN or minus infinity where chains go."
         )
     if bool((total == -math.inf).all()):
         raise UserError(

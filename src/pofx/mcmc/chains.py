@@ -43,8 +43,8 @@ def take(chains: Iterator[Chains], steps: int) -> Data:
     >>> take(iter([Chains(torch.zeros(1)), Chains(torch.ones(1))]), 2)
     tensor([1.])
     """
-    if steps < 1:
-        raise UserError(f"chains move at least one step, and {steps} came.")
+    if steps < 1 or not float(steps).is_integer():
+        raise UserError(f"chains move a whole number of steps, 1 or more, and {steps} came.")
     for taken, state in enumerate(chains, 1):
         if taken == steps:
             return state.x

@@ -79,13 +79,16 @@ class GeometricPath:
         return known - beta * check_energy(self.energy(s), s)
 
     def _inside(self, s: Tensor) -> Tensor | None:
-        """Which chains are where q is, if it says so: a distribution of torch's takes no others."""
-        try:
-            support = getattr(self.base, "support", None)
-        except NotImplementedError:
+        """Which chains are where q is, if it takes no others: a distribution of torch's that
+        validates.
+        """
+        if not getattr(self.base, "_validate_args", False):
             return None
-        inside = None if support is None else support.check(s)
-        return inside if inside is None or inside.ndim == 1 else inside.flatten(1).all(1)
+        try:
+            inside = self.base.support.check(s)  # type: ignore[attr-defined]
+        except (NotImplementedError, AttributeError, ValueError):
+            return None
+        return inside if inside.ndim == 1 else inside.flatten(1).all(1)
 
     def transition(self, s: Tensor, beta: float) -> Tensor:
         return self.kernel(s, lambda x: self.log_f(x, beta))

@@ -72,14 +72,15 @@ def _draw_site(x: Tensor, site: int, values: Tensor, log_f: LogDensity) -> Tenso
     each[:, site] = values.repeat_interleave(n)
     rows = each.view(-1, *x.shape[1:])
     log_p = check_energy(log_f(rows), rows).view(len(values), n).T
-    stuck = (log_p == -math.inf).all(1)
-    p = torch.where(stuck[:, None], 0.0, log_p).softmax(1)
-    if bool(p.isnan().any()):
+    stuck = log_p.amax(1) == -math.inf
+    p = torch.where(stuck[:, None], 1.0, log_p.softmax(1))
+    try:
+        drawn = values[torch.multinomial(p, 1)[:, 0]]
+    except RuntimeError:
         raise UserError(
             "a density that Gibbs sampling asks for is finite or 0, and its log came as NaN or "
             "plus infinity; where an example is impossible its energy is plus infinity."
-        )
-    drawn = values[torch.multinomial(p, 1)[:, 0]]
+        ) from None
     each[:n, site] = torch.where(stuck, x.flatten(1)[:, site], drawn)
     return each[:n].view(x.shape)
 

@@ -22,7 +22,7 @@ import torch
 
 from pofx.errors import UserError
 from pofx.functional.gradients import ScoreFunction, check_score
-from pofx.functional.normals import normals
+from pofx.functional.white_noise import white_noise
 from pofx.mcmc.chains import Chains, check_step
 from pofx.typing import Data
 
@@ -51,7 +51,7 @@ def langevin(
         )
     quiet, spread = torch.no_grad(), math.sqrt(step * temperature)
     x = x.detach().clone()
-    noise = normals(x)
+    noise = white_noise(x)
     while True:
         with quiet:  # in place: noise is most of the cost of a cheap score
             x.add_(check_score(score(x), x), alpha=step / 2)

@@ -101,9 +101,12 @@ def parallel_tempering(
 def swap_log_ratio(
     path: Path[State], low: State, high: State, beta_low: float, beta_high: float
 ) -> PerExample:
-    """Log of the ratio by which a swap is accepted, `(n,)`."""
+    """Log of the ratio by which a swap is accepted, `(n,)`; of two states that are impossible
+    there as they are here, 0.
+    """
     swapped = path.log_f(high, beta_low) + path.log_f(low, beta_high)
-    return swapped - path.log_f(low, beta_low) - path.log_f(high, beta_high)
+    now = path.log_f(low, beta_low) + path.log_f(high, beta_high)
+    return torch.where((swapped == now) & swapped.isinf(), 0.0, swapped - now)
 
 
 def _count(state: Any) -> int:

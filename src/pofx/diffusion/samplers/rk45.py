@@ -29,6 +29,8 @@ class RK45(Sampler):
         tolerance: error of a step, relative and absolute.
     """
 
+    adaptive = True
+
     def __init__(self, tolerance: float = 1e-5) -> None:
         self.tolerance = tolerance
 

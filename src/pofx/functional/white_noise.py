@@ -1,4 +1,4 @@
-r"""normals: noise for a loop that draws numbers of one shape again and again.
+r"""white_noise: noise for a loop that draws numbers of one shape again and again.
 
 Where a step costs little else, drawing its noise is what it costs. On a processor most of a normal
 number's price in torch is its Mersenne twister; a quicker generator of bits and the transform of
@@ -28,7 +28,7 @@ _FEWEST = 1 << 12
 """Fewer numbers a step than this are torch's: little is to be gained."""
 
 
-def normals(like: Tensor) -> Iterator[Tensor]:
+def white_noise(like: Tensor) -> Iterator[Tensor]:
     """Standard normal noise of a tensor's shape, without end, each overwritten by the next.
 
     After as many steps as a block is worth, single precision on a processor comes from a generator
@@ -36,7 +36,7 @@ def normals(like: Tensor) -> Iterator[Tensor]:
     that overrides torch's draws, as `noise` does, and within transforms of functions.
 
     >>> _ = torch.manual_seed(0)
-    >>> z = normals(torch.empty(5000, 2))
+    >>> z = white_noise(torch.empty(5000, 2))
     >>> moments = [(float(x.mean()), float(x.std())) for x, _ in zip(z, range(20))]
     >>> all(abs(mean) < 0.05 and abs(std - 1) < 0.05 for mean, std in moments)
     True
@@ -49,7 +49,7 @@ def normals(like: Tensor) -> Iterator[Tensor]:
     parts = max(1, _BLOCK // n)
     for _ in range(parts):  # a short walk would leave most of a block
         yield z.normal_()
-    block = torch.empty(parts * n + parts * n % 2)
+    block = torch.empty(parts * n + parts * n % 2, dtype=z.dtype)
     ready: Iterator[Tensor] = iter(())
     bits: np.random.SFC64 | None = None
     while True:

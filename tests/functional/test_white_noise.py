@@ -7,15 +7,15 @@ import numpy as np
 import pytest
 import torch
 
-from pofx.functional.normals import box_muller, normals
 from pofx.functional.random import noise
+from pofx.functional.white_noise import box_muller, white_noise
 from pofx.mcmc.chains import take
 from pofx.mcmc.langevin import langevin
 
 
 def drawn(n, *shape, skip=16):
     """Steps `skip` to `skip + n` of the noise, `(n, *shape)`; blocks have begun by 16."""
-    return torch.stack([z.clone() for z in islice(normals(torch.empty(shape)), skip, skip + n)])
+    return torch.stack([z.clone() for z in islice(white_noise(torch.empty(shape)), skip, skip + n)])
 
 
 def test_the_transform_is_that_of_box_and_muller():
@@ -70,7 +70,7 @@ def test_a_seed_fixes_the_noise():
 
 @pytest.mark.parametrize("like", [torch.empty(100, 2), torch.empty(5000, 2, dtype=torch.float64)])
 def test_other_noise_is_that_of_torch(like):
-    z = next(islice(normals(like), 40, None))
+    z = next(islice(white_noise(like), 40, None))
     torch.manual_seed(0)
     assert torch.equal(z, torch.stack([torch.empty_like(like).normal_() for _ in range(41)])[-1])
 
@@ -81,11 +81,26 @@ def test_short_walks_leave_no_block_unused():
     assert torch.equal(z, torch.stack([torch.empty(4096).normal_() for _ in range(16)]))
 
 
-def test_transforms_of_functions_pass_through():
-    def end(x):
-        return take(langevin(torch.neg, x, 0.1), 20).sum()
+@pytest.mark.parametrize("default", [torch.float64, torch.bfloat16])
+def test_the_default_type_of_numbers_is_not_asked(default):
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(default)
+    try:
+        z = list(islice(white_noise(torch.empty(5000, dtype=torch.float32)), 40))[-1]
+    finally:
+        torch.set_default_dtype(before)
+    assert z.dtype == torch.float32
+    assert abs(float(z.std()) - 1) < 0.06
 
-    assert torch.allclose(torch.func.grad(end)(torch.zeros(5000)), torch.zeros(5000))
+
+def test_transforms_of_functions_draw_as_torch_does():
+    def walk(x):
+        return take(langevin(torch.neg, x, 0.1), 20)
+
+    x = torch.func.vmap(walk, randomness="different")(torch.zeros(3, 5000))
+    variance = (1 - (1 - 0.05) ** 40) / (1 - 0.1 / 4)
+    assert torch.allclose(x.var(1), torch.tensor(variance), rtol=0.12)
+    assert not torch.equal(x[0], x[1])
 
 
 def test_chains_keep_their_keyed_noise():
