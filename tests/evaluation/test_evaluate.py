@@ -229,6 +229,8 @@ def test_warnings_say_what_the_figures_mean():
     assert not list(warn_of_metrics(recall(0.5, 0.7)))
     lost = {"frechet": Measured(50.0, floor=1.0, ceiling=40.0)}
     assert next(warn_of_metrics(lost)).startswith("No better than noise")
+    for floor, ceiling in ((41.0, 40.0), (0.0, 0.0)):  # noise is as good as real examples
+        assert not list(warn_of_metrics({"frechet": Measured(50.0, floor=floor, ceiling=ceiling)}))
     real = torch.eye(3).repeat(100, 1)
     fake = torch.eye(3)[:2].repeat(150, 1)
     (sentence,) = warn_of_classes(real, fake, ("cat", "dog", "owl"))

@@ -28,6 +28,8 @@ def test_near_copies_are_told_from_new_examples():
     assert near.close > 0.9
     assert near.copies == 0
     assert "times as far" in next(warn_of_memorization(near))
+    few = memorization(train[:6] + 0.05 * torch.randn(6, 6), held_out, train)
+    assert not list(warn_of_memorization(few)), "six distances are an accident"
     new = memorization(torch.randn(400, 6), held_out, train)
     assert 0.9 < new.ratio < 1.1
     assert new.close < 0.12

@@ -279,6 +279,8 @@ def test_a_folder_that_cannot_be_written_gets_one_sentence(saved, tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(UserError, match="could not be written"):
         diffusers_folder.read(saved).write(tmp_path / "file")
+    with pytest.raises(UserError, match="is not an empty folder"):
+        diffusers_folder.read(saved).write(saved)
 
 
 def test_an_offset_beyond_the_chain_stops_at_its_last_step():

@@ -153,8 +153,12 @@ class Folder(NamedTuple):
         """Writes the folder, in float32, which diffusers' own classes and pipelines open.
 
         Raises:
-            UserError: the disk refuses.
+            UserError: there is something in it, or the disk refuses.
         """
+        if Path(path).is_dir() and any(Path(path).iterdir()):
+            raise UserError(
+                f"'{path}' is not an empty folder, and another model may be in it; choose another."
+            )
         path, name = Path(path), f"{self.scheduler.removesuffix('Scheduler')}Pipeline"
         unet = {"_class_name": "UNet2DModel", "sample_size": self.size}
         chain = {"_class_name": self.scheduler, **asdict(self.chain), **_FIXED_CHAIN}

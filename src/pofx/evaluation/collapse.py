@@ -28,16 +28,21 @@ _CURE = (
     "once (packing) and an earlier checkpoint, for others more steps or weaker guidance."
 )
 
+_FEWEST = 20
+"""Examples of a kind below which distances between them tell nothing of copies."""
+
 
 def warn_of_metrics(metrics: Mapping[str, Measured]) -> Iterator[str]:
-    """Mode collapse, and samples no better than noise, read from metrics and their floors."""
+    """Mode collapse, and samples no better than noise, read from metrics and their floors; nothing
+    is said of noise where real examples are no better.
+    """
     for name in ("recall", "coverage"):
         m = metrics.get(name)
         if m is not None and m.floor is not None and m.value < 0.5 * m.floor:
             yield _few_modes(name, m, metrics.get("precision"))
             break
     frechet = metrics.get("frechet")
-    if frechet is not None and frechet.ceiling is not None and frechet.value >= frechet.ceiling:
+    if frechet is not None and (frechet.floor or 0) < (frechet.ceiling or 0) <= frechet.value:
         yield (
             f"No better than noise: the Frechet distance is {frechet.value:.4g} and that of "
             f"uniform noise is "
@@ -97,7 +102,7 @@ def warn_of_memorization(m: Memorization) -> Iterator[str]:
             f"use a smaller "
             f"model, or augment the data."
         )
-    elif m.ratio < 0.5 and m.close > 0.25:
+    elif m.ratio < 0.5 and m.close > 0.25 and min(m.counts) >= _FEWEST:
         yield (
             f"Memorised: samples are {m.ratio:.2f} times as far from training examples as new real "
             f"examples are; "
