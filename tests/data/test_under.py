@@ -7,6 +7,7 @@ import torch
 from pofx.data.limits import DataError
 from pofx.data.source import load
 from pofx.data.under import under
+from pofx.spec import Binary
 
 
 @pytest.mark.parametrize("options", [{}, {"binarize": "threshold"}, {"resize": 6}])
@@ -76,7 +77,7 @@ def test_a_tables_columns_are_found_by_name_and_its_words_by_the_models_code(pet
         (["1,cat", "2,dog", "3,cat"], "a,pet", "lacks columns"),
         (["1,fox,0", "2,dog,1", "3,cat,0"], "a,pet,b", "'fox'"),
         (["1,cat,0", ",dog,1", "3,cat,0"], "a,pet,b", "example 2"),
-        (["x,cat,0", "2,dog,1", "y,cat,0"], "a,pet,b", "knows numbers"),
+        (["1,cat,0", ",dog,1", "y,cat,0"], "a,pet,b", "'y' in example 3, where the model knows n"),
         (["1,cat,0", "2,dog,5", "3,cat,0"], "a,pet,b", "0 or 1"),
     ],
 )
@@ -124,3 +125,37 @@ def test_a_column_of_numbers_meets_words_with_its_gaps(tmp_path):
     found = under(new, dataset.schema, dataset.source)
     known = dataset.schema.columns[1].categories
     assert [known[int(k)] for k in found.x[:, 1]] == ["2", "", "1"]
+
+
+def test_one_row_of_a_table_is_seen_as_it_is_among_others(pets, tmp_path):
+    dataset, path = pets
+    rows = path.read_text().splitlines()[1:]
+    whole = under(path, dataset.schema, dataset.source).x
+    for i in (0, 7, 29):
+        alone = under(table(tmp_path / "one.csv", rows[i : i + 1]), dataset.schema, dataset.source)
+        assert torch.equal(alone.x, whole[i : i + 1])
+
+
+def test_one_row_may_lack_what_rows_in_training_lacked(tmp_path):
+    rows = [f"{i},{i * 2 if i % 3 else ''}" for i in range(30)]
+    dataset = load(table(tmp_path / "old.csv", rows, "a,b"))
+    found = under(table(tmp_path / "new.csv", ["4,"], "a,b"), dataset.schema, dataset.source)
+    assert found.x.shape == (1, 3)
+    assert found.x[0, 2] == 1
+
+
+@pytest.mark.parametrize("kept", ["array", "x.npy", "x.npz"])
+@pytest.mark.parametrize("bits", [False, True])
+def test_one_row_of_an_array_is_seen_as_it_is_among_others(tmp_path, kept, bits):
+    x = np.random.default_rng(0).normal(7, 3, (80, 4))
+    x = (x > 7).astype(float) if bits else x
+    x[3:5] = [[0.0], [1.0]]
+    dataset = load(x)
+    assert (dataset.spec.support == Binary()) is bits
+    for i in (0, 3, 4):
+        new = x[i : i + 1]
+        if kept != "array":
+            (np.save if kept == "x.npy" else np.savez)(tmp_path / kept, new)
+            new = tmp_path / kept
+        alone = under(new, dataset.schema, dataset.source).x
+        assert torch.equal(alone, under(x, dataset.schema, dataset.source).x[i : i + 1])

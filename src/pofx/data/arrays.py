@@ -134,6 +134,10 @@ def from_arrays(name: str, x: Mapping[str, np.ndarray], y: Mapping[str, np.ndarr
     image = len(event) == 3
     raw = Raw(name, {}, found.levels, image, mode=MODES.get(event[0], "") if image else "")
     raw.integer = found.kind in "iu"
+    total = sum(len(a) for a in x.values())
+    if total < limits.EXAMPLES:
+        few = f"{total} example{'s' if total > 1 else ''}"
+        raw.unfit = f"{name} has only {few}: give at least {limits.EXAMPLES}."
     labels = _labels(name, x, y, raw)
     for part, v in views.items():
         if found.levels and v.dtype != np.uint8 and not isinstance(v, np.memmap):
@@ -152,11 +156,6 @@ def _check_parts(name: str, x: Mapping[str, np.ndarray]) -> None:
     if len({(a.dtype.kind, a.dtype == np.uint8) for a in x.values()}) > 1:
         differing = " and ".join(f"{a.dtype} in '{part}'" for part, a in x.items())
         raise DataError(f"{name}: examples have type {differing}: save all parts as one type.")
-    if sum(len(a) for a in x.values()) < limits.EXAMPLES:
-        raise DataError(
-            f"{name} has only {sum(len(a) for a in x.values())} examples: give at least "
-            f"{limits.EXAMPLES}."
-        )
 
 
 def _labels(

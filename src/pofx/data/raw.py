@@ -43,6 +43,7 @@ class Raw:
         valid: how many examples to set aside for validation where the set has only its own test
             examples; None for a tenth.
         tokens: how a text was cut, where these are sequences of one.
+        unfit: why no model can be trained on it, though one that is trained may take it.
         notes: what the user should know.
     """
 
@@ -60,6 +61,7 @@ class Raw:
     scaled: bool = True
     valid: int | None = None
     tokens: Tokens | None = None
+    unfit: str = ""
     notes: list[str] = field(default_factory=list)
 
 

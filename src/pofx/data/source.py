@@ -139,6 +139,8 @@ def load(  # noqa: PLR0913, one keyword an option
         return _unchanged(source, options)
     raw = read(source, options)
     _refuse_cut(raw, options)
+    if raw.unfit:
+        raise DataError(raw.unfit)
     if options.label is not None:
         table.take_label(raw, options.label)
     _keep_classes(raw, options)
@@ -233,7 +235,10 @@ def _unknown(name: str) -> str:
     if name == IN_MEMORY:
         return "These data came from an array in memory: pass the array again."
     if "/" in name or "\\" in name or "." in name:
-        return f"There is no file or folder {name}: give one that there is, or a built-in name."
+        return (
+            f"There is no file or folder {name}: give one that there is, or a built-in name; data "
+            "that a run was trained on are looked for where they were."
+        )
     return f"No data set, file or folder is called '{name}': {did_you_mean(name, NAMES)}"
 
 
@@ -246,7 +251,10 @@ def _keep_classes(raw: Raw, options: Options) -> None:
     if options.classes is None:
         return
     if not raw.class_names:
-        raise DataError(f"{raw.name} has no classes to choose from: leave out --classes.")
+        raise DataError(
+            f"{raw.name} has no classes to choose from: say by --label which column of a table "
+            "holds them, or choose none."
+        )
     chosen = [_class(raw, c) for c in options.classes]
     if not chosen or len(set(chosen)) < len(chosen):
         given = ",".join(options.classes)

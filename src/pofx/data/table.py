@@ -88,9 +88,9 @@ class _Scan:
             self.decimals = max(self.decimals, places) if small else None
 
     def column(self, path: Path, name: str, title: str) -> Column:
-        """The column that the cells turned out to be."""
+        """The column that the cells turned out to be; without any value, one of numbers."""
         if not self.values:
-            raise DataError(f"{path}: column {title} has no value in any row: remove it.")
+            return Column(name, "float", missing=True)
         if self.number:
             return self._numbers(path, name, title)
         if self.many:
@@ -146,18 +146,21 @@ def read_table(path: Path) -> Raw:
     if not header:
         for scan, cell in zip(scans, first[1], strict=True):
             scan.see(first[0], cell)
-    _check_rows(path, rows + (not header), header)
+    if not rows and header:
+        raise DataError(f"{path} holds a header and no rows: give one row for each example.")
     names = _names(path, first[1], header)
     titles = [f"'{n}'" if header and n else str(i + 1) for i, n in enumerate(names)]
     columns = tuple(s.column(path, n, t) for s, n, t in zip(scans, names, titles, strict=True))
     x = _fill(path, delimiter, columns, rows + (not header), header)
-    doubtful = [s.doubt(t) for s, t in zip(scans, titles, strict=True) if not s.number]
+    pairs = list(zip(scans, titles, strict=True))
+    doubtful = [s.doubt(t) for s, t in pairs if not s.number]
     return Raw(
         path.stem,
         {WHOLE: Split(x)},
         columns=columns,
         header=header,
         delimiter=delimiter,
+        unfit=_unfit(path, rows + (not header), header, [t for s, t in pairs if not s.values]),
         notes=[*filter(None, doubtful), *_notes(columns, x)],
     )
 
@@ -221,15 +224,15 @@ def _is_header(first: tuple[int, list[str]], scans: list[_Scan]) -> bool:
     return all(words) and all(new)
 
 
-def _check_rows(path: Path, rows: int, header: bool) -> None:
-    if rows == 0:
-        raise DataError(f"{path} holds a header and no rows: give one row for each example.")
+def _unfit(path: Path, rows: int, header: bool, empty: list[str]) -> str:
+    """Why no model can be trained on the table, which has columns without any value."""
     if rows < limits.EXAMPLES:
         under = " under its header" if header else ""
-        raise DataError(
+        return (
             f"{path} has only {rows} row{'s' if rows > 1 else ''}{under}: give at least "
             f"{limits.EXAMPLES}, one each to train, validate and test on."
         )
+    return f"{path}: column {empty[0]} has no value in any row: remove it." if empty else ""
 
 
 def _names(path: Path, first: list[str], header: bool) -> list[str]:

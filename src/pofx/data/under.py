@@ -14,6 +14,7 @@ from torch import Tensor
 from pofx.data import limits
 from pofx.data.builtin import TEXTS, text_content
 from pofx.data.dataset import Split
+from pofx.data.delimited import NUMBER
 from pofx.data.limits import DataError, listing
 from pofx.data.raw import Raw
 from pofx.data.schema import Column, Schema
@@ -112,7 +113,7 @@ def _check_shape(raw: Raw, whole: Split, schema: Schema) -> None:
 
 
 def _discrete(raw: Raw, whole: Split, schema: Schema, options: Options) -> Split:
-    if not raw.levels:
+    if not raw.levels and (options.binarize or not _bits(whole, schema)):
         raise DataError(
             f"{raw.name} holds numbers, and the model was trained on bytes: give whole numbers "
             "from 0 as uint8."
@@ -125,6 +126,12 @@ def _discrete(raw: Raw, whole: Split, schema: Schema, options: Options) -> Split
             "of the same range."
         )
     return presented(replace(raw, levels=levels), whole, "test", 2, options)
+
+
+def _bits(whole: Split, schema: Schema) -> bool:
+    """Whether numbers are a model's bits, which a few rows need not have both of."""
+    pieces = np.array_split(whole.x, 64)
+    return schema.spec.support == Binary() and all(np.isin(p, (0, 1)).all() for p in pieces)
 
 
 def _levels(raw: Raw, schema: Schema, options: Options) -> int:
@@ -175,9 +182,11 @@ def _cells(raw: Raw, found: Column, known: Column, x: np.ndarray) -> np.ndarray:
     if known.kind == "category":
         return _codes(raw, found, known, x)
     if found.kind == "category":
+        cells = enumerate(words(found, x), 1)
+        row, word = next((i, w) for i, w in cells if w and not NUMBER.fullmatch(w))
         raise DataError(
-            f"{raw.name}: column '{known.name}' holds words such as '{found.categories[0][:40]}', "
-            "where the model knows numbers."
+            f"{raw.name}: column '{known.name}' holds '{word[:40]}' in example {row}, where the "
+            "model knows numbers: mend it, or leave the row out."
         )
     if np.isnan(x).any() and not known.missing:
         row = int(np.flatnonzero(np.isnan(x))[0]) + 1
