@@ -309,7 +309,7 @@ SOURCES = [
     (["data", "digits", "--classes", "cat"], "'cat'", "choose one of"),
     (["data", "digits", "--classes", "1,1"], "'1,1'", "distinct"),
     (["data", "digits", "--classes", ","], "--classes", "name one or more"),
-    (["data", "t.csv", "--classes", "cat"], "no classes", "leave out --classes"),
+    (["data", "t.csv", "--classes", "cat"], "no classes", "--label"),
     (["data", "digits", "--seed", "9" * 30], "9" * 30, "64 bits"),
     (["data", "digits", "--seed", "1.5"], "1.5", "whole number"),
     (["data", "digits", "--sheet", "folder"], "folder", "give a path to a .png"),
