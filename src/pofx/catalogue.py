@@ -159,11 +159,17 @@ def _check(recipe: str, parameter: Parameter, value: Any) -> None:
         )
     mistaken = isinstance(value, bool) and parameter.type != "bool"
     endless = isinstance(value, float) and not math.isfinite(value)
-    if not isinstance(value, _TYPES[parameter.type]) or mistaken or endless:
+    mixed = parameter.type == "ints" and not _are_whole(value)
+    if not isinstance(value, _TYPES[parameter.type]) or mistaken or endless or mixed:
         raise CatalogueError(
             f"recipe '{recipe}': --{flag} takes {_NAMES[parameter.type]}, and {value!r} came."
         )
     _check_range(recipe, flag, parameter, value)
+
+
+def _are_whole(values: Any) -> bool:
+    listed = isinstance(values, tuple | list)
+    return listed and all(isinstance(v, int) and not isinstance(v, bool) for v in values)
 
 
 def _check_range(recipe: str, flag: str, parameter: Parameter, value: Any) -> None:

@@ -42,12 +42,22 @@ def check_classes(recipe: str, spec: DataSpec, *, conditional: bool) -> None:
 
 @dataclass(frozen=True)
 class Adam:
-    """AdamW, fused into one kernel (Loshchilov and Hutter, 2019); Adam when `weight_decay` is 0."""
+    """AdamW, fused into one kernel (Loshchilov and Hutter, 2019); Adam when `weight_decay` is 0.
+
+    Raises:
+        RecipeError: a beta outside of [0, 1), or a negative weight decay.
+    """
 
     lr: float
     betas: tuple[float, float] = (0.9, 0.999)
     eps: float = 1e-8
     weight_decay: float = 0.0
+
+    def __post_init__(self) -> None:
+        for number, beta in enumerate(self.betas, 1):
+            if not 0 <= beta < 1:
+                raise RecipeError(f"--beta{number} is from 0 to below 1, and {beta} came.")
+        check_at_least("AdamW", 0, weight_decay=self.weight_decay)
 
     def build(self, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
         """The optimizer of these parameters."""

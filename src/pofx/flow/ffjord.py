@@ -54,7 +54,7 @@ def recipe(
         batch_size: examples in a step.
         steps: optimizer steps.
     """
-    check_arguments("ffjord", spec, conditional, solver_steps=solver_steps)
+    check_arguments("ffjord", spec, conditional, hidden=hidden, solver_steps=solver_steps)
     velocity = Velocity(spec.size, hidden, spec.classes if conditional else 0)
     few = spec.size <= exact
     bijection = Chain([Diagonal(spec.size), Continuous(velocity, solver_steps, exact=few)])

@@ -184,7 +184,13 @@ def vector_flow(
 
 
 def check_arguments(
-    name: str, spec: DataSpec, conditional: bool, *, bound: float | None = None, **counts: int
+    name: str,
+    spec: DataSpec,
+    conditional: bool,
+    *,
+    bound: float | None = None,
+    hidden: tuple[int, ...] | None = None,
+    **counts: int,
 ) -> None:
     """What every flow that couples elements asks of its data and arguments.
 
@@ -199,6 +205,8 @@ def check_arguments(
     check_at_least(name, 1, **counts)
     if bound is not None and not bound > 0:
         raise RecipeError(f"{name}: --bound is a positive number of nats, and {bound} came.")
+    if hidden is not None and not hidden:
+        raise RecipeError(f"{name}: --hidden is one width or more, and none came; give 64.")
 
 
 class MaximumLikelihood(LossObjective):

@@ -53,7 +53,7 @@ def recipe(
         batch_size: examples in a step.
         steps: optimizer steps.
     """
-    check_arguments("iaf", spec, conditional, bound=bound, layers=layers)
+    check_arguments("iaf", spec, conditional, bound=bound, hidden=hidden, layers=layers)
     if len(spec.shape) > 1:
         raise RecipeError(
             "iaf finds a density one element after the other and serves vectors and tables, but "

@@ -54,7 +54,7 @@ def recipe(  # noqa: PLR0913
         batch_size: examples in a step.
         steps: optimizer steps.
     """
-    check_arguments("maf", spec, conditional, bound=bound, layers=layers)
+    check_arguments("maf", spec, conditional, bound=bound, hidden=hidden, layers=layers)
     check_at_least("maf", 0, weight_decay=weight_decay)
     classes = spec.classes if conditional else 0
     parts = to_and_fro(spec.size, layers, Affine(bound), hidden, classes)

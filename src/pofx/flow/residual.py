@@ -133,9 +133,13 @@ def _estimate(push: Push, x: Tensor) -> PerExample:
 
 
 def _at_most(weight: Tensor, norm: float) -> Tensor:
-    """The weight, divided so that its largest singular value is at most `norm`."""
+    """The weight, divided so that its largest singular value is at most `norm`; NaN where that
+    value is too large for a number.
+    """
     with torch.autocast(weight.device.type, enabled=False):
         gram = weight @ weight.t() if weight.shape[0] < weight.shape[1] else weight.t() @ weight
+        if not bool(gram.isfinite().all()):  # has no eigenvalues
+            return weight * torch.nan
         largest = torch.linalg.eigvalsh(gram)[-1].clamp(min=1e-12).sqrt()
     return weight / (largest / norm).clamp(min=1)
 

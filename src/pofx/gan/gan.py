@@ -33,7 +33,7 @@ from torch.nn.functional import softplus
 from pofx.gan.adversarial import Adversarial, Discriminator, Generator, Pairs
 from pofx.gan.penalties import r1
 from pofx.objective import Metrics
-from pofx.recipe import Adam, Recipe, RecipeError
+from pofx.recipe import Adam, Recipe, RecipeError, check_at_least
 from pofx.spec import DataSpec
 from pofx.typing import PerExample
 
@@ -117,6 +117,7 @@ def recipe(  # noqa: PLR0913
     r1 = r1 if r1 is not None else spec.size / 8 if spec.is_image else 0.1
     if r1 < 0:
         raise RecipeError(f"r1 is a weight of at least 0, and {r1} came; 0 turns the penalty off.")
+    check_at_least("gan", 1, latent=latent)
     generator = Generator(
         spec, latent=latent or min(spec.size, 64), hidden=hidden, channels=channels
     )

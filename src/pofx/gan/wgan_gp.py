@@ -26,7 +26,7 @@ from torch import Tensor
 from pofx.gan.adversarial import Adversarial, Discriminator, Generator, Pairs
 from pofx.gan.penalties import between, gradient_norm
 from pofx.objective import Metrics
-from pofx.recipe import Adam, Recipe, RecipeError
+from pofx.recipe import Adam, Recipe, RecipeError, check_at_least
 from pofx.spec import DataSpec
 from pofx.typing import PerExample
 
@@ -101,6 +101,7 @@ def recipe(  # noqa: PLR0913
         )
     if critic_steps < 1:
         raise RecipeError(f"critic-steps is at least 1, and {critic_steps} came; 5 is the usual.")
+    check_at_least("wgan-gp", 1, latent=latent)
     generator = Generator(
         spec, latent=latent or min(spec.size, 64), hidden=hidden, channels=channels
     )

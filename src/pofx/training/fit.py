@@ -4,6 +4,7 @@ grids.
 
 from __future__ import annotations
 
+import math
 import shutil
 import signal
 import time
@@ -96,6 +97,7 @@ def fit(  # noqa: PLR0913, the public face of training
     """
     entry = catalogue.describe(recipe)
     _check_budget(steps, minutes)
+    _check_counts(save_every=save_every, sample_every=sample_every, threads=threads)
     if steps is not None and any(p.name == "steps" for p in entry.parameters):
         arguments["steps"] = steps
     name = str(data) if isinstance(data, str | Path) else getattr(data, "name", None) or "array"
@@ -153,9 +155,16 @@ def resume(
 def _check_budget(steps: int | None, minutes: float | None) -> None:
     if steps is not None and minutes is not None:
         raise RunError("--steps and --minutes exclude each other; give one of them.")
-    for name, value in (("steps", steps), ("minutes", minutes)):
-        if value is not None and not 0 < value < float("inf"):
-            raise RunError(f"--{name} is a positive number, and {value} came.")
+    _check_counts(steps=steps)
+    if minutes is not None and not (isinstance(minutes, int | float) and 0 < minutes < math.inf):
+        raise RunError(f"--minutes is a positive number, and {minutes!r} came.")
+
+
+def _check_counts(**counts: int | None) -> None:
+    for name, count in counts.items():
+        if count is not None and not (isinstance(count, int) and count > 0):
+            flag = name.replace("_", "-")
+            raise RunError(f"--{flag} is a whole number from 1, and {count!r} came.")
 
 
 def _keep_array(array: np.ndarray | Tensor, folder: Path) -> Path:

@@ -129,7 +129,7 @@ def recipe(  # noqa: PLR0913
         batch_size: examples in a step.
         steps: optimizer steps.
     """
-    check_at_least("ladder-vae", 1, latents=min(latents, default=0))
+    check_at_least("ladder-vae", 1, latents=min(latents, default=0), width=width)
     networks = Networks("ladder-vae", spec, hidden, channels, network, conditional, pixel_noise)
     decoder, likelihood = networks.decoder(latents[0])
     model = LadderVAE(

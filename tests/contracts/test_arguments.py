@@ -1,0 +1,61 @@
+"""Arguments that no recipe can serve: one sentence, before anything is written."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from pofx import catalogue
+from pofx.errors import UserError
+from pofx.recipe import Adam
+from pofx.spec import Binary, DataSpec
+from pofx.training.fit import fit
+from pofx.training.loop import NonFinite
+
+REFUSED = [
+    ("gan", {"beta1": 1.0}, r"--beta1 is from 0 to below 1, and 1\.0 came"),
+    ("wgan-gp", {"beta1": -0.1}, r"--beta1 is from 0 to below 1, and -0\.1 came"),
+    ("wgan-gp", {"beta2": 1.5}, r"--beta2 is from 0 to below 1, and 1\.5 came"),
+    ("gpt", {"weight_decay": -1.0}, r"--weight-decay is at least 0, and -1\.0 came"),
+    ("ladder-vae", {"width": 0}, "--width is at least 1, and 0 came"),
+    ("gan", {"latent": 0}, "--latent is at least 1, and 0 came"),
+    ("wgan-gp", {"latent": 0}, "--latent is at least 1, and 0 came"),
+    ("maf", {"hidden": ()}, "--hidden is one width or more, and none came"),
+    ("iaf", {"hidden": ()}, "--hidden is one width or more, and none came"),
+    ("ffjord", {"hidden": ()}, "--hidden is one width or more, and none came"),
+    ("vae", {"hidden": [64, "x"]}, r"--hidden takes whole numbers .*, and \[64, 'x'\] came"),
+    ("vae", {"hidden": [True]}, r"--hidden takes whole numbers .*, and \[True\] came"),
+]
+
+
+@pytest.mark.parametrize(("name", "arguments", "match"), REFUSED)
+def test_a_value_that_cannot_be_is_named(name, arguments, match):
+    with pytest.raises(UserError, match=match):
+        catalogue.build(name, DataSpec((4,), Binary()), **arguments)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "match"),
+    [
+        ({"steps": "5"}, "--steps is a whole number from 1, and '5' came"),
+        ({"steps": 2.5}, r"--steps is a whole number from 1, and 2\.5 came"),
+        ({"minutes": "5"}, "--minutes is a positive number, and '5' came"),
+        ({"save_every": 0}, "--save-every is a whole number from 1, and 0 came"),
+        ({"threads": "2"}, "--threads is a whole number from 1, and '2' came"),
+    ],
+)
+def test_a_budget_and_counts_are_numbers(arguments, match):
+    with pytest.raises(UserError, match=match):
+        fit("vae", **arguments)
+    assert not Path("runs").exists()
+
+
+def test_averages_without_memory_and_long_ones_are_served():
+    parameter = torch.nn.Parameter(torch.ones(1))
+    Adam(0.1, (0.0, 0.9999)).build([parameter])
+
+
+@pytest.mark.parametrize("name", ["maf", "residual-flow"])
+def test_a_step_that_is_far_too_long_is_told_of(name):
+    with pytest.raises(NonFinite, match=r"loss of player 'model' .* at step 2"):
+        fit(name, "two-moons", lr=1e30, steps=3, layers=1, hidden=(4,), quiet=True)
