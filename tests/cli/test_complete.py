@@ -90,7 +90,10 @@ def test_a_mistake_is_one_sentence(run, options, reason, remedy, trained, refuse
 
 
 def test_an_order_of_its_own_says_what_it_can_go_on_from(trained, tmp_path, refused):
-    run = tmp_path / "random"
+    run, several = tmp_path / "random", tmp_path / "several"
     arguments = ["train", "made", "--hidden", 8, *SMALL, "--data", "digits", "--order", "random"]
     assert code(*arguments, "--out", run) == 0
-    refused(["complete", run], "the model's own order", "its order begins with")
+    refused(["complete", run], "its order begins with", "so train with `--order natural` to go on")
+    assert code(*arguments, "--orders", 2, "--out", several) == 0
+    refused(["complete", several], "`--order natural` and `--orders 1`")
+    assert code("complete", trained / "table", "--out", tmp_path / "x.csv") == 0

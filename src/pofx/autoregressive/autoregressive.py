@@ -156,8 +156,14 @@ def _at(element: int, shape: tuple[int, ...]) -> str:
 def _remedy(orders: Tensor, shape: tuple[int, ...]) -> str:
     """What could be completed instead."""
     if len(orders) > 1:
-        return "only what comes first in each of its orders may be known"
-    if len(shape) == 3 and torch.equal(orders[0].cpu(), raster(shape)):
-        return "the rows from the top would be, and the pixels to the left of one more"
+        return (
+            "what comes first in each of its orders would be, so train with `--order natural` and "
+            "`--orders 1` to go on from the first"
+        )
+    if torch.equal(orders[0].cpu(), raster(shape)):
+        rows = "the rows from the top would be, and the pixels to the left of one more"
+        return rows if len(shape) == 3 else "the first ones would be"
     begins = ", ".join(_at(i, shape) for i in orders[0, :3].tolist())
-    return f"its order begins with {begins}, and `orders` has the rest"
+    return (
+        f"its order begins with {begins}, so train with `--order natural` to go on from the first"
+    )
