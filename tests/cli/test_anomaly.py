@@ -7,6 +7,7 @@ import pytest
 
 import pofx
 from pofx.cli import main
+from pofx.run import Run
 
 
 @pytest.fixture(scope="module")
@@ -83,3 +84,24 @@ def test_only_labels_of_0_and_1_say_themselves_which_are_strange(tmp_path, capsy
         assert "above it" in out
         assert ("AUROC" in out) == (said is not None)
         assert (said or "") in out
+
+
+def test_a_class_may_have_a_comma_in_its_name(data, tmp_path, capsys):
+    path = tmp_path / "rows.csv"
+    path.write_text(data[0].read_text().replace("good", '"good, dry"'))
+    keep = ["--label", "kind", "--only-class", "good, dry", "--out", str(tmp_path / "run")]
+    with pytest.raises(SystemExit) as ended:
+        main(["train", "ppca", "--data", str(path), *keep, "--quiet"])
+    assert not ended.value.code
+    assert Run("run").spec.class_names == ("good, dry",)
+
+    def said(normal, *options):
+        capsys.readouterr()
+        with pytest.raises(SystemExit):
+            main(["anomaly", "run", "--normal", normal, "--out", "s.csv", *options])
+        return "".join(capsys.readouterr())
+
+    assert "has no" not in said("good, dry")
+    assert "(20 anomalies of 320)" in said("good, dry", "--data", str(path))
+    assert "(300 anomalies of 320)" in said("bad", "--data", str(path))
+    assert "has no class 'none'" in said("bad, none", "--data", str(path))

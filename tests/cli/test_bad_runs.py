@@ -188,6 +188,7 @@ def test_a_name_that_the_terminal_lacks_is_replaced():
 TRAINING = [
     (["--data", "pets.csv", "--conditional"], "classes", "leave it out"),
     (["--out", "full"], "full", "choose another --out"),
+    (["--out", ""], "an empty name came", "leave it out"),
     (["--out", "full/mine.txt"], "full/mine.txt", "choose another --out"),
     (["--out", "full/mine.txt/run"], "full/mine.txt", "choose another"),
     (["--out", "n" * 300], "too long", "choose another"),

@@ -133,6 +133,16 @@ def test_classes_are_kept_in_the_order_given(classes, names):
     assert found.tolist() == [counts[int(n)] for n in names]
 
 
+def test_classes_in_a_text_stand_between_commas_unless_it_is_a_name_itself():
+    assert load("digits", classes="3, 1").spec.class_names == ("3", "1")
+    y = np.array(["a, b", "a", "b"] * 20)
+    np.savez("named.npz", x=np.random.rand(60, 2), y=y)
+    assert load("named.npz", classes="a, b").spec.class_names == ("a, b",)
+    kept = load("named.npz", classes="b,a")
+    assert kept.spec.class_names == ("b", "a")
+    assert load("named.npz", classes=kept.source["classes"]).fingerprint == kept.fingerprint
+
+
 def test_classes_that_only_the_test_examples_have_are_refused():
     np.savez("a.npz", x_train=X[:30], x_test=X[30:], y_train=np.arange(30) % 2,
              y_test=np.arange(20) % 3)  # fmt: skip

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import csv
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from pofx.cli.data_options import Seed
 from pofx.cli.outputs import target
 from pofx.errors import UserError
+
+if TYPE_CHECKING:
+    from pofx.run import Run
 
 
 @click.command("anomaly")
@@ -47,12 +51,13 @@ def anomaly(
     """
     if out is not None and not out.lower().endswith(".csv"):
         raise UserError(f"scores are written as .csv, and --out is {out}.")
+    from pofx.data.raw import listed
     from pofx.data.whole import complete, parents
     from pofx.run import Run
 
     opened = Run(run, device=device)
     path = Path(target(opened, out, "anomaly.csv", source))
-    classes = [c.strip() for c in normal.split(",") if c.strip()] if normal else None
+    classes = listed(normal, _names(opened, source)) if normal else None
     found = opened.anomaly(
         source, score=score, quantile=quantile, normal=classes, seed=seed  # type: ignore[arg-type]
     )  # fmt: skip
@@ -72,6 +77,13 @@ def anomaly(
             f"({d.anomalies:,} anomalies of {d.examples:,})"
         )
     click.echo(f"{path}")
+
+
+def _names(opened: Run, source: str | None) -> tuple[str, ...]:
+    """What the classes are called."""
+    if source is None:
+        return opened.spec.class_names
+    return opened.examples(source).labels or ()
 
 
 COMMANDS = {"anomaly": anomaly}

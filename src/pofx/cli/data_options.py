@@ -82,8 +82,6 @@ def split_data_options(values: dict[str, Any]) -> dict[str, Any]:
         "tokens",
     )  # fmt: skip
     given = {k: values.pop(k) for k in names}
-    if given["classes"] is not None:
-        given["classes"] = [c.strip() for c in given["classes"].split(",") if c.strip()]
     return {
         k: v for k, v in given.items() if (v is not None and v is not False) or k == "standardize"
     }

@@ -75,6 +75,17 @@ def take(split: Split, index: np.ndarray) -> Split:
     return replace(split, x=split.x[index], y=y, captions=captions)
 
 
+def listed(text: str, names: Sequence[str]) -> tuple[str, ...]:
+    """What a text names: all of it is one name where there is such, else commas separate them.
+
+    >>> listed("cat, small", ["cat, small", "dog"]), listed("cat, dog", ["cat", "dog"])
+    (('cat, small',), ('cat', 'dog'))
+    """
+    if text in names:
+        return (text,)
+    return tuple(part.strip() for part in text.split(",") if part.strip())
+
+
 def label_column(labels: np.ndarray) -> np.ndarray:
     """Labels of shape `(n, 1)` as `(n,)`, and byte strings as text.
 

@@ -25,7 +25,7 @@ from pofx.data.dataset import (
 from pofx.data.images import is_image, read_images
 from pofx.data.limits import DataError
 from pofx.data.pixels import resized
-from pofx.data.raw import WHOLE, Raw, take
+from pofx.data.raw import WHOLE, Raw, listed, take
 from pofx.data.schema import Schema, table_spec
 from pofx.data.tokens import Kind
 from pofx.errors import did_you_mean
@@ -45,7 +45,7 @@ class Options:
     binarize: Binarize | None = None
     dequantize: bool = False
     resize: int | tuple[int, int] | None = None
-    classes: tuple[str, ...] | None = None
+    classes: tuple[str, ...] | str | None = None
     standardize: bool = True
     limit: int | None = None
     length: int | None = None
@@ -92,7 +92,7 @@ def load(  # noqa: PLR0913, one keyword an option
     binarize: Binarize | None = None,
     dequantize: bool = False,
     resize: int | tuple[int, int] | None = None,
-    classes: Sequence[str | int] | None = None,
+    classes: Sequence[str | int] | str | None = None,
     standardize: bool = True,
     limit: int | None = None,
     length: int | None = None,
@@ -114,7 +114,8 @@ def load(  # noqa: PLR0913, one keyword an option
             validation and test.
         dequantize: bytes to real numbers in [-1, 1], with uniform noise at every presentation.
         resize: crop about the centre and scale images to a square, or to `(height, width)`.
-        classes: keep the examples of these classes only, by name or number, labelled in this order.
+        classes: keep the examples of these classes only, by name or number, labelled in this order;
+            a text is one name, or several between commas.
         standardize: give numbers mean 0 and standard deviation 1 (each column of a table or of an
             array of vectors; all elements together otherwise).
         limit: keep at most this many examples over all, by the seed; of a text, as many sequences'
@@ -130,7 +131,7 @@ def load(  # noqa: PLR0913, one keyword an option
     >>> load("digits").spec.shape
     (1, 8, 8)
     """
-    names = tuple(str(c) for c in classes) if classes is not None else None
+    names = classes if classes is None or isinstance(classes, str) else tuple(map(str, classes))
     size = tuple(resize) if isinstance(resize, Sequence) else resize
     options = Options(
         seed, binarize, dequantize, size, names, standardize, limit, length, tokens, label,  # type: ignore[arg-type]
@@ -143,6 +144,8 @@ def load(  # noqa: PLR0913, one keyword an option
         raise DataError(raw.unfit)
     if options.label is not None:
         table.take_label(raw, options.label)
+    if isinstance(options.classes, str):
+        options = replace(options, classes=listed(options.classes, raw.class_names))
     _keep_classes(raw, options)
     if raw.tokens is None:
         _keep_some(raw, options)
@@ -158,7 +161,7 @@ def load(  # noqa: PLR0913, one keyword an option
     else:
         schema, splits = _real(raw, options)
     described = {"source": _name(source), **vars(options)}
-    described["classes"] = list(names) if names is not None else None
+    described["classes"] = None if options.classes is None else list(options.classes)
     described["resize"] = list(size) if isinstance(size, tuple) else size
     return Dataset(
         name=raw.name,

@@ -100,8 +100,13 @@ def new_folder(out: str | Path | None, recipe: str, data: str) -> Path:
     """The folder of a new run: `out`, or the first free `runs/<recipe>-<data>`.
 
     Raises:
-        RunError: `out` holds a run already, or is a file.
+        RunError: `out` is empty, holds a run already, or is a file.
     """
+    if out == "":
+        raise RunError(
+            "--out is a folder, and an empty name came; leave it out for the first free "
+            "runs/RECIPE-DATA."
+        )
     if out is not None:
         folder = Path(out)
         if (folder / "run.json").exists():
