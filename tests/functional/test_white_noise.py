@@ -13,8 +13,8 @@ from pofx.mcmc.chains import take
 from pofx.mcmc.langevin import langevin
 
 
-def drawn(n, *shape, skip=16):
-    """Steps `skip` to `skip + n` of the noise, `(n, *shape)`; blocks have begun by 16."""
+def drawn(n, *shape, skip=32):
+    """Steps `skip` to `skip + n` of the noise, `(n, *shape)`; blocks have begun by 32."""
     return torch.stack([z.clone() for z in islice(white_noise(torch.empty(shape)), skip, skip + n)])
 
 
@@ -47,8 +47,8 @@ def test_the_numbers_are_normal():
 
 
 def test_no_number_tells_another():
-    z = drawn(13, 32_768).double()  # the numbers of a word are a step apart
-    for a, b in ((z[:-1], z[1:]), (z[:, :-1], z[:, 1:])):
+    z = drawn(13, 32_768).double()  # the numbers of a word are two steps apart
+    for a, b in ((z[:-1], z[1:]), (z[:-2], z[2:]), (z[:, :-1], z[:, 1:])):
         for f in (torch.Tensor.clone, torch.square, torch.abs):
             r = float(torch.corrcoef(torch.stack([f(a).flatten(), f(b).flatten()]))[0, 1])
             assert abs(r) < 5 / a.numel() ** 0.5
@@ -76,9 +76,9 @@ def test_other_noise_is_that_of_torch(like):
 
 
 def test_short_walks_leave_no_block_unused():
-    z = drawn(16, 4096, skip=0)
+    z = drawn(32, 4096, skip=0)
     torch.manual_seed(0)
-    assert torch.equal(z, torch.stack([torch.empty(4096).normal_() for _ in range(16)]))
+    assert torch.equal(z, torch.stack([torch.empty(4096).normal_() for _ in range(32)]))
 
 
 @pytest.mark.parametrize("default", [torch.float64, torch.bfloat16])
