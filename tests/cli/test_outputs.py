@@ -94,4 +94,4 @@ def test_a_built_in_set_is_no_file(tmp_path):
 
 @pytest.mark.parametrize("verb", VERBS)
 def test_an_empty_path(verb, run, given, refused):
-    refused([verb, run, *VERBS[verb], "--out", ""], "--out is")
+    refused([verb, run, *VERBS[verb], "--out", ""], "--out is a path", "an empty one")

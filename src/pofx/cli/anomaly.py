@@ -49,7 +49,7 @@ def anomaly(
 
     Train RUN on normal examples alone, such as with `--only-class`.
     """
-    if out is not None and not out.lower().endswith(".csv"):
+    if out and not out.lower().endswith(".csv"):
         raise UserError(f"scores are written as .csv, and --out is {out}.")
     from pofx.data.raw import listed
     from pofx.data.whole import complete, parents

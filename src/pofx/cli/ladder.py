@@ -59,7 +59,7 @@ def ladder(  # noqa: PLR0913
     `ladder.json` in RUN's folder too. Recommended is the setting of fewest evaluations whose
     distance is within 5% of the best.
     """
-    if out is not None and not out.lower().endswith(".png"):
+    if out and not out.lower().endswith(".png"):
         raise UserError(f"a ladder is drawn as .png, and --out is {out}.")
     counts = _counts(steps)
     from pofx.evaluation.ladder import Ladder, recommended

@@ -145,7 +145,7 @@ def _numbers(text: str) -> list[int]:
 
 
 def _suffix(out: str | None, *known: str) -> None:
-    if out is not None and not out.lower().endswith(known):
+    if out and not out.lower().endswith(known):
         raise UserError(f"codes are written as {', '.join(known)}, and --out is {out}.")
 
 
