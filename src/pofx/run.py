@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from pofx.capabilities import Completes, Continues, Edits, Guidable, Samples
 from pofx.data.limits import MEMORY_BYTES, size
+from pofx.data.raw import listed
 from pofx.data.source import Source
 from pofx.data.under import Examples, under
 from pofx.data.write import write
@@ -457,7 +458,7 @@ class Run(Opened):
         *,
         score: AnomalyKind | None = None,
         quantile: float = 0.95,
-        normal: Sequence[str] | None = None,
+        normal: Sequence[str] | str | None = None,
         seed: int = 0,
         stop: Callable[[], bool] = lambda: False,
     ) -> Anomalies:
@@ -469,7 +470,8 @@ class Run(Opened):
             score: its kind; the most telling one that the model gives by default.
             quantile: the share of validation examples that stay below the threshold.
             normal: the classes that are no anomalies, where the source has labels; by default those
-                that the run was trained on alone, or 0 where labels are 0 and 1.
+                that the run was trained on alone, or 0 where labels are 0 and 1. A text is one
+                name, or several between commas.
             seed: of random draws.
             stop: polled between batches.
         """
@@ -495,12 +497,13 @@ class Run(Opened):
         labels = None if y is None or not names else tuple(names[k] for k in y.tolist())
         return Examples(self.dataset.name, x, labels)
 
-    def _anomalous(self, found: Examples, normal: Sequence[str] | None) -> Tensor | None:
+    def _anomalous(self, found: Examples, normal: Sequence[str] | str | None) -> Tensor | None:
         if found.labels is None:
             if normal:
                 raise RunError(f"{found.name} has no labels, so none of them is normal.")
             return None
         trained = self.job.source.get("classes")
+        normal = listed(normal, found.labels) if isinstance(normal, str) else normal
         if not normal and not trained and set(found.labels) != {"0", "1"}:
             return None  # the labels are of kinds, and do not say which of them are strange
         known = set(normal or trained or ["0"])

@@ -1,11 +1,14 @@
 """Refused: a command that must fail, held against what a mistake may say and leave."""
 
 import os
+import sys
 from pathlib import Path
 
 import pytest
 
 from pofx.cli import main
+
+sys.path.insert(0, str(Path(__file__).parent))  # `verb` stands beside these tests
 
 
 @pytest.fixture

@@ -3,16 +3,9 @@
 import numpy as np
 import pytest
 from PIL import Image
-
-from pofx.cli import main
+from verb import code
 
 SMALL = ["--batch-size", 16, "--steps", 2, "--quiet"]
-
-
-def code(*arguments):
-    with pytest.raises(SystemExit) as ended:
-        main([str(a) for a in arguments])
-    return ended.value.code or 0
 
 
 @pytest.fixture(scope="module")

@@ -6,16 +6,10 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from verb import code
 
-from pofx.cli import main
 from pofx.errors import UserError
 from pofx.run import Run
-
-
-def code(*arguments):
-    with pytest.raises(SystemExit) as ended:
-        main([str(a) for a in arguments])
-    return ended.value.code or 0
 
 
 @pytest.fixture(scope="module")

@@ -7,8 +7,8 @@ from contextlib import contextmanager
 import pytest
 import torch
 from PIL import Image
+from verb import code
 
-from pofx.cli import main
 from pofx.diffusion.analytic import Mixture
 from pofx.diffusion.ddpm import recipe
 from pofx.diffusion.model import Diffusion
@@ -17,12 +17,6 @@ from pofx.errors import UserError
 from pofx.evaluation.ladder import Ladder, Rung, recommended
 from pofx.run import Run
 from pofx.spec import DataSpec, Real
-
-
-def code(*arguments) -> int:
-    with pytest.raises(SystemExit) as ended:
-        main([str(a) for a in arguments])
-    return ended.value.code or 0
 
 
 @pytest.fixture(scope="module")

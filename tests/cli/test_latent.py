@@ -4,17 +4,11 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from verb import code
 
 import pofx
-from pofx.cli import main
 
 SMALL = {"latent": 3, "hidden": (16,), "channels": 0, "steps": 5, "quiet": True, "threads": 1}
-
-
-def code(*arguments) -> int:
-    with pytest.raises(SystemExit) as ended:
-        main([str(a) for a in arguments])
-    return ended.value.code or 0
 
 
 @pytest.fixture(scope="module")

@@ -5,9 +5,9 @@ import os
 import numpy as np
 import pytest
 from PIL import Image
+from verb import code
 
 import pofx
-from pofx.cli import main
 from pofx.errors import UserError
 
 TINY = {"hidden": 8, "batch_size": 8, "steps": 1, "quiet": True}
@@ -22,12 +22,6 @@ VERBS = {
     "anomaly": [],
 }
 READING = [v for v in VERBS if v not in ("sample", "decode")]
-
-
-def code(*arguments) -> int:
-    with pytest.raises(SystemExit) as ended:
-        main([str(a) for a in arguments])
-    return ended.value.code or 0
 
 
 @pytest.fixture(scope="module")

@@ -4,14 +4,7 @@ import csv
 
 import numpy as np
 import pytest
-
-from pofx.cli import main
-
-
-def code(*arguments) -> int:
-    with pytest.raises(SystemExit) as ended:
-        main([str(a) for a in arguments])
-    return ended.value.code or 0
+from verb import code
 
 
 @pytest.fixture(scope="module")

@@ -7,14 +7,9 @@ import sys
 import numpy as np
 import pytest
 from PIL import Image
+from verb import code
 
-from pofx.cli import VERBS, main
-
-
-def code(*arguments) -> int:
-    with pytest.raises(SystemExit) as ended:
-        main([str(a) for a in arguments])
-    return ended.value.code or 0
+from pofx.cli import VERBS
 
 
 @pytest.mark.parametrize("verb", VERBS)

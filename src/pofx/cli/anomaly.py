@@ -4,16 +4,12 @@ from __future__ import annotations
 
 import csv
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
 from pofx.cli.data_options import Seed
 from pofx.cli.outputs import target
 from pofx.errors import UserError
-
-if TYPE_CHECKING:
-    from pofx.run import Run
 
 
 @click.command("anomaly")
@@ -51,15 +47,13 @@ def anomaly(
     """
     if out and not out.lower().endswith(".csv"):
         raise UserError(f"scores are written as .csv, and --out is {out}.")
-    from pofx.data.raw import listed
     from pofx.data.whole import complete, parents
     from pofx.run import Run
 
     opened = Run(run, device=device)
     path = Path(target(opened, out, "anomaly.csv", source))
-    classes = listed(normal, _names(opened, source)) if normal else None
     found = opened.anomaly(
-        source, score=score, quantile=quantile, normal=classes, seed=seed  # type: ignore[arg-type]
+        source, score=score, quantile=quantile, normal=normal, seed=seed  # type: ignore[arg-type]
     )  # fmt: skip
     header = ["example", "score", "anomaly", *(["label"] if found.labels else [])]
     with parents(path), complete(path, "w") as file:
@@ -77,13 +71,6 @@ def anomaly(
             f"({d.anomalies:,} anomalies of {d.examples:,})"
         )
     click.echo(f"{path}")
-
-
-def _names(opened: Run, source: str | None) -> tuple[str, ...]:
-    """What the classes are called."""
-    if source is None:
-        return opened.spec.class_names
-    return opened.examples(source).labels or ()
 
 
 COMMANDS = {"anomaly": anomaly}
