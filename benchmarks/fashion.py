@@ -24,6 +24,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -75,7 +76,7 @@ def train(
     stream = batches(data.train, training.recipe.batch_size)
     start, shown = time.process_time(), 0
     while (spent := (time.process_time() - start) / (60 * minutes)) < 1:
-        metrics = training.train_step(*next(stream), spent)
+        metrics = training.train_step(replace(next(stream), progress=spent))
         if halfway and spent >= 0.5:
             halfway(training)
             halfway = None

@@ -50,8 +50,7 @@ def fit_against_a_bare_loop(folder: Path, steps: int = 800) -> None:
         optimizer = torch.optim.AdamW(recipe.model.parameters(), 1e-3, weight_decay=0.0, fused=True)
         stream = batches(data.train, 128)
         for _ in range(steps):
-            x, _ = next(stream)
-            loss, _ = recipe.objective.loss(x)
+            loss, _ = recipe.objective.loss(next(stream))
             optimizer.zero_grad()
             loss.backward()
             torch.nn.utils.clip_grad_norm_(recipe.model.parameters(), 100.0)

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from torch import Tensor, nn
 
-from pofx.typing import Cond, Data
+from pofx.batch import Batch
 
 Metrics = Mapping[str, Tensor]
 
@@ -64,7 +64,7 @@ class Objective(nn.Module, ABC):
         """The modules that learn, by name; each has an optimizer of its own."""
 
     @abstractmethod
-    def updates(self, x: Data, cond: Cond | None = None) -> Iterator[Update]:
+    def updates(self, batch: Batch) -> Iterator[Update]:
         """Yields updates in order; each sees the parameters that the last one left."""
 
     def after_step(self) -> None:
@@ -90,9 +90,9 @@ class LossObjective(Objective):
         return {"model": self.model}
 
     @abstractmethod
-    def loss(self, x: Data, cond: Cond | None = None) -> tuple[Tensor, Metrics]:
+    def loss(self, batch: Batch) -> tuple[Tensor, Metrics]:
         """The scalar loss of the batch, averaged over examples, and metrics to log."""
 
-    def updates(self, x: Data, cond: Cond | None = None) -> Iterator[Update]:
-        loss, metrics = self.loss(x, cond)
+    def updates(self, batch: Batch) -> Iterator[Update]:
+        loss, metrics = self.loss(batch)
         yield Update("model", loss, metrics)

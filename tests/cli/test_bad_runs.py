@@ -124,7 +124,7 @@ DAMAGED = [
     ("not UTF-8", filled("run.json", b"\xff"), ALL, "run.json' is damaged", "restore it"),
     ("a list", filled("run.json", b"[1]"), ALL, "run.json' is damaged", "restore it"),
     ("nested", filled("run.json", b"[" * 100_000), ALL, "run.json' is damaged", "restore it"),
-    ("newer", rewritten(format=2), ALL, "newer version", "upgrade"),
+    ("newer", rewritten(format=99), ALL, "newer version", "upgrade"),
     ("unknown recipe", rewritten(recipe="vea"), ALL, "'vea'", "did you mean 'vae'"),
     ("a module", rewritten(recipe="os.system"), ALL, "'os.system'", "choose one of"),
     ("a numbered recipe", rewritten(recipe=5), ALL, "its 'recipe' is of type int", "restore it"),

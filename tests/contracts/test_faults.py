@@ -275,8 +275,8 @@ def poison(training: Training, where: str) -> None:
         return
     updates = objective.updates
 
-    def poisoned(x, cond=None):
-        for update in updates(x, cond):
+    def poisoned(batch):
+        for update in updates(batch):
             if where == "loss":
                 yield update._replace(loss=update.loss * float("nan"))
             else:
@@ -308,7 +308,7 @@ def test_a_planted_nan_is_named_and_never_applied(name, where):
     before = {k: f.parameter.detach().clone() for k, f in training.players.items()}
     poison(training, where)
     with pytest.raises(NonFinite) as caught:
-        training.train_step(*next(data), 0.0)
+        training.train_step(next(data))
     assert caught.value.step == 3
     assert caught.value.player in training.players
     assert caught.value.player in str(caught.value)
@@ -334,9 +334,9 @@ def test_skip_counts_and_gives_up_after_three():
     poison(training, "loss")
     before = training.players["model"].parameter.detach().clone()
     for expected in (1.0, 2.0, 3.0):
-        assert training.train_step(*next(data), 0.0)["skipped"] == expected
+        assert training.train_step(next(data))["skipped"] == expected
     with pytest.raises(NonFinite):
-        training.train_step(*next(data), 0.0)
+        training.train_step(next(data))
     assert torch.equal(before, training.players["model"].parameter)
 
 
@@ -345,11 +345,11 @@ def test_rollback_halves_the_learning_rate(tmp_path, monkeypatch):
     np.save(data, array("bits"))
     real, failed = Training.train_step, []
 
-    def fails_once(self, x, cond, progress):
+    def fails_once(self, batch):
         if self.step == 5 and not failed:
             failed.append(self.step)
             raise NonFinite("model", "loss", 6)
-        return real(self, x, cond, progress)
+        return real(self, batch)
 
     monkeypatch.setattr(Training, "train_step", fails_once)
     options = Options(on_nonfinite="rollback")

@@ -7,6 +7,7 @@ import torch
 from zoo import CASES, FITTED, LOOPED, NAMES, SPECS, build, examples, serves, small, stream
 
 from pofx import catalogue
+from pofx.batch import Batch
 from pofx.capabilities import Bound, Density, Energy, Samples
 from pofx.cli.train import _LOOP
 from pofx.evaluation.check import check_model
@@ -66,7 +67,7 @@ def test_a_player_is_moved_by_its_own_loss_alone(name, kind):
     objective = recipe.objective.train()
     x, cond = examples(SPECS[kind], recipe.batch_size)
     seen = set()
-    for update in objective.updates(x, cond):
+    for update in objective.updates(Batch(x, cond)):
         assert update.player in objective.players
         assert update.loss.shape == ()
         assert update.loss.isfinite()
@@ -178,7 +179,7 @@ def test_it_learns(name, kind):
 
     def loss():
         with torch.no_grad(), noise(1, len(x)):
-            return after.objective.loss(x, cond)[0].item()
+            return after.objective.loss(Batch(x, cond))[0].item()
 
     learned = loss()
     after.model.load_state_dict(run(name, kind, 1)[0].model.state_dict())

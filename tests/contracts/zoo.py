@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from pofx import catalogue
+from pofx.batch import Batch
 from pofx.functional.dequantize import values
 from pofx.recipe import Recipe, RecipeError
 from pofx.spec import Binary, Bytes, Categorical, DataSpec, Interval, Mixed, Real
@@ -75,10 +76,10 @@ def examples(spec: DataSpec, n: int, seed: int = 0) -> tuple[Tensor, Tensor | No
     return x.float(), cond
 
 
-def stream(spec: DataSpec, size: int, first: int = 0) -> Iterator[tuple[Tensor, Tensor | None]]:
+def stream(spec: DataSpec, size: int, first: int = 0) -> Iterator[Batch]:
     """Batch number i is always the same."""
     while True:
-        yield examples(spec, size, seed=first)
+        yield Batch(*examples(spec, size, seed=first))
         first += 1
 
 

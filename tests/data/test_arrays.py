@@ -212,8 +212,8 @@ def test_a_mapped_array_is_the_same_data_set(kind, monkeypatch):
         closing(batches(held.train, 7, seed=1)) as a,
         closing(batches(mapped.train, 7, seed=1)) as b,
     ):
-        for (x, _), (y, _) in islice(zip(a, b, strict=True), 60):
-            assert torch.allclose(x, y, rtol=1e-6, atol=1e-6)
+        for one, other in islice(zip(a, b, strict=True), 60):
+            assert torch.allclose(one.x, other.x, rtol=1e-6, atol=1e-6)
 
 
 def test_a_mapped_array_is_never_in_memory_as_a_whole(monkeypatch):
@@ -228,7 +228,7 @@ def test_a_mapped_array_is_never_in_memory_as_a_whole(monkeypatch):
     try:
         dataset = load("a.npy")
         with closing(batches(dataset.train, 16)) as stream:
-            drawn = sum(len(x) for x, _ in islice(stream, 20))
+            drawn = sum(len(batch) for batch in islice(stream, 20))
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()

@@ -19,7 +19,7 @@ def numbered(n=10, **fields):
 
 def first(count, split, size, **options):
     with closing(batches(split, size, **options)) as stream:
-        return list(islice(stream, count))
+        return [(batch.x, batch.cond) for batch in islice(stream, count)]
 
 
 def order(*args, **options):
@@ -95,8 +95,8 @@ def sorted_by(split, epoch, batch):
     index = order(
         1, Split(np.arange(len(split), dtype=np.float32)[:, None]), len(split), step=epoch
     )
-    x = torch.empty_like(batch[0])
-    x[index] = batch[0]
+    x = torch.empty_like(batch.x)
+    x[index] = batch.x
     return x
 
 

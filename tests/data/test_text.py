@@ -84,11 +84,11 @@ def test_windows_never_cross_the_split(prose, kind):
 def test_training_starts_at_every_token_and_a_resume_is_where_it_was(prose):
     dataset = load(prose, length=8)
     n, size = len(dataset.train), 50
-    seen = [x for x, _ in islice(batches(dataset.train, size, seed=3), n // size + 1)]
+    seen = [b.x for b in islice(batches(dataset.train, size, seed=3), n // size + 1)]
     whole = dataset.train.values()[0]
     first = torch.cat(seen)[:n]
     assert torch.equal(first.sort(0).values, whole.sort(0).values)
-    later = next(batches(dataset.train, size, seed=3, step=4))[0]
+    later = next(batches(dataset.train, size, seed=3, step=4)).x
     assert torch.equal(later, seen[4])
 
 

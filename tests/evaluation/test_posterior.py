@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from pofx import catalogue
+from pofx.batch import Batch
 from pofx.data.source import load
 from pofx.evaluation.evaluate import evaluate
 from pofx.evaluation.latent import reconstruction_error
@@ -57,7 +58,7 @@ def vae(**arguments):
     recipe = catalogue.build("vae", data.spec, latent=4, hidden=(32,), channels=0, **arguments)
     training = Training(recipe)
     x = data.train.values()[0]
-    batches = ((x[torch.randint(len(x), (64,))], None) for _ in range(300))
+    batches = (Batch(x[torch.randint(len(x), (64,))]) for _ in range(300))
     for _ in train(training, batches, Budget(steps=300)):
         pass
     return training.model, data

@@ -12,6 +12,7 @@ from pofx.ae.activity import Activity, rate_divergence
 from pofx.ae.denoising import Denoising
 from pofx.ae.reconstruction import Autoencoder, distance
 from pofx.ae.sparse import SparseAutoencoder
+from pofx.batch import Batch
 from pofx.functional.dequantize import relax
 from pofx.recipe import RecipeError
 from pofx.spec import Binary, Bytes, Categorical, DataSpec, Mixed, Real
@@ -22,7 +23,7 @@ pytestmark = pytest.mark.usefixtures("double")
 
 def fitted(recipe, x, steps):
     training = Training(recipe)
-    batches = ((x() if callable(x) else x, None) for _ in range(steps))
+    batches = (Batch(x() if callable(x) else x) for _ in range(steps))
     for _ in train(training, batches, Budget(steps=steps)):
         pass
     return training.model.eval()
@@ -37,7 +38,7 @@ def test_a_linear_one_finds_the_principal_subspace(k, residual):
 
     def closure():
         optimizer.zero_grad()
-        loss = objective.loss(x)[0]
+        loss = objective.loss(Batch(x))[0]
         loss.backward()
         return loss
 
@@ -80,7 +81,7 @@ def test_the_clean_example_is_the_target():
         decoder.weight.zero_()
         decoder.bias.fill_(1.0)
     model = Autoencoder(torch.nn.Identity(), decoder, DataSpec((2,)))
-    assert Denoising(model, "gaussian", 5.0).loss(torch.ones(10, 2))[0] == 0
+    assert Denoising(model, "gaussian", 5.0).loss(Batch(torch.ones(10, 2)))[0] == 0
 
 
 def test_the_distance_is_squared_error_of_numbers_and_cross_entropy_of_bits_and_categories():
@@ -158,7 +159,7 @@ def test_a_kl_penalty_accumulates_exactly():
         recipe = catalogue.build("sparse", DataSpec((5,)), sparsity="kl", weight=2.0, latent=8)
         training = Training(recipe, options=Options(accumulate=accumulate))
         for _ in range(4):
-            training.train_step(x, None, 0.0)
+            training.train_step(Batch(x))
         found.append(training.state()[0])
     for name, value in found[0].items():
         assert torch.allclose(value, found[1][name], atol=1e-10), name

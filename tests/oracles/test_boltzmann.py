@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from pofx import catalogue
+from pofx.batch import Batch
 from pofx.ebm.boltzmann_machine import (
     AnnealedUnits,
     BoltzmannMachine,
@@ -152,7 +153,7 @@ def test_the_update_s_gradient_is_that_of_the_likelihood():
     objective = StochasticMaximumLikelihood(model, n)
     p = joint(model).softmax(0).detach()
     objective.chains.copy_(states(5)[torch.multinomial(p, n, replacement=True)])
-    (update,) = objective.updates(x)
+    (update,) = objective.updates(Batch(x))
     found = torch.autograd.grad(update.loss, list(model.parameters()))
     exact = torch.autograd.grad(-model.log_prob(x).mean(), list(model.parameters()))
     for a, b in zip(found, exact, strict=True):
@@ -208,7 +209,7 @@ def test_training_by_chains_reaches_what_the_exact_gradient_does():
 
     def batches():
         while True:
-            yield states(5)[torch.multinomial(p, 100, replacement=True)], None
+            yield Batch(states(5)[torch.multinomial(p, 100, replacement=True)])
 
     for _ in train(training, batches(), Budget(steps=1000)):
         pass
@@ -230,7 +231,7 @@ def test_a_machine_with_a_mean_field_learns_too():
 
     def batches():
         while True:
-            yield x[torch.randint(0, 2000, (50,))], None
+            yield Batch(x[torch.randint(0, 2000, (50,))])
 
     before = likelihood(training.model, x, None, spec)
     for _ in train(training, batches(), Budget(steps=400)):

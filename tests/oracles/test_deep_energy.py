@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from pofx import catalogue
+from pofx.batch import Batch
 from pofx.capabilities import Density, Energy, Normalizer, NormalizerAbove, Samples, Score
 from pofx.ebm.langevin_contrast import DataChains, Diverged, ReplayChains, Walk
 from pofx.ebm.noise_contrastive import NoiseContrastive
@@ -47,7 +48,7 @@ class Normal(nn.Module):
 
 def slope(objective, x):
     """The gradient of one update's loss by the model's precision, and a standard error of it."""
-    (update,) = objective.updates(x)
+    (update,) = objective.updates(Batch(x))
     (gradient,) = torch.autograd.grad(update.loss, objective.model.precision)
     return float(gradient), math.sqrt(2 / len(x))
 
@@ -91,7 +92,7 @@ def test_jumping_chains_find_the_weights_of_modes():
     objective.buffer.chains.fill_(-3.0)
     objective.buffer.alive.fill_(True)
     for _ in range(8):
-        list(objective.updates(torch.zeros(2000, 1)))
+        list(objective.updates(Batch(torch.zeros(2000, 1))))
     assert abs(float((objective.buffer.chains > 0).double().mean()) - 0.5) < 0.06
 
 
@@ -108,7 +109,7 @@ def test_contrastive_divergence_sees_how_modes_are_weighed_where_chains_jump(jum
 
     x = 0.5 * torch.randn(4000, 1) + torch.tensor([-3.0, 3.0]).repeat(2000)[:, None]
     objective = DataChains(Pair(constant=1.0), Walk(2, 0.01, adjusted=True, jumps=jumps))
-    (update,) = objective.updates(x)
+    (update,) = objective.updates(Batch(x))
     (slope,) = torch.autograd.grad(update.loss, objective.model.constant)
     truth = 1 / (1 + math.exp(-1)) - 0.5
     assert (abs(float(slope) - truth) < 0.04) if sees else (abs(float(slope)) < 1e-6)
@@ -118,9 +119,9 @@ def test_the_loss_is_the_gap_and_the_size_of_energies():
     model, x = Normal(0.5, 2.0), torch.randn(50, 1)
     plain, weighed = (DataChains(model, energy_decay=a) for a in (0.0, 0.3))
     with noise(0, 50):
-        (a,) = plain.updates(x)
+        (a,) = plain.updates(Batch(x))
     with noise(0, 50):
-        (b,) = weighed.updates(x)
+        (b,) = weighed.updates(Batch(x))
     assert torch.equal(a.loss, a.metrics["energy_gap"])
     data, gap = model.potential(x), a.metrics["energy_gap"]
     assert torch.allclose(a.metrics["energy_data"], data.mean())
@@ -135,7 +136,7 @@ def test_replayed_chains_reach_the_model():
     model = Normal(0.25)
     objective = ReplayChains(model, Walk(20, 0.05), examples=2000, slots=2, fresh=0.0)
     for _ in range(12):
-        list(objective.updates(torch.zeros(2000, 1)))
+        list(objective.updates(Batch(torch.zeros(2000, 1))))
     assert bool(objective.buffer.alive.double().mean() > 0.99)
     variance = float(objective.buffer.chains.var())
     assert abs(variance / (0.25 / (1 - 0.05)) - 1) < 0.1, "that of Langevin dynamics"
@@ -145,37 +146,37 @@ def test_chains_go_on_start_anew_and_are_shared_by_micro_batches():
     model, x = Normal(), torch.zeros(6, 1)
     still = Walk(1, 1e-12)
     objective = ReplayChains(model, still, examples=6, slots=1, fresh=0.0)
-    list(objective.updates(x))
+    list(objective.updates(Batch(x)))
     before = objective.buffer.chains.clone()
-    list(objective.updates(x))
+    list(objective.updates(Batch(x)))
     assert torch.allclose(objective.buffer.chains, before, atol=1e-4)
     objective.fresh = 1.0
     with noise(0, 6):
-        list(objective.updates(x))
+        list(objective.updates(Batch(x)))
     whole = objective.buffer.chains.clone()
     assert float((whole - before).abs().min()) > 1e-3
-    streams = [objective.updates(part) for part in x.split(2)]
+    streams = [objective.updates(Batch(part)) for part in x.split(2)]
     for i, stream in enumerate(streams):
         with noise(0, 2, first=2 * i):
             next(stream)
     assert [next(s, None) for s in streams] == [None] * 3
     assert torch.allclose(objective.buffer.chains, whole, atol=1e-12)
     with pytest.raises(UserError, match="at most 6 examples"):
-        list(objective.updates(torch.zeros(7, 1)))
+        list(objective.updates(Batch(torch.zeros(7, 1))))
 
 
 def test_a_chain_that_overflows_starts_again():
     objective = ReplayChains(Normal(), Walk(1, 0.1), examples=3, slots=1, fresh=0.0)
-    list(objective.updates(torch.zeros(3, 1)))
+    list(objective.updates(Batch(torch.zeros(3, 1))))
     objective.buffer.chains[1] = float("nan")
-    (update,) = objective.updates(torch.zeros(3, 1))
+    (update,) = objective.updates(Batch(torch.zeros(3, 1)))
     assert bool(update.loss.isfinite())
     assert bool(objective.buffer.chains.isfinite().all())
 
 
 def test_a_run_that_blows_up_says_so():
     with pytest.raises(Diverged, match=r"nats apart; lower --lr or --step-size"):
-        list(DataChains(Normal(1.0), Walk(1, 1e4)).updates(torch.randn(10, 1)))
+        list(DataChains(Normal(1.0), Walk(1, 1e4)).updates(Batch(torch.randn(10, 1))))
 
 
 def quantiles(distribution, n=20_000):
@@ -209,7 +210,7 @@ def test_the_objective_is_the_loss_of_its_own_noise():
     model, x = Normal(0.5, 0.1), torch.randn(40, 1)
     objective = NoiseContrastive(model, Reference(DataSpec((1,)), 2.0), ratio=3, log_z=0.7)
     with noise(1, 40):
-        loss, metrics = objective.loss(x)
+        loss, metrics = objective.loss(Batch(x))
     with noise(1, 40):
         y = torch.cat([2 * torch.randn(40, 1) for _ in range(3)])
     expected = noise_contrastive(objective.log_ratio(x), objective.log_ratio(y), 3)
@@ -319,7 +320,7 @@ def test_energies_learn_two_normals_by_noise():
 
     def batches():
         while True:
-            yield draw(256), None
+            yield Batch(draw(256))
 
     recipe = catalogue.build(
         "deep-energy", DataSpec((2,)), objective="nce", steps=400, lr=5e-3, hidden=(64, 64)

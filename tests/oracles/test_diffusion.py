@@ -6,6 +6,7 @@ import math
 import pytest
 import torch
 
+from pofx.batch import Batch
 from pofx.diffusion import bound
 from pofx.diffusion.ddpm import recipe
 from pofx.diffusion.decoder import log_interval, log_likelihood
@@ -398,18 +399,18 @@ def test_loss_at_the_start_is_the_power_of_the_target_and_noise_belongs_to_the_e
     spec = DataSpec((1, 8, 8), Binary(), classes=2)
     built = recipe(spec, channels=(8, 16), parameterization="eps")
     x, cond = torch.randint(0, 2, (400, 1, 8, 8)).double(), torch.arange(400) % 2
-    assert built.objective.loss(x, cond)[0].item() == pytest.approx(
+    assert built.objective.loss(Batch(x, cond))[0].item() == pytest.approx(
         1, abs=0.05
     )  # the network says 0
     for p in built.model.parameters():
         p.data.add_(torch.randn_like(p), alpha=0.05)
     with noise(1, 400):
-        whole = built.objective.loss(x, cond)[0]
+        whole = built.objective.loss(Batch(x, cond))[0]
     halves = []
     for first in (0, 200):
         with noise(1, 200, first=first):
             halves.append(
-                built.objective.loss(x[first : first + 200], cond[first : first + 200])[0]
+                built.objective.loss(Batch(x[first : first + 200], cond[first : first + 200]))[0]
             )
     assert whole.item() == pytest.approx(sum(halves).item() / 2, abs=1e-9)
 

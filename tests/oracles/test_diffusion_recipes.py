@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from pofx import catalogue
+from pofx.batch import Batch
 from pofx.data.toy import ring
 from pofx.diffusion import bound
 from pofx.diffusion.analytic import Mixture
@@ -93,7 +94,7 @@ def least(denoiser, level):
 
 
 def simple(recipe, x):
-    loss, metrics = recipe.objective.loss(x)
+    loss, metrics = recipe.objective.loss(Batch(x))
     return float(metrics.get("simple", loss))
 
 
@@ -314,7 +315,7 @@ def test_the_divergence_moves_the_variance_alone():
     for share in (1.0, 3.0):
         recipe.objective.share = share
         with noise(1, 64):
-            gradients.append(torch.autograd.grad(recipe.objective.loss(x)[0], last)[0])
+            gradients.append(torch.autograd.grad(recipe.objective.loss(Batch(x))[0], last)[0])
     assert torch.allclose(gradients[0][:2], gradients[1][:2], atol=1e-12)
     assert torch.allclose(3 * gradients[0][2:], gradients[1][2:], atol=1e-9)
     assert gradients[0][2:].abs().sum() > 0
@@ -406,7 +407,7 @@ def steps(training, data, count):
 def plane(count):
     g = torch.Generator().manual_seed(count)
     while True:
-        yield torch.randn(32, 2, generator=g) * 0.3 + 1, None
+        yield Batch(torch.randn(32, 2, generator=g) * 0.3 + 1)
 
 
 def test_the_flow_that_makes_pairs_follows_the_weights_and_then_stays():
@@ -477,7 +478,7 @@ def lesson(name, **options):
 
     def examples():
         while True:
-            yield RING.sample(recipe.batch_size), None
+            yield Batch(RING.sample(recipe.batch_size))
 
     for _ in train(training, examples(), Budget(steps=recipe.steps)):
         yield training

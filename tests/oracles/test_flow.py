@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from pofx import catalogue
+from pofx.batch import Batch
 from pofx.flow.autoregressive import Autoregressive, Inverse
 from pofx.flow.bijection import Bijection, Chain, Flatten
 from pofx.flow.conditioner import ImageConditioner, VectorConditioner, vector_couplings
@@ -255,7 +256,7 @@ def trained(spec, steps, n=64, **arguments):
     conditional = {"conditional": True} if spec.classes else {}
     recipe = catalogue.build("realnvp", spec, steps=steps, **conditional, **arguments)
     training = Training(recipe)
-    batches = iter(lambda: data_of(spec, n), None)
+    batches = iter(lambda: Batch(*data_of(spec, n)), None)
     for _ in train(training, batches, Budget(steps=steps)):
         pass
     return training.sampled.eval()
@@ -472,7 +473,7 @@ def test_it_reaches_the_entropy_of_a_correlated_normal():
     spec = DataSpec((2,), Real())
     recipe = catalogue.build("realnvp", spec, layers=4, hidden=(16,), steps=400, lr=1e-2)
     training = Training(recipe)
-    data = iter(lambda: (truth.sample((256,)), None), None)
+    data = iter(lambda: Batch(truth.sample((256,))), None)
     for _ in train(training, data, Budget(steps=400)):
         pass
     with torch.no_grad():

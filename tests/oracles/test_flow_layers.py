@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from pofx import catalogue
+from pofx.batch import Batch
 from pofx.capabilities import Density, Estimate
 from pofx.flow import actnorm
 from pofx.flow.actnorm import ActNorm
@@ -85,7 +86,7 @@ def trained(name, spec, data, steps, size=256, **arguments):
     torch.manual_seed(1)
     recipe = catalogue.build(name, spec, steps=steps, **arguments)
     training = Training(recipe)
-    for _ in train(training, iter(lambda: (data(size), None), None), Budget(steps=steps)):
+    for _ in train(training, iter(lambda: Batch(data(size)), None), Budget(steps=steps)):
         pass
     return training.sampled.eval()
 
@@ -195,7 +196,7 @@ def test_the_first_step_sets_it_once_from_the_whole_batch():
         recipe = catalogue.build("glow", spec, layers=2, channels=4)
         options = Options(keyed_noise=True, accumulate=accumulate)
         training = Training(recipe, options=options)
-        training.train_step(x, None, 0.0)
+        training.train_step(Batch(x))
         return training
 
     whole, parts = start(1), start(3)
@@ -206,7 +207,7 @@ def test_the_first_step_sets_it_once_from_the_whole_batch():
     assert all(m.ready for m in norms)
     assert norms[0].log_scale.abs().max() > 0.01, "data is not normal as it comes"
     before = norms[0].log_scale.clone()
-    whole.train_step(-x, None, 0.0)
+    whole.train_step(Batch(-x))
     assert (norms[0].log_scale - before).abs().max() < 1e-3
     assert not whole.objective._seen
 

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from pofx import catalogue
+from pofx.batch import Batch
 from pofx.functional.dequantize import harden, relax, relaxed_shape, values
 from pofx.gan.adversarial import Adversarial, Discriminator, Generator, Pairs, squash
 from pofx.gan.gan import GAN
@@ -245,7 +246,7 @@ def test_a_trained_critic_finds_that_slope():
     game = WGANGP(Point(0), Slope(0.3), 10.0, critic_steps=1)
     still = SGD(0.0)
     recipe = Recipe(game.generator, game, {"critic": SGD(0.02), "generator": still}, batch_size=8)
-    data = iter(lambda: (torch.full((8, 1), 2.0), None), None)
+    data = iter(lambda: Batch(torch.full((8, 1), 2.0)), None)
     training = Training(recipe)
     for step in train(training, data, Budget(steps=60)):
         last = step.metrics
@@ -255,7 +256,7 @@ def test_a_trained_critic_finds_that_slope():
 
 def test_the_generator_is_pulled_up_the_critic():
     game = WGANGP(Point(0), Slope(0.7))
-    *_, update = game.updates(torch.full((10, 1), 2.0))
+    *_, update = game.updates(Batch(torch.full((10, 1), 2.0)))
     assert update.player == "generator"
     (gradient,) = torch.autograd.grad(update.loss, game.generator.at)
     assert gradient.item() == pytest.approx(-0.7)
@@ -283,7 +284,7 @@ def test_the_game_between_two_points_turns_as_the_paper_says(loss, gamma, eigenv
         with torch.no_grad():
             game.adversary.slope.fill_(slope)
             game.generator.at.fill_(at)
-        critic, generator = game.updates(data)
+        critic, generator = game.updates(Batch(data))
         (down,) = torch.autograd.grad(critic.loss, game.adversary.slope)
         (along,) = torch.autograd.grad(generator.loss, game.generator.at)
         return torch.stack([-down[0], -along])
@@ -306,7 +307,7 @@ def dirac(gamma, steps, lr=0.2):
     sgd = SGD(lr)
     recipe = Recipe(game.generator, game, {"discriminator": sgd, "generator": sgd}, batch_size=4)
     training = Training(recipe)
-    data = iter(lambda: (torch.zeros(4, 1), None), None)
+    data = iter(lambda: Batch(torch.zeros(4, 1)), None)
     path = []
     for _ in train(training, data, Budget(steps=steps)):
         path.append((game.generator.at.item(), game.adversary.slope.item()))
@@ -348,7 +349,7 @@ def watched(rounds, x, cond=None, spec=None):
         Generator(spec, latent=2, hidden=(4,)), Discriminator(spec, hidden=(4,)), rounds
     )
     game.seen = []
-    return game, game.updates(x, cond)
+    return game, game.updates(Batch(x, cond))
 
 
 @pytest.mark.parametrize("rounds", [1, 2, 5])
@@ -403,7 +404,7 @@ def test_each_player_moves_in_its_own_turn_and_in_no_other(name):
         }
 
     before = weights()
-    for update in game.updates(torch.randn(40, 2)):
+    for update in game.updates(Batch(torch.randn(40, 2))):
         update.loss.backward(inputs=list(game.players[update.player].parameters()))
         optimizers[update.player].step()
         optimizers[update.player].zero_grad()
@@ -416,7 +417,7 @@ def test_each_player_moves_in_its_own_turn_and_in_no_other(name):
 
 def test_the_generator_answers_the_adversary_that_the_last_update_left():
     game = GAN(Point(2.0), Slope(0.0), r1=0)
-    updates = game.updates(torch.zeros(4, 1))
+    updates = game.updates(Batch(torch.zeros(4, 1)))
     next(updates)
     with torch.no_grad():
         game.adversary.slope.fill_(3.0)
@@ -436,7 +437,7 @@ def test_a_conditional_generator_heeds_the_class():
 
     def batch():
         cond = torch.randint(2, (64,))
-        return means[cond] + 0.2 * torch.randn(64, 2), cond
+        return Batch(means[cond] + 0.2 * torch.randn(64, 2), cond)
 
     training = Training(recipe, options=Options(seed=1))
     for _ in train(training, iter(batch, None), Budget(steps=500)):

@@ -9,6 +9,7 @@ import torch
 from pofx import catalogue
 from pofx.autoregressive.decoding import Decoding, gumbels
 from pofx.autoregressive.gpt import GPT
+from pofx.batch import Batch
 from pofx.errors import UserError
 from pofx.functional.draw import draw
 from pofx.functional.random import noise
@@ -164,7 +165,7 @@ def test_a_markov_chain_is_learned_to_its_entropy():
 
     def data():
         while True:
-            yield chain(64, 16), None
+            yield Batch(chain(64, 16))
 
     training = Training(recipe)
     for _ in train(training, data(), Budget(steps=400)):

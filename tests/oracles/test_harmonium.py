@@ -8,6 +8,7 @@ from torch.distributions import Categorical as Choice
 from torch.distributions import Independent, MixtureSameFamily, Normal
 
 from pofx import catalogue
+from pofx.batch import Batch
 from pofx.ebm.belief_network import DBN, SmallDBN, tie
 from pofx.ebm.energy import binary_states
 from pofx.ebm.harmonium import AnnealedPath, Harmonium, SmallHarmonium
@@ -128,7 +129,7 @@ def test_a_gaussian_rbm_learns_a_mixture_and_its_width():
 
     def batches():
         while True:
-            yield from ((part, None) for part in x[torch.randperm(len(x))].split(100))
+            yield from (Batch(part) for part in x[torch.randperm(len(x))].split(100))
 
     for _ in train(training, batches(), Budget(steps=1000)):
         pass
@@ -372,7 +373,7 @@ def test_layers_are_trained_one_after_the_other_and_each_begins_as_its_rbm():
     x = torch.randint(0, 2, (10, 6)).double()
     start = second.weight.clone()
     for _ in range(10):
-        assert training.train_step(x, None, 0.0)["layer"] == 1
+        assert training.train_step(Batch(x))["layer"] == 1
     assert not torch.equal(second.weight, start)
     assert torch.equal(second.weight, first.weight.T)
     assert torch.equal(second.visible.bias, first.hidden_bias)
@@ -381,11 +382,11 @@ def test_layers_are_trained_one_after_the_other_and_each_begins_as_its_rbm():
     begun, draw_visible = [], second.draw_visible
     second.draw_visible = lambda h: begun.append(h.clone()) or draw_visible(h)
     for _ in range(10):
-        assert training.train_step(x, None, 0.0)["layer"] == 2
+        assert training.train_step(Batch(x))["layer"] == 2
     assert set(begun[0].flatten().tolist()) == {0.0, 1.0}, "chains are states from the first step"
     assert torch.equal(first.weight, kept)
     assert not torch.equal(second.weight, first.weight.T)
-    assert training.train_step(x, None, 0.0)["layer"] == 2
+    assert training.train_step(Batch(x))["layer"] == 2
 
 
 def test_the_loss_of_a_layer_is_logged_whole_and_its_gradient_falls():
@@ -394,7 +395,7 @@ def test_the_loss_of_a_layer_is_logged_whole_and_its_gradient_falls():
     objective, x = recipe.objective, torch.randint(0, 2, (10, 6)).float()
     for done, share in ((0, 1.0), (5, 0.5), (8, 0.2)):
         objective.done.fill_(done)
-        (update,) = objective.updates(x)
+        (update,) = objective.updates(Batch(x))
         weight = objective.model.layers[0].weight
         whole, scaled = (
             torch.autograd.grad(loss, weight, retain_graph=True)[0]
@@ -419,7 +420,7 @@ def test_a_dbn_learns_beyond_its_rbm():
 
     def batches():
         while True:
-            yield x[torch.randint(0, 8, (40,))], None
+            yield Batch(x[torch.randint(0, 8, (40,))])
 
     for _ in train(training, batches(), Budget(steps=2000)):
         pass

@@ -10,6 +10,7 @@ from pofx import catalogue
 from pofx.autoregressive.autoregressive import raster
 from pofx.autoregressive.conditionals import TruncatedLogistic, conditional
 from pofx.autoregressive.orders import OrderAfterOrder
+from pofx.batch import Batch
 from pofx.distributions.heads import head
 from pofx.errors import UserError
 from pofx.evaluation.check import check_model
@@ -207,7 +208,7 @@ def test_several_orders_are_an_equal_mixture_and_learn_in_turn():
     assert len({tuple(o.tolist()) for o in model.orders}) == 3
     objective = OrderAfterOrder(model)
     for turn in range(6):
-        loss = objective.loss(x)[0].item()
+        loss = objective.loss(Batch(x))[0].item()
         assert abs(loss + each[turn % 3].log().mean().item()) < 1e-12
         objective.after_step()
 
@@ -241,7 +242,7 @@ def test_a_markov_chain_is_learned_to_its_entropy_rate(order):
     """
     length, flip, rate = 12, 0.1, 0.325083
     spec = DataSpec((length,), Binary())
-    stream = ((chain(100, length, flip).float(), None) for _ in itertools.count())
+    stream = (Batch(chain(100, length, flip).float()) for _ in itertools.count())
     recipe = catalogue.build(
         "made", spec, order=order, hidden=(64,), weight_decay=0.0, lr=3e-3, steps=1500
     )
@@ -259,7 +260,7 @@ def test_correlated_gaussians_are_learned_to_their_entropy():
     truth = torch.distributions.MultivariateNormal(
         torch.zeros(2), torch.tensor([[1.0, rho], [rho, 1.0]])
     )
-    stream = ((truth.sample((256,)), None) for _ in itertools.count())
+    stream = (Batch(truth.sample((256,))) for _ in itertools.count())
     recipe = catalogue.build("made", DataSpec((2,), Real()), hidden=(64,), lr=3e-3, steps=600)
     model = learn(recipe, stream).float()
     x = truth.sample((20_000,))

@@ -10,6 +10,7 @@ from sklearn.datasets import load_digits
 from sklearn.neural_network import BernoulliRBM
 
 from pofx import catalogue
+from pofx.batch import Batch
 from pofx.ebm.contrastive_divergence import ContrastiveDivergence, PersistentContrastiveDivergence
 from pofx.ebm.energy import binary_states, enumerate_log_partition, pseudo_log_prob
 from pofx.ebm.harmonium import AnnealedPath, Harmonium, SmallHarmonium
@@ -155,7 +156,7 @@ def test_the_bias_of_cd_is_what_enumeration_says_and_goes_with_k():
     n = 40_000
     x = states(4)[torch.multinomial(data, n, replacement=True)]
     for k in (1, 2):
-        (update,) = ContrastiveDivergence(rbm, k).updates(x)
+        (update,) = ContrastiveDivergence(rbm, k).updates(Batch(x))
         drawn = torch.autograd.grad(update.loss, list(rbm.parameters()))
         expected = contrast(rbm, data, data @ torch.linalg.matrix_power(sweep, k))
         for a, b in zip(drawn, expected, strict=True):
@@ -200,7 +201,7 @@ def test_bars_and_stripes_are_learned_nearly_to_their_entropy():
 
     def batches():
         while True:
-            yield x.repeat(2, 1), None
+            yield Batch(x.repeat(2, 1))
 
     for _ in train(training, batches(), Budget(steps=2500)):
         pass
@@ -221,7 +222,7 @@ def test_the_update_s_loss_is_the_gap_of_free_energies(persistent):
     if persistent:
         with torch.no_grad():
             objective.chains.copy_(rbm.draw_hidden(rbm.free_energy(v)[1]))
-    (update,) = objective.updates(v)
+    (update,) = objective.updates(Batch(v))
     spread = rbm.energy(v).std().item() * math.sqrt(2 / n)
     assert abs(update.loss.item()) < 5 * spread, "at the solution the expected gap is zero"
     gradients = torch.autograd.grad(update.loss, list(rbm.parameters()))
@@ -233,10 +234,10 @@ def test_persistent_chains_go_on_and_micro_batches_share_them():
     objective = PersistentContrastiveDivergence(rbm, 6)
     x = states(5)[:6]
     with noise(0, 6):
-        list(objective.updates(x))
+        list(objective.updates(Batch(x)))
     whole = objective.chains.clone()
     objective.chains.zero_()
-    streams = [objective.updates(part) for part in x.split(2)]
+    streams = [objective.updates(Batch(part)) for part in x.split(2)]
     for i, stream in enumerate(streams):
         with noise(0, 2, first=2 * i):
             next(stream)
@@ -244,20 +245,20 @@ def test_persistent_chains_go_on_and_micro_batches_share_them():
     assert torch.equal(objective.chains, whole)
     assert not torch.equal(whole, torch.zeros_like(whole))
     with pytest.raises(UserError, match="at most 6 examples"):
-        list(objective.updates(states(5)[:7]))
+        list(objective.updates(Batch(states(5)[:7])))
 
 
 def test_the_model_knows_the_mean_of_the_data():
     rbm = Harmonium(Bits((3,)), 2)
     objective = ContrastiveDivergence(rbm)
     x = torch.tensor([[1.0, 0, 1], [1, 0, 0], [1, 1, 0], [1, 0, 0]])
-    list(objective.updates(x[:2]))
-    list(objective.updates(x[2:]))
+    list(objective.updates(Batch(x[:2])))
+    list(objective.updates(Batch(x[2:])))
     objective.after_step()
     assert torch.allclose(rbm.visible.moments[0], x.mean(0))
     assert torch.allclose(rbm.visible.bias, ((x.sum(0) + 0.5) / 5).logit())
     before = rbm.visible.bias.clone()
-    list(objective.updates(1 - x))
+    list(objective.updates(Batch(1 - x)))
     objective.after_step()
     assert torch.allclose(rbm.visible.moments[0], torch.full((3,), 0.5))
     assert torch.equal(rbm.visible.bias, before), "biases start once"
@@ -331,7 +332,7 @@ def test_binarised_digits_reach_the_known_likelihood(arguments):
 
     def batches():
         while True:
-            yield from ((part, None) for part in x[torch.randperm(len(x))].split(100))
+            yield from (Batch(part) for part in x[torch.randperm(len(x))].split(100))
 
     for _ in train(training, batches(), Budget(steps=4500)):
         pass

@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from pofx import catalogue
+from pofx.batch import Batch
 from pofx.ebm.score_objectives import Denoising, Implicit, Sliced
 from pofx.errors import UserError
 from pofx.functional.gradients import score_of
@@ -186,7 +187,7 @@ def test_objectives_end_at_the_precision_of_the_data(kind, method):
     def closure():
         optimizer.zero_grad()
         torch.manual_seed(1)
-        loss, _ = objective.loss(x)
+        loss, _ = objective.loss(Batch(x))
         loss.backward()
         return loss
 
@@ -204,7 +205,7 @@ def test_the_recipe_learns_the_score_of_a_noisy_normal():
 
     def batches():
         while True:
-            yield mean + torch.randn(256, 2) @ root.T, None
+            yield Batch(mean + torch.randn(256, 2) @ root.T)
 
     recipe = catalogue.build(
         "score-matching", DataSpec((2,)), objective="sliced", sigma=sigma, steps=600,

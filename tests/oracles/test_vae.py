@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from pofx import catalogue
+from pofx.batch import Batch
 from pofx.distributions.heads import GaussianHead
 from pofx.functional.random import noise
 from pofx.spec import Binary, Bytes, Categorical, DataSpec, Mixed, Real
@@ -150,7 +151,7 @@ def planted(beta, kl_warmup):
         while True:
             side = torch.from_numpy(g.integers(0, 2, (64, 1))).float()
             flip = torch.from_numpy(g.random((64, 8)) < 0.05).float()
-            yield (side - flip).abs().expand(64, 8).contiguous(), None
+            yield Batch((side - flip).abs().expand(64, 8).contiguous())
 
     for step in train(training, data(), Budget(steps=400)):
         last = step
@@ -190,5 +191,5 @@ def test_gradients_are_those_of_finite_differences(spec):
             )
 
     names = [n for n, p in objective.named_parameters() if p.requires_grad]
-    objective.forward = lambda x: objective.loss(x)[0]
+    objective.forward = lambda x: objective.loss(Batch(x))[0]
     assert torch.autograd.gradcheck(loss, parameters, eps=1e-6, atol=1e-5, fast_mode=True)

@@ -9,6 +9,7 @@ from torch import nn
 from torch.distributions import Categorical, Independent, MixtureSameFamily, Normal, kl_divergence
 
 from pofx import catalogue
+from pofx.batch import Batch
 from pofx.distributions.heads import GaussianHead
 from pofx.nn.resnet import Block
 from pofx.recipe import RecipeError
@@ -57,7 +58,7 @@ def slopes(objective, x, times):
     parameters = list(objective.model.encoder.parameters())
     rows = []
     for _ in range(times):
-        found = torch.autograd.grad(objective.loss(x)[0], parameters)
+        found = torch.autograd.grad(objective.loss(Batch(x))[0], parameters)
         rows.append(torch.cat([g.flatten() for g in found]))
     return torch.stack(rows)
 
@@ -97,7 +98,7 @@ def test_every_gradient_reports_the_bound_and_moves_the_decoder_alike():
     found = {}
     for gradient in ("plain", "dreg", "stl"):
         torch.manual_seed(3)
-        loss = ImportanceWeighted(model, 5, gradient).loss(x)[0]
+        loss = ImportanceWeighted(model, 5, gradient).loss(Batch(x))[0]
         found[gradient] = loss.item(), torch.autograd.grad(loss, decoder)[0]
     torch.manual_seed(3)
     expected = -model.importance_bound(x, samples=5).mean().item()
@@ -112,7 +113,7 @@ def test_the_bound_rises_with_k_and_stays_below_log_p():
     with torch.no_grad():
         model.encoder.linear.bias += 0.5
     x = truth.sample((3000,))
-    means = [-ImportanceWeighted(model, k).loss(x)[0].item() for k in (1, 3, 10, 100)]
+    means = [-ImportanceWeighted(model, k).loss(Batch(x))[0].item() for k in (1, 3, 10, 100)]
     assert means == sorted(means)
     assert means[-1] < truth.log_prob(x).mean().item() + 1e-2
 
@@ -123,7 +124,7 @@ def test_weights_are_of_single_precision_where_products_are_of_half():
     recipe = catalogue.build("iwae", spec, k=4, hidden=(16,), latent=3)
     objective, x = recipe.objective.float(), torch.randint(0, 2, (20, 300)).float()
     with torch.autocast("cpu", torch.bfloat16):
-        loss, _ = objective.loss(x)
+        loss, _ = objective.loss(Batch(x))
         z, log_q = objective.model.posterior(x).draw(4)
         log_w = objective.model.log_weights(x, None, z, log_q)
     loss.backward()
@@ -219,7 +220,7 @@ def collapsed(**arguments):
         while True:
             side = torch.randint(0, 2, (64, 1))
             flip = (torch.rand(64, 8) < 0.05).long()
-            yield (side ^ flip).double(), None
+            yield Batch((side ^ flip).double())
 
     for step in train(Training(recipe), data(), Budget(steps=400)):
         last = step
@@ -248,8 +249,8 @@ def test_every_kind_of_network_learns_whatever_the_shape(network, shape):
     x, cond = torch.randn(6, *shape), torch.arange(6) % 2 if spec.classes else None
     x = x.sign() if spec.is_image else x
     for _ in range(2):  # what lies behind a layer of zeros moves in the second step
-        training.train_step(x, cond, 0.0)
-    model, loss = training.model, training.objective.loss(x, cond)[0]
+        training.train_step(Batch(x, cond))
+    model, loss = training.model, training.objective.loss(Batch(x, cond))[0]
     names, parameters = zip(*model.named_parameters(), strict=True)
     for name, slope in zip(names, torch.autograd.grad(loss, parameters), strict=True):
         assert slope.any(), name

@@ -8,6 +8,7 @@ import pytest
 
 FAULTS = """
 import resource, torch
+from pofx.batch import Batch
 from pofx.spec import Binary, DataSpec
 from pofx.training.loop import Training
 from pofx.vae.vae import recipe
@@ -18,7 +19,7 @@ x = torch.ones(128, 784)
 
 def faults(steps):
     for _ in range(steps):
-        training.train_step(x, None, 0.0)
+        training.train_step(Batch(x))
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
 
 print((faults(20) - faults(30)) / -30)

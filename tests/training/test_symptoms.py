@@ -6,6 +6,7 @@ import pytest
 import torch
 
 import pofx
+from pofx.batch import Batch
 from pofx.objective import Symptom
 from pofx.training.log import Log
 
@@ -90,7 +91,7 @@ def test_a_divergence_known_as_a_whole_is_judged_by_its_nats(name):
     objective = pofx.catalogue.build(name, pofx.DataSpec((2,))).objective
     objective.steps.fill_(5000)
     with torch.no_grad():
-        _, metrics = objective.loss(objective.model.sample(20))
+        _, metrics = objective.loss(Batch(objective.model.sample(20)))
     values = {k: float(v) for k, v in metrics.items()}
     assert not list(objective.symptoms({**values, "kl": 0.5}))
     assert [s.name for s in objective.symptoms({**values, "kl": -0.01})] == ["posterior collapse"]

@@ -23,11 +23,11 @@ import torch
 from torch import Tensor
 
 from pofx.ae.reconstruction import Autoencoder, Reconstruction, distance, networks, trained
+from pofx.batch import Batch
 from pofx.functional.dequantize import relax
 from pofx.objective import Metrics
 from pofx.recipe import Recipe, RecipeError
 from pofx.spec import DataSpec
-from pofx.typing import Cond, Data
 
 Noise = Literal["gaussian", "masking"]
 
@@ -52,7 +52,8 @@ class Denoising(Reconstruction):
             return relaxed + self.level * torch.randn_like(relaxed)
         return relaxed * (torch.rand_like(relaxed) >= self.level)
 
-    def loss(self, x: Data, cond: Cond | None = None) -> tuple[Tensor, Metrics]:
+    def loss(self, batch: Batch) -> tuple[Tensor, Metrics]:
+        x = batch.x
         model, clean = self.model, relax(x, self.model.spec)
         rebuilt = model.decoder(model.code(self.damage(clean)))
         return distance(rebuilt, clean, model.spec).mean(), {}

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from pofx.batch import Batch
 from pofx.functional.dequantize import harden, relax, relaxed_shape, split_relaxed
 from pofx.functional.reductions import sum_event
 from pofx.nn.defaults import Decoder, Encoder
@@ -74,7 +75,8 @@ class Reconstruction(LossObjective):
         super().__init__()
         self.model: Autoencoder = model
 
-    def loss(self, x: Data, cond: Cond | None = None) -> tuple[Tensor, Metrics]:
+    def loss(self, batch: Batch) -> tuple[Tensor, Metrics]:
+        x = batch.x
         return self.model.reconstruction_error(x).mean(), {}
 
 

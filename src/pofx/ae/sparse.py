@@ -29,11 +29,11 @@ from torch import Tensor, nn
 
 from pofx.ae.activity import Activity
 from pofx.ae.reconstruction import Autoencoder, Reconstruction, distance, networks, trained
+from pofx.batch import Batch
 from pofx.functional.dequantize import relax
 from pofx.objective import Metrics
 from pofx.recipe import Recipe, RecipeError, check_at_least
 from pofx.spec import DataSpec
-from pofx.typing import Cond, Data
 
 Sparsity = Literal["topk", "l1", "kl"]
 
@@ -88,7 +88,8 @@ class SparseReconstruction(Reconstruction):
         super().__init__(model)
         self.sparsity, self.weight, self.activity = model.sparsity, weight, activity
 
-    def loss(self, x: Data, cond: Cond | None = None) -> tuple[Tensor, Metrics]:
+    def loss(self, batch: Batch) -> tuple[Tensor, Metrics]:
+        x = batch.x
         model, relaxed = self.model, relax(x, self.model.spec)
         z = model.code(relaxed)
         error = distance(model.decoder(z), relaxed, model.spec).mean()

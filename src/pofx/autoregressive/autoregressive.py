@@ -17,6 +17,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from pofx.batch import Batch
 from pofx.errors import UserError
 from pofx.functional.labels import any_class, marginal
 from pofx.objective import LossObjective, Metrics
@@ -134,7 +135,8 @@ class MaximumLikelihood(LossObjective):
         super().__init__()
         self.model: Autoregressive = model
 
-    def loss(self, x: Data, cond: Cond | None = None) -> tuple[Tensor, Metrics]:
+    def loss(self, batch: Batch) -> tuple[Tensor, Metrics]:
+        x, cond = batch.x, batch.cond
         return -self.model.log_prob(x, cond).mean(), {}
 
 

@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 
 from pofx.autoregressive.autoregressive import Autoregressive, Given, raster
+from pofx.batch import Batch
 from pofx.functional.labels import any_class
 from pofx.objective import LossObjective, Metrics
 from pofx.spec import DataSpec
@@ -78,7 +79,8 @@ class OrderAfterOrder(LossObjective):
     def after_step(self) -> None:
         self.turn += 1
 
-    def loss(self, x: Data, cond: Cond | None = None) -> tuple[Tensor, Metrics]:
+    def loss(self, batch: Batch) -> tuple[Tensor, Metrics]:
+        x, cond = batch.x, batch.cond
         order = self.model.orders[self.turn % len(self.model.orders)]
         return -self.model.in_order(order, x, cond).mean(), {}
 

@@ -18,11 +18,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pofx.batch import Batch
 from pofx.data import Verb, limits
 from pofx.data.dataset import Split, keyed_uniform
 from pofx.errors import UserError
 
-Batch = tuple[Tensor, Tensor | None]
 AHEAD = 2
 """How many jobs of the background thread are prepared while the batches of one are in use."""
 _JOB_BYTES = 2 << 20
@@ -39,8 +39,8 @@ def batches(
     world: int = 1,
     device: torch.device | str = "cpu",
 ) -> Iterator[Batch]:
-    """Yields `(x, cond)` for ever: float32 `(size // world, *shape)` and int64 `(size // world,)`
-    or None.
+    """Yields batches without end: x float32 `(size // world, *shape)`, cond int64
+    `(size // world,)` or None.
 
     Args:
         split: the examples.
@@ -56,7 +56,7 @@ def batches(
 
     >>> split = Split(np.arange(6, dtype=np.float32)[:, None])
     >>> stream = batches(split, 4, step=1)
-    >>> next(stream)[0].shape
+    >>> next(stream).x.shape
     torch.Size([4, 1])
     >>> stream.close()
     """
@@ -117,7 +117,7 @@ class _Maker:
             u = keyed_uniform(self.seed, entries, self.split.x.shape[1:]).to(self.device)
         x = self.split.transform(self.stored(index), u)
         y = self.split.labels(index)
-        return x, None if y is None else y.to(self.device)
+        return Batch(x, None if y is None else y.to(self.device))
 
     def indices(self, first: int, last: int) -> np.ndarray:
         """Entries `[first, last)` of the endless order of examples."""

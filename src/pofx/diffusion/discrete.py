@@ -25,6 +25,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from pofx.batch import Batch
 from pofx.diffusion.schedule import check_steps
 from pofx.functional.dequantize import indices, values
 from pofx.functional.labels import dropped
@@ -254,7 +255,8 @@ class TokenLoss(LossObjective):
         self.model: TokenDiffusion = model
         self.drop_label, self.auxiliary = drop_label, auxiliary
 
-    def loss(self, x: Data, cond: Cond | None = None) -> tuple[Tensor, Metrics]:
+    def loss(self, batch: Batch) -> tuple[Tensor, Metrics]:
+        x, cond = batch.x, batch.cond
         model = self.model
         told = cond is not None and model.conditional
         labels = dropped(cond, self.drop_label, model.classes) if told else None  # type: ignore[arg-type]

@@ -26,6 +26,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from pofx.batch import Batch
 from pofx.diffusion.bound import Chain
 from pofx.diffusion.denoiser import NetworkDenoiser
 from pofx.diffusion.model import Diffusion
@@ -37,7 +38,6 @@ from pofx.functional.dequantize import relax
 from pofx.objective import LossObjective, Metrics
 from pofx.recipe import Recipe, RecipeError
 from pofx.spec import DataSpec
-from pofx.typing import Cond, Data
 
 _TARGETS: dict[str, type[Parameterization]] = {"eps": Eps, "v": V}
 
@@ -57,7 +57,8 @@ class Hybrid(LossObjective):
         self.share, self.drop_label = share, drop_label
         self.chain = Chain(model.denoiser.schedule, model.chain)
 
-    def loss(self, x: Data, cond: Cond | None = None) -> tuple[Tensor, Metrics]:
+    def loss(self, batch: Batch) -> tuple[Tensor, Metrics]:
+        x, cond = batch.x, batch.cond
         x0, denoiser = relax(x, self.model.spec), network_denoiser(self.model)
         count = len(self.chain.share)
         k = torch.randint(0, count + 1, (len(x0),), device=x0.device)

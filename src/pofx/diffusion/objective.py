@@ -24,6 +24,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from pofx.batch import Batch
 from pofx.diffusion.denoiser import NetworkDenoiser
 from pofx.diffusion.model import Diffusion
 from pofx.diffusion.schedule import Level
@@ -33,7 +34,7 @@ from pofx.functional.dequantize import relax
 from pofx.functional.labels import dropped
 from pofx.objective import LossObjective, Metrics
 from pofx.recipe import Adam, Recipe
-from pofx.typing import Cond, Data
+from pofx.typing import Cond
 
 Coupling = Callable[[Tensor, Tensor, Cond | None], Tensor]
 """Which noise goes with which example, `(x0, eps, cond) -> eps`."""
@@ -65,7 +66,8 @@ class Denoising(LossObjective):
         self.times, self.drop_label = times, drop_label
         self.weighting, self.coupling = weighting, coupling
 
-    def loss(self, x: Data, cond: Cond | None = None) -> tuple[Tensor, Metrics]:
+    def loss(self, batch: Batch) -> tuple[Tensor, Metrics]:
+        x, cond = batch.x, batch.cond
         x0, denoiser = relax(x, self.model.spec), network_denoiser(self.model)
         level = denoiser.schedule.level(self.times(denoiser.schedule, x0), x0.ndim)
         eps = torch.randn_like(x0)

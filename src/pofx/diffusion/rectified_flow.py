@@ -28,6 +28,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from pofx.batch import Batch
 from pofx.diffusion.denoiser import NetworkDenoiser
 from pofx.diffusion.model import Diffusion
 from pofx.diffusion.network import choose
@@ -40,7 +41,7 @@ from pofx.functional.dequantize import relax
 from pofx.objective import LossObjective, Metrics
 from pofx.recipe import Recipe, check_at_least
 from pofx.spec import DataSpec
-from pofx.typing import Cond, Data
+from pofx.typing import Cond
 
 
 class Reflow(LossObjective):
@@ -66,7 +67,8 @@ class Reflow(LossObjective):
         self.rate = 1 - 0.5 ** (1 / half_life) if half_life else 1.0
         self.register_buffer("taken", torch.zeros((), dtype=torch.int64))
 
-    def loss(self, x: Data, cond: Cond | None = None) -> tuple[Tensor, Metrics]:
+    def loss(self, batch: Batch) -> tuple[Tensor, Metrics]:
+        x, cond = batch.x, batch.cond
         x0, denoiser = relax(x, self.model.spec), network_denoiser(self.model)
         level = denoiser.schedule.level(Even()(denoiser.schedule, x0), x0.ndim)
         eps, labels = torch.randn_like(x0), withheld(cond, self.drop_label, self.model)

@@ -27,12 +27,13 @@ from collections.abc import Iterator, Mapping
 import torch
 from torch import Tensor, nn
 
+from pofx.batch import Batch
 from pofx.ebm.energy import BipartiteEnergy, Observer, StateEnergy
 from pofx.errors import UserError
 from pofx.functional.processes import sum_over_processes
 from pofx.mcmc.gibbs import block_gibbs
 from pofx.objective import Objective, Symptom, Update
-from pofx.typing import Cond, Data, PerExample
+from pofx.typing import Data, PerExample
 
 _SPREADS = 3.0
 """Standard deviations of the data's own energies by which a gap says nothing."""
@@ -153,7 +154,8 @@ class Gibbs(Contrast):
 class ContrastiveDivergence(Gibbs):
     """CD-k: every chain starts from the data."""
 
-    def updates(self, x: Data, cond: Cond | None = None) -> Iterator[Update]:
+    def updates(self, batch: Batch) -> Iterator[Update]:
+        x = batch.x
         energy, hidden = self.model.free_energy(x)
         with torch.no_grad():
             h = self.model.draw_hidden(hidden)
@@ -184,7 +186,8 @@ class Persistent(Contrast):
         self.register_buffer("chains", chains)
         self._taken = 0  # by this step's micro-batches so far; 0 between steps
 
-    def updates(self, x: Data, cond: Cond | None = None) -> Iterator[Update]:
+    def updates(self, batch: Batch) -> Iterator[Update]:
+        x = batch.x
         mine = self._take(x.shape[0])
         try:
             yield self.contrast(x, mine)

@@ -8,15 +8,16 @@ References:
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
 
+from pofx.batch import Batch
 from pofx.ebm.belief_network import DBN, tie
 from pofx.ebm.contrastive_divergence import PersistentContrastiveDivergence
 from pofx.ebm.harmonium import Harmonium
 from pofx.objective import Objective, Symptom, Update
-from pofx.typing import Cond, Data
 
 
 class GreedyLayers(Objective):
@@ -50,7 +51,8 @@ class GreedyLayers(Objective):
         """Which layer is trained."""
         return min(int(self.done) // self.steps, len(self.stages) - 1)
 
-    def updates(self, x: Data, cond: Cond | None = None) -> Iterator[Update]:
+    def updates(self, batch: Batch) -> Iterator[Update]:
+        x = batch.x
         stage = self.stage
         spent = int(self.done) / self.steps - stage
         with torch.no_grad():
@@ -58,7 +60,7 @@ class GreedyLayers(Objective):
                 x = layer.draw_hidden(layer.hidden_parameters(x))  # type: ignore[operator]
             if not spent:
                 self._draw_chains(stage, x.shape[0])
-        for update in self.stages[stage].updates(x):  # type: ignore[operator]
+        for update in self.stages[stage].updates(replace(batch, x=x)):  # type: ignore[operator]
             metrics = {**update.metrics, "layer": torch.tensor(stage + 1.0)}
             loss, share = update.loss, max(1 - spent, 0.0)
             # of the gradient alone: what is logged is the whole loss

@@ -29,6 +29,7 @@ from typing import NamedTuple, Protocol
 import torch
 from torch import Tensor, nn
 
+from pofx.batch import Batch
 from pofx.ebm.replay import ReplayBuffer
 from pofx.errors import UserError
 from pofx.functional.dequantize import relax
@@ -40,7 +41,6 @@ from pofx.mcmc.langevin import langevin
 from pofx.mcmc.mala import mala
 from pofx.objective import Objective, Update
 from pofx.spec import DataSpec
-from pofx.typing import Cond, Data
 
 _RUNAWAY = 1000.0
 """Nats for each element of an example by which data and chains do not differ in a sound run."""
@@ -133,7 +133,8 @@ class LangevinContrast(Objective):
     def negatives(self, y: Tensor) -> Tensor:
         """Where as many chains are as there are examples `y`, cut from any graph."""
 
-    def updates(self, x: Data, cond: Cond | None = None) -> Iterator[Update]:
+    def updates(self, batch: Batch) -> Iterator[Update]:
+        x = batch.x
         y = relax(x, self.model.spec)
         if self.smoothing:
             y = y + self.smoothing * torch.randn_like(y)
@@ -186,9 +187,9 @@ class ReplayChains(LangevinContrast):
         self.fresh = fresh
         self.buffer = ReplayBuffer(examples, slots, tuple(model.start(1).shape[1:]))
 
-    def updates(self, x: Data, cond: Cond | None = None) -> Iterator[Update]:
+    def updates(self, batch: Batch) -> Iterator[Update]:
         try:
-            yield from super().updates(x, cond)
+            yield from super().updates(batch)
         finally:
             self.buffer.rewind()
 

@@ -9,11 +9,12 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
+from pofx.batch import Batch
 from pofx.ebm.langevin_contrast import Startable
 from pofx.functional.dequantize import relax
 from pofx.functional.noise_contrastive import noise_contrastive
 from pofx.objective import LossObjective, Metrics
-from pofx.typing import Cond, Data, PerExample
+from pofx.typing import PerExample
 
 
 class Noise(Protocol):
@@ -58,7 +59,8 @@ class NoiseContrastive(LossObjective):
         """G: the model's density over that of the noise."""
         return -self.energy(y) - self.log_z - self.noise.log_prob(y)
 
-    def loss(self, x: Data, cond: Cond | None = None) -> tuple[Tensor, Metrics]:
+    def loss(self, batch: Batch) -> tuple[Tensor, Metrics]:
+        x = batch.x
         y = relax(x, self.spec)
         if self.smoothing:
             y = y + self.smoothing * torch.randn_like(y)

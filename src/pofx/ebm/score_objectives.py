@@ -13,13 +13,14 @@ from typing import Protocol, runtime_checkable
 import torch
 from torch import Tensor, nn
 
+from pofx.batch import Batch
 from pofx.errors import UserError
 from pofx.functional import score_matching
 from pofx.functional.dequantize import relax
 from pofx.functional.gradients import ScoreFunction, score_of
 from pofx.objective import LossObjective, Metrics
 from pofx.spec import DataSpec
-from pofx.typing import Cond, Data, PerExample
+from pofx.typing import PerExample
 
 
 @runtime_checkable
@@ -63,7 +64,8 @@ class ScoreMatching(LossObjective):
             else score_of(model.potential, differentiable=True)
         )
 
-    def loss(self, x: Data, cond: Cond | None = None) -> tuple[Tensor, Metrics]:
+    def loss(self, batch: Batch) -> tuple[Tensor, Metrics]:
+        x = batch.x
         y = relax(x, self.spec)
         return self.criterion(y, torch.randn_like(y)).mean(), {}
 

@@ -21,12 +21,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from pofx.batch import Batch
 from pofx.flow.bijection import Bijection
 from pofx.flow.flow import AnyFlow
 from pofx.functional.dequantize import dequantize, log_cell
 from pofx.functional.processes import sum_over_processes
 from pofx.objective import LossObjective, Metrics
-from pofx.typing import Cond, Data, PerExample
+from pofx.typing import Cond, PerExample
 
 
 class ActNorm(Bijection):
@@ -94,7 +95,8 @@ class NormalisedLikelihood(LossObjective):
         self._first = next(m for m in model.modules() if isinstance(m, ActNorm))
         self._seen: list[tuple[Tensor, Cond | None]] = []
 
-    def loss(self, x: Data, cond: Cond | None = None) -> tuple[Tensor, Metrics]:
+    def loss(self, batch: Batch) -> tuple[Tensor, Metrics]:
+        x, cond = batch.x, batch.cond
         y = dequantize(x, self.model.spec)
         if self.training and not self._first.ready:
             self._seen.append((y, cond))

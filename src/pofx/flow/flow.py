@@ -22,6 +22,7 @@ import math
 import torch
 from torch import Tensor, nn
 
+from pofx.batch import Batch
 from pofx.flow.bijection import Bijection, Chain, Flatten
 from pofx.functional.dequantize import dequantize, log_cell, middle, quantize
 from pofx.functional.labels import any_class, marginal
@@ -216,7 +217,8 @@ class MaximumLikelihood(LossObjective):
         super().__init__()
         self.model: AnyFlow = model
 
-    def loss(self, x: Data, cond: Cond | None = None) -> tuple[Tensor, Metrics]:
+    def loss(self, batch: Batch) -> tuple[Tensor, Metrics]:
+        x, cond = batch.x, batch.cond
         y = dequantize(x, self.model.spec)
         log_prob = self.model.log_density(y, cond) + log_cell(self.model.spec)
         return -log_prob.mean(), {}

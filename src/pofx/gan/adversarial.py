@@ -19,6 +19,7 @@ from typing import ClassVar, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from pofx.batch import Batch
 from pofx.functional.dequantize import harden, joined, relax, relaxed_shape, split_relaxed
 from pofx.nn.defaults import Decoder, Encoder
 from pofx.objective import Metrics, Objective, Update
@@ -166,7 +167,8 @@ class Adversarial(Objective):
     def generator_loss(self, logits: PerExample) -> Tensor:
         """What the generator lowers, given what the adversary makes of the fakes."""
 
-    def updates(self, x: Data, cond: Cond | None = None) -> Iterator[Update]:
+    def updates(self, batch: Batch) -> Iterator[Update]:
+        x, cond = batch.x, batch.cond
         pairs = self.pairs(x, cond)
         parts = min(self.rounds, x.shape[0])  # a batch too small to deal is dealt again
         for i in range(self.rounds):

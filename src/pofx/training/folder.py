@@ -17,7 +17,10 @@ from typing import Any
 
 from pofx.errors import UserError
 
-FORMAT = 1
+FORMAT = 2
+"""The format of new runs. Since 2, streams of noise are keyed by their use and a hash of the seed; a
+run of format 1 keeps its own streams.
+"""
 
 
 class RunError(UserError):
@@ -45,6 +48,7 @@ class Job:
         keep: whether the weights to sample from are the `last`, or the `best` on validation data.
         command: the command line.
         versions: of Python, torch and pofx.
+        format: of the folder; a run keeps the one that it was made in.
     """
 
     recipe: str
@@ -63,12 +67,13 @@ class Job:
     keep: str = "last"
     command: str = ""
     versions: dict[str, str] = field(default_factory=dict)
+    format: int = FORMAT
 
     def write(self, folder: Path) -> None:
         """Writes `run.json`."""
         from pofx.training.checkpoint import write_atomically
 
-        content = json.dumps({"format": FORMAT, **asdict(self)}, indent=1) + "\n"
+        content = json.dumps({"format": self.format, **asdict(self)}, indent=1) + "\n"
         write_atomically(folder / "run.json", content.encode())
 
 
@@ -85,7 +90,7 @@ def read(folder: str | Path) -> Job:
         )
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-        if content.pop("format") > FORMAT:
+        if content["format"] > FORMAT:
             raise RunError(
                 f"'{folder}' was written by a newer version of pofx; upgrade to read it."
             )

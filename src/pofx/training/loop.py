@@ -15,12 +15,13 @@ import math
 import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
+from pofx.batch import Batch
 from pofx.errors import UserError
 from pofx.functional.random import noise
 from pofx.objective import Objective, Update
@@ -30,7 +31,6 @@ from pofx.training.ema import EMA
 from pofx.training.flat import Flat
 from pofx.training.learning_rate import factor
 from pofx.training.memory import keep_freed
-from pofx.typing import Cond, Data
 
 
 class NonFinite(UserError):
@@ -121,22 +121,22 @@ class Training:
         """The model to sample from: the averaged one, where the recipe averages."""
         return self.ema.synchronised() if self.ema else self.model
 
-    def train_step(self, x: Data, cond: Cond | None, progress: float) -> dict[str, Tensor | float]:
+    def train_step(self, batch: Batch) -> dict[str, Tensor | float]:
         """Takes one step on a batch and returns its metrics."""
-        self._set_learning_rates(progress)
-        metrics = self._updates(x, cond)
+        self._set_learning_rates(batch.progress)
+        metrics = self._updates(batch)
         self.step += 1
         if self.ema:
             self.ema.update(self.step)
         return metrics
 
-    def _updates(self, x: Data, cond: Cond | None) -> dict[str, Tensor | float]:
+    def _updates(self, batch: Batch) -> dict[str, Tensor | float]:
         seed = step_seed(self.options.seed, self.step, self.world.rank)
         _seed_everything(seed, self.device)
-        parts = _split(x, cond, self.options.accumulate)
-        streams = [self.objective.updates(*part) for part in parts]
-        modes = self._modes(parts)
-        weights = [part[0].shape[0] / x.shape[0] for part in parts]
+        parts = batch.chunk(self.options.accumulate)
+        streams = [self.objective.updates(part) for part in parts]
+        modes = self._modes([len(part) for part in parts])
+        weights = [len(part) / len(batch) for part in parts]
         metrics: dict[str, Tensor | float] = {}
         try:
             while (name := self._accumulate(streams, modes, weights, metrics)) is not None:
@@ -151,11 +151,10 @@ class Training:
         self.objective.after_step()
         return metrics
 
-    def _modes(self, parts: list[tuple[Data, Cond | None]]) -> list[AbstractContextManager[Any]]:
+    def _modes(self, sizes: list[int]) -> list[AbstractContextManager[Any]]:
         if not self.options.keyed_noise:
-            return [nullcontext()] * len(parts)
+            return [nullcontext()] * len(sizes)
         seed = step_seed(self.options.seed, self.step, 0)
-        sizes = [part[0].shape[0] for part in parts]
         start = self.world.rank * sum(sizes)
         return [noise(seed, n, first=start + sum(sizes[:i])) for i, n in enumerate(sizes)]
 
@@ -260,17 +259,14 @@ class Budget:
         return step / self.steps if self.steps else 1.0
 
 
-def train(
-    training: Training, data: Iterator[tuple[Data, Cond | None]], budget: Budget
-) -> Iterator[Step]:
+def train(training: Training, data: Iterator[Batch], budget: Budget) -> Iterator[Step]:
     """Trains until the budget is spent; the caller's `for` loop sees every step and may leave."""
     while True:
         progress = training.world.max(budget.progress(training.step, training.elapsed))
         if progress >= 1:
             return
         start = time.monotonic()
-        x, cond = next(data)
-        metrics = training.train_step(x, cond, progress)
+        metrics = training.train_step(replace(next(data), progress=progress))
         training.elapsed += time.monotonic() - start
         yield Step(training.step, metrics)
 
@@ -291,13 +287,6 @@ def _seed_everything(seed: int, device: torch.device) -> None:
     torch.default_generator.manual_seed(seed)
     if device.type == "cuda":
         torch.cuda.manual_seed(seed)
-
-
-def _split(x: Data, cond: Cond | None, parts: int) -> list[tuple[Data, Cond | None]]:
-    if parts == 1:
-        return [(x, cond)]
-    conds = [None] * parts if cond is None else cond.chunk(parts)
-    return list(zip(x.chunk(parts), conds, strict=False))
 
 
 def under(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:

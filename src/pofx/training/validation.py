@@ -7,6 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from pofx.batch import Batch
 from pofx.capabilities import Bound, Density, Energy
 from pofx.data.dataset import Split
 from pofx.functional.draw import evaluating
@@ -52,5 +53,5 @@ def _loss(training: Training, x: Data, cond: Cond | None) -> Tensor | None:
     if isinstance(model, Bound):
         return -model.elbo(x, cond).mean()
     if isinstance(objective, LossObjective) and not isinstance(model, Energy):
-        return objective.loss(x, cond)[0]
+        return objective.loss(Batch(x, cond))[0]
     return None

@@ -24,8 +24,8 @@ from collections.abc import Iterator, Mapping
 import torch
 from torch import Tensor
 
+from pofx.batch import Batch
 from pofx.objective import LossObjective, Metrics, Symptom
-from pofx.typing import Cond, Data
 from pofx.vae.latent_variable import LatentVariable
 
 ACTIVE_NATS = 0.01
@@ -98,7 +98,8 @@ class ELBO(LossObjective):
                 "are a longer KL warm-up, free bits, a smaller beta, or a weaker decoder.",
             )
 
-    def loss(self, x: Data, cond: Cond | None = None) -> tuple[Tensor, Metrics]:
+    def loss(self, batch: Batch) -> tuple[Tensor, Metrics]:
+        x, cond = batch.x, batch.cond
         log_likelihood, divergence = self.model.terms(x, cond)
         reconstruction, parts = -log_likelihood.mean(), divergence.mean(0)
         metrics = {"reconstruction": reconstruction, "kl": parts.sum()}

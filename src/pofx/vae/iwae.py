@@ -31,10 +31,10 @@ from typing import Literal
 
 from torch import Tensor
 
+from pofx.batch import Batch
 from pofx.objective import Metrics
 from pofx.recipe import Recipe, check_at_least
 from pofx.spec import DataSpec
-from pofx.typing import Cond, Data
 from pofx.vae.elbo import ELBO
 from pofx.vae.latent_variable import LatentVariable
 from pofx.vae.networks import Networks, trained
@@ -63,7 +63,8 @@ class ImportanceWeighted(ELBO):
         super().__init__(model, kl_warmup=kl_warmup)
         self.k, self.gradient = k, gradient
 
-    def loss(self, x: Data, cond: Cond | None = None) -> tuple[Tensor, Metrics]:
+    def loss(self, batch: Batch) -> tuple[Tensor, Metrics]:
+        x, cond = batch.x, batch.cond
         model = self.model
         stopped = self.gradient != "plain"
         z, log_q = model.posterior(x, cond).draw(self.k, stopped=stopped)
