@@ -18,8 +18,8 @@ from typing import Any
 from pofx.errors import UserError
 
 FORMAT = 2
-"""The format of new runs. Since 2, streams of noise are keyed by their use and a hash of the seed; a
-run of format 1 keeps its own streams.
+"""The format of new runs. Since 2, streams of noise are keyed by their use and a hash of the seed;
+a run of format 1 keeps its own streams.
 """
 
 
