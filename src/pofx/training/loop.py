@@ -156,7 +156,9 @@ class Training:
             return [nullcontext()] * len(sizes)
         seed = step_seed(self.options.seed, self.step, 0)
         start = self.world.rank * sum(sizes)
-        return [noise(seed, n, first=start + sum(sizes[:i])) for i, n in enumerate(sizes)]
+        return [
+            noise(seed, n, use="train", first=start + sum(sizes[:i])) for i, n in enumerate(sizes)
+        ]
 
     def _accumulate(
         self,
