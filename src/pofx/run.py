@@ -483,7 +483,9 @@ class Run(Opened):
             raise RunError(f"the quantile is a share between 0 and 1, and {quantile} came.")
         held = self.dataset.valid.values()[0]
         known = self.dataset.train.values(slice(_NORMAL))[0]
-        scorer = Scorer(self.model, self.spec, known, score, seed=seed, stop=stop)
+        scorer = Scorer(
+            self.model, self.spec, known, score, seed=seed, given=self.schema.given, stop=stop
+        )
         found = self._own_examples("test") if source is None else self.examples(source)
         scores = scorer(found.x)
         anomalous = self._anomalous(found, normal)

@@ -136,10 +136,10 @@ class Split:
         count = max(1, _READ_BYTES // max(1, self.x[:1].nbytes))
         for first in range(0, n, count):
             rows = np.arange(first, min(first + count, n))
-            stored, u = torch.from_numpy(self.gather(rows)), None
+            block, u = torch.from_numpy(self.gather(rows)), None
             if self.transform.noise:  # equal examples are spread out, as a model learns from them
                 u = keyed_uniform(stream("whole", self.seed), rows, event)
-            x[first : first + count] = self.transform(stored, u)
+            x[first : first + count] = self.transform(block, u)
         return x, self.labels(np.arange(n))
 
     def positions(self, index: Index = None) -> np.ndarray:
