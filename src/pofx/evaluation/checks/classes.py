@@ -26,7 +26,7 @@ def check_conditional(case: Case) -> Iterator[str]:
     claimed, shaken = case.model.conditional, None
     for name, answer in _answers(case):
         heeded = _changes(case, case.model, answer)
-        if claimed and not heeded and isinstance(case.model, nn.Module):
+        if not heeded and isinstance(case.model, nn.Module):
             shaken = _shaken(case) if shaken is None else shaken
             heeded = _changes(case, shaken, answer)
         if claimed and not heeded:

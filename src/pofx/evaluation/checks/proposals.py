@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import torch
 from torch import Tensor
@@ -198,12 +198,13 @@ def fit(spec: DataSpec, x: Tensor, further: Tensor) -> Proposal:
         columns = of_kind.nonzero()[:, 0]
         if len(columns):
             known = [spec.columns[j] for j in columns.tolist()]
-            found = max(
-                fitted(x[:, columns], known),
-                key=lambda q, c=columns: float(q.log_prob(further[:, c]).clamp(min=-1e6).mean()),
-            )
+            found = _likeliest(fitted(x[:, columns], known), further[:, columns])
             groups.append((columns, found))
     return Joined(groups)
+
+
+def _likeliest(proposals: Iterable[Proposal], x: Tensor) -> Proposal:
+    return max(proposals, key=lambda q: float(q.log_prob(x).clamp(min=-1e6).mean()))
 
 
 def _continuous(x: Tensor, supports: list[Simple]) -> Iterator[Proposal]:
