@@ -124,9 +124,7 @@ def check_examples(x: Any, spec: DataSpec, *, least: int = 1) -> None:
             f"examples must be floating (got {described(x)}): convert them by .float()."
         )
     if len(x) < least:
-        raise UserError(
-            f"examples must be at least {least} (got {len(x)}): give more of them."
-        )
+        raise UserError(f"examples must be at least {least} (got {len(x)}): give more of them.")
 
 
 def check_classes(cond: Any, x: Tensor, spec: DataSpec) -> None:
