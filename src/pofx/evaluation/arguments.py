@@ -36,7 +36,7 @@ def check_whole(name: str, value: Any, *, least: int) -> None:
         )
 
 
-def check_seed(value: Any) -> None:
+def check_key(value: Any) -> None:
     """Refuses what seeds no random draws."""
     if not hasattr(type(value), "__index__") or isinstance(value, bool | Tensor):
         raise UserError(f"seed must be a whole number (got {described(value)}): give one.")
@@ -97,8 +97,8 @@ def check_tables(names: Sequence[str], a: Any, b: Any, *, rows: int = 1) -> None
         check_table(name, x, rows=rows)
     if a.shape[1] != b.shape[1]:
         raise UserError(
-            f"{names[0]} and {names[1]} must be of equal width (got {a.shape[1]} and "
-            f"{b.shape[1]} numbers a row): take both by one feature."
+            f"{names[0]} and {names[1]} must be of equal width (got {tuple(a.shape)} and "
+            f"{tuple(b.shape)}): take both by one feature."
         )
 
 

@@ -23,6 +23,7 @@ from pofx.capabilities import (
     Score,
 )
 from pofx.errors import UserError
+from pofx.evaluation.arguments import check_examples, check_key, check_spec
 from pofx.evaluation.calls import device_of, dtype_of, takes_cond
 from pofx.evaluation.checks.bounds import check_bound, check_importance
 from pofx.evaluation.checks.case import Case, Check, per_example_methods, random_examples
@@ -93,12 +94,17 @@ def check_model(model: object, spec: DataSpec, *, x: Data | None = None, seed: i
 
     Raises:
         ModelCheckError: one sentence for the first property that fails.
+        UserError: the spec, the examples or the seed are none.
 
     >>> class Normal(nn.Module):
     ...     def log_prob(self, x): return -(x**2).sum(1) / 2 - 0.9189385
     >>> check_model(Normal(), DataSpec((1,)))
     ('per_example', 'random', 'integral', 'state_dict')
     """
+    check_spec(spec)
+    check_key(seed)
+    if x is not None:
+        check_examples(x, spec, least=3)
     ran = []
     with evaluating(model), seeded(seed), torch.no_grad():
         case = _case(model, spec, x, seed)

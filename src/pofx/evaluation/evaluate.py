@@ -30,7 +30,7 @@ from pofx.capabilities import (
 from pofx.data.source import Source, load
 from pofx.errors import UserError, did_you_mean
 from pofx.evaluation import collapse
-from pofx.evaluation.arguments import check_seed, check_whole
+from pofx.evaluation.arguments import check_key, check_whole
 from pofx.evaluation.blocks import Stop, blocks
 from pofx.evaluation.bootstrap import bootstrap
 from pofx.evaluation.calls import draw_examples, takes_cond
@@ -187,7 +187,7 @@ def evaluate(  # noqa: PLR0913
 def _check_arguments(n: int | None, seed: int, samples: int) -> None:
     if n is not None:
         check_whole("n", n, least=2)
-    check_seed(seed)
+    check_key(seed)
     check_whole("samples", samples, least=1)
 
 

@@ -34,7 +34,7 @@ from pofx.capabilities import (
 from pofx.evaluation.arguments import (
     check_classes,
     check_examples,
-    check_seed,
+    check_key,
     check_spec,
     check_whole,
 )
@@ -110,7 +110,7 @@ def likelihood(
     check_classes(cond, x, spec)
     check_whole("samples", samples, least=1)
     check_whole("batch", batch, least=1)
-    check_seed(seed)
+    check_key(seed)
     statement = state(model, samples, seed)
     if statement is None:
         return None
