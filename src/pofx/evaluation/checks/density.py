@@ -40,7 +40,7 @@ _MOVED = 1024
 _STEPS = 8
 """Steps that are tried from each sample."""
 _FEW_STEPS = 4
-"""The same of images, whose density takes longer."""
+"""The same of images and sequences, whose density takes longer."""
 
 
 def has_samples_of_its_own(case: Case) -> bool:
@@ -115,9 +115,11 @@ def count(case: Case) -> int:
     fewer where some models draw one element after the other, and fewer still of images.
     """
     if case.spec.is_image:
-        most, elements = 256, 1 << 14
+        most, elements = 192, 1 << 14
+    elif case.spec.support.discrete:
+        most, elements = 2048, 1 << 16
     else:
-        most, elements = 4096, 1 << (16 if case.spec.support.discrete else 18)
+        most, elements = 4096, 1 << 18
     return max(96, min(most, elements // case.spec.size))
 
 
@@ -133,7 +135,7 @@ def check_shape(case: Case) -> Iterator[str]:
     spread = pilot.std(0).clamp(min=1e-6)
     here = case.log_prob(case.like(x))
     size = _fitting_step(case, pilot[:_PILOT], spread, g)
-    balance, tries = torch.zeros_like(here), _FEW_STEPS if case.spec.is_image else _STEPS
+    balance, tries = torch.zeros_like(here), _FEW_STEPS if _dear(case) else _STEPS
     for _ in range(tries):
         y = step(case.spec, x, spread, size, g)
         up = case.log_prob(case.like(y)) - here
@@ -147,6 +149,10 @@ def check_shape(case: Case) -> Iterator[str]:
             f"about them (balance {gap:+.2g}, not 0); look for a wrong sign, scale or shift in "
             "log_prob or sample, and sum log_prob over elements."
         )
+
+
+def _dear(case: Case) -> bool:
+    return case.spec.is_image or case.spec.support.discrete
 
 
 def _fitting_step(case: Case, x: Tensor, spread: Tensor, g: torch.Generator) -> int:
