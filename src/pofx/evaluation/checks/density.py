@@ -118,7 +118,7 @@ def count(case: Case) -> int:
         most, elements = 192, 1 << 14
     elif case.spec.support.discrete:
         # where the sum over all examples is checked, only the samples are left to doubt
-        most, elements = (1024 if space(case) else 4096), 1 << 16
+        most, elements = (1024 if 0 < space(case) <= 4096 else 4096), 1 << 16
     else:
         most, elements = 4096, 1 << 18
     return max(96, min(most, elements // case.spec.size))
