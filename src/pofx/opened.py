@@ -45,18 +45,24 @@ class Opened:
     """
 
     def __init__(self, path: str | Path, *, device: str = "auto") -> None:
+        if not isinstance(path, str | Path):
+            raise RunError(
+                f"a run must be given as a path (got a {type(path).__name__}): give that of its "
+                "folder."
+            )
         self.path = Path(path)
         try:
             self.job = read(self.path)
-            _check_types(self.job)
+            _check_source(self.job)
             self.spec = DataSpec.from_json(self.job.spec)
             self.schema = Schema.from_json(self.job.schema)
+            _check_schema(self.schema)
         except UserError:
             raise
-        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        except (ValueError, TypeError, KeyError, AttributeError, IndexError) as error:
             reason = error if isinstance(error, ValueError) else type(error).__name__
             raise RunError(
-                f"'{self.path / 'run.json'}' is damaged ({reason}); restore it or train again."
+                f"'{self.path / 'run.json'}' is damaged: {reason}; restore it or train again."
             ) from error
         self.device = _device(device)
 
@@ -64,28 +70,36 @@ class Opened:
         return f"{type(self).__name__}('{self.path}', recipe '{self.job.recipe}')"
 
     @cached_property
+    def _built(self) -> nn.Module:
+        """The model as its recipe begins, whose weights say what a file of them may hold."""
+        with torch.inference_mode(False):  # it is used outside as well
+            with torch.random.fork_rng([]):
+                return catalogue.build(self.job.recipe, self.spec, **self.job.arguments).model
+
+    @cached_property
     def _weights(self) -> tuple[dict[str, Tensor], dict[str, str]]:
         path = self.path / "model.safetensors"
-        if not path.exists():
+        if not os.path.lexists(path):
             raise RunError(
                 f"'{self.path}' has no weights yet; train it with `pofx resume {self.path}`."
             )
-        return checkpoint.load_model(path)
+        like = self._built.state_dict()
+        weights, metadata = checkpoint.load_model(path, like)
+        wrong = checkpoint.misfit(weights, like)
+        if wrong is not None or metadata.get("recipe") != self.job.recipe:
+            raise RunError(
+                f"the weights of '{self.path}' do not fit recipe '{self.job.recipe}' as this "
+                f"version builds it ({wrong or 'they are of another'}); train it again."
+            )
+        return weights, metadata
 
     @cached_property
     def model(self) -> nn.Module:
         """The trained model, in evaluation mode."""
-        with torch.inference_mode(False):  # it is used outside as well
-            with torch.random.fork_rng([]):
-                recipe = catalogue.build(self.job.recipe, self.spec, **self.job.arguments)
-            try:
-                recipe.model.load_state_dict(self._weights[0])
-            except RuntimeError as error:
-                raise RunError(
-                    f"the weights of '{self.path}' do not fit recipe '{self.job.recipe}' as this "
-                    "version builds it; train it again."
-                ) from error
-            return recipe.model.to(self.device).eval()
+        weights, model = self._weights[0], self._built
+        with torch.inference_mode(False):
+            model.load_state_dict(weights)
+            return model.to(self.device).eval()
 
     @cached_property
     def dataset(self) -> Dataset:
@@ -228,23 +242,19 @@ def _device(name: str) -> torch.device:
     return device
 
 
-_TYPES: dict[str, type] = {
-    "recipe": str,
-    "arguments": dict,
-    "source": dict,
-    "spec": dict,
-    "schema": dict,
-    "fingerprint": str,
-    "options": dict,
-}
-
-
-def _check_types(job: Job) -> None:
-    for name, kind in _TYPES.items():
-        if not isinstance(getattr(job, name), kind):
-            raise ValueError(f"its '{name}' is of type {type(getattr(job, name)).__name__}")
-    if not isinstance(job.source.get("source"), str):
-        raise ValueError("its 'source' names no data")
+def _check_source(job: Job) -> None:
     unknown = set(job.source) - set(inspect.signature(load_data).parameters)
     if unknown:
         raise ValueError(f"its 'source' has an unknown entry '{min(unknown)}'")
+
+
+def _check_schema(schema: Schema) -> None:
+    """Holds the user's columns and tokens against the support of the model's values."""
+    supports = [s for c in schema.columns for s in c.supports]
+    if schema.columns and supports != list(schema.spec.columns):
+        raise ValueError("its columns and its spec are of different tables")
+    levels = None if schema.tokens is None else schema.tokens.levels
+    if levels is not None and levels != getattr(schema.spec.support, "levels", None):
+        raise ValueError("its tokens and its spec are of different texts")
+    if schema.label is not None and not 0 <= schema.label[1] <= len(schema.columns):
+        raise ValueError("the column of its labels has no place")
