@@ -153,16 +153,18 @@ def resume(
     """
     folder = _a_path(folder)
     _check_budget(steps, minutes)
-    with world(_device(read(folder).device)) as here:
-        with owned(folder) if here.leads else nullcontext():
-            return _go_on(folder, steps, minutes, quiet=quiet)
+    job, dataset = _prepared(folder)
+    with world(_device(job.device)) as here, owned(folder) if here.leads else nullcontext():
+        if read(folder) != job:  # who held it until now has changed its budget
+            job, dataset = _prepared(folder)
+        if steps is not None or minutes is not None:
+            job = replace(job, steps=steps, minutes=minutes)
+        return _run(folder, job, dataset, quiet=quiet)
 
 
-def _go_on(folder: Path, steps: int | None, minutes: float | None, *, quiet: bool) -> Path:
-    """Resumes a run whose folder this process holds."""
+def _prepared(folder: Path) -> tuple[Job, Dataset]:
+    """A run's job and data, which are as they were."""
     job = read(folder)
-    if steps is not None or minutes is not None:
-        job = replace(job, steps=steps, minutes=minutes)
     source = dict(job.source)
     dataset = load(source.pop("source"), **source)
     if dataset.fingerprint != job.fingerprint:
@@ -171,7 +173,9 @@ def _go_on(folder: Path, steps: int | None, minutes: float | None, *, quiet: boo
             f"({job.source.get('source')}): "
             "restore it, or train a new run."
         )
-    return _run(folder, job, dataset, quiet=quiet)
+    with _own_random_state(torch.device("cpu")):
+        catalogue.build(job.recipe, dataset.spec, **job.arguments)
+    return job, dataset
 
 
 def _a_path(path: object) -> Path:
