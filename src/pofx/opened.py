@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from pofx import catalogue
 from pofx.data.builtin import NAMES
+from pofx.data.codes import coded_by
 from pofx.data.dataset import Dataset
 from pofx.data.schema import Schema
 from pofx.data.source import IN_MEMORY
@@ -210,6 +211,24 @@ class Opened:
                     f"recipe '{self.job.recipe}' {method}s with --{key.replace('_', '-')} "
                     f"{lacking}, and {came} came."
                 )
+
+    def refuse_other_codes(self, prior: Opened) -> None:
+        """Refuses a prior that was trained on anything but this run's codes, where that is known.
+
+        Args:
+            prior: another run.
+
+        Raises:
+            RunError: it was trained on built-in data, or on codes of another model.
+        """
+        source = prior.job.source["source"]
+        of = coded_by(Path(source)) if source not in NAMES else ""
+        if of is not None and of != self.model_hash:
+            what = f"codes of another model ({source})" if of else f"the data '{source}'"
+            raise RunError(
+                f"'{prior.path}' must be trained on codes of '{self.path}' (it was on {what}): "
+                f"write those with `pofx encode {self.path}`, and train it on them."
+            )
 
     def spare(self, path: str | Path, *read: object) -> None:
         """Refuses a path to write to where data lie, the run's own or others.

@@ -18,10 +18,11 @@ import torch
 from torch import Tensor, nn
 
 from pofx.capabilities import Completes, Continues, Edits, Guidable, Samples
-from pofx.data.limits import MEMORY_BYTES, size
+from pofx.data.limits import MEMORY_BYTES, DataError, size
 from pofx.data.raw import listed
 from pofx.data.source import Source
 from pofx.data.under import Examples, under
+from pofx.data.whole import written
 from pofx.data.write import write
 from pofx.errors import did_you_mean
 from pofx.evaluation import latent
@@ -52,6 +53,14 @@ _GIVEN_SOME = {
 }
 _NORMAL = 10_000
 """Training examples whose codes the distance of an anomaly is measured from."""
+
+
+class Unwritten(RunError):
+    """A report could not be written to the disk; the error carries it."""
+
+    def __init__(self, message: str, report: Report) -> None:
+        self.report = report
+        super().__init__(message)
 
 
 class Run(Opened):
@@ -172,6 +181,7 @@ class Run(Opened):
                 f"'{self.path}' are numbers of shape {shape}; train the prior on those codes."
             )
         mean, std = (torch.tensor(v) for v in (prior.schema.mean, prior.schema.std))
+        self.refuse_other_codes(prior)
         return TwoStage(prior.model, self.model, mean, std).to(self.device)  # type: ignore[arg-type]
 
     def _guided_by(self, worse: Run) -> nn.Module:
@@ -289,6 +299,7 @@ class Run(Opened):
         seed: int = 0,
         metadata: bool = True,
         cond: Tensor | None = None,
+        escape_formulas: bool = False,
     ) -> Path:
         """Writes samples as a `.png` grid, a folder of pictures, `.npz`, `.npy` or `.csv`.
 
@@ -298,28 +309,44 @@ class Run(Opened):
             seed: recorded in a picture.
             metadata: whether a picture carries the recipe, the seed and the model's hash.
             cond: the samples' labels.
+            escape_formulas: in a `.csv`, whether words that a spreadsheet takes for a formula get
+                an apostrophe.
 
         Raises:
             RunError: the run's own data lie there.
         """
         self.spare(path)
         about = {"recipe": self.job.recipe, "seed": str(seed), "model": self.model_hash}
-        return write(x, self.schema, path, cond=cond, metadata=about if metadata else None)
+        return write(
+            x, self.schema, path, cond=cond, metadata=about if metadata else None,
+            escape_formulas=escape_formulas,
+        )  # fmt: skip
 
-    def evaluate(self, *, prior: Run | None = None, **options: Any) -> Report:
+    def evaluate(
+        self, *, prior: Run | None = None, out: str | Path | None = None, **options: Any
+    ) -> Report:
         """Measures the run on its own test data; see `pofx.evaluation.evaluate`. Written to
         `evaluation.json` too.
 
         Args:
             prior: as for `sample`.
+            out: another file to write to.
             options: those of `pofx.evaluation.evaluate`.
+
+        Raises:
+            Unwritten: the file cannot be written; the error has the report.
         """
+        path = self.path / "evaluation.json" if out is None else Path(out)
+        self.spare(path)
         model = self.model if prior is None else self.with_prior(prior)
         report = evaluate(model, self.dataset, **options)
         content = {"recipe": self.job.recipe, "model": self.model_hash, **report.to_json()}
-        checkpoint.write_atomically(
-            self.path / "evaluation.json", (json.dumps(content, indent=1) + "\n").encode()
-        )
+        try:
+            with written(path, "w") as file:
+                file.write(json.dumps(content, indent=1) + "\n")
+        except DataError as error:
+            told = f"{error} What was measured is told here; give another --out."
+            raise Unwritten(told, report) from error
         return report
 
     def examples(self, source: Source) -> Examples:
