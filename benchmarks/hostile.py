@@ -39,7 +39,7 @@ from safetensors.torch import save as save_tensors
 from pofx.cli import main
 from pofx.training import checkpoint, folder
 
-SECONDS = 10
+SECONDS = 60
 MEMORY = 6 << 30
 GROWTH = 1 << 30
 """Seconds, address space, and growth of resident memory that a case may take."""
@@ -61,10 +61,10 @@ class Case(NamedTuple):
     flip: bool
 
 
-def outcome(arguments: list[str]) -> tuple[str, str]:
+def outcome(arguments: list[str], seconds: int = 0) -> tuple[str, str]:
     """How one command ends, and what it says: done, refused, or the name of what came through."""
     said = io.StringIO()
-    signal.alarm(SECONDS)
+    signal.alarm(seconds)
     try:
         with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(said):
             main(arguments)
@@ -403,7 +403,7 @@ def _in_child(
     verbs: dict[str, tuple[str, str]] = {}
     faults: list[str] = []
     for verb, arguments in todo.items():
-        verbs[verb] = outcome(arguments)
+        verbs[verb] = outcome(arguments, SECONDS)
         if verb == "sample" and verbs[verb][0] == "done" and case.flip:
             if out.read_bytes() != expected[case.run]:
                 faults.append("silently other samples")
