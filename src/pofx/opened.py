@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from pofx import catalogue
+from pofx.capabilities import Completes, Continues
 from pofx.data.builtin import NAMES
 from pofx.data.codes import coded_by
 from pofx.data.dataset import Dataset
@@ -24,11 +25,13 @@ from pofx.evaluation.calls import options_of, wanted
 from pofx.spec import DataSpec
 from pofx.training import checkpoint
 from pofx.training.distributed import local_device
+from pofx.training.entries import Rule
 from pofx.training.folder import Job, RunError, read
 
 Classes = int | str | Sequence[int | str] | Tensor
 """One class by number or name, one for each example, or a tensor of their labels."""
 
+RUN = Rule("a run, as pofx.load opens it", lambda v: isinstance(v, Opened))
 _GIVEN = ("n", "x", "known", "cond", "options", "strength")
 """What no option of a user's own is called."""
 
@@ -179,6 +182,16 @@ class Opened:
             return int(cond)
         raise RunError(f"there is no class '{cond}'; {did_you_mean(str(cond), names)}")
 
+    def _tokens(self, prompt: str) -> Tensor:
+        if self.schema.tokens is None:
+            raise RunError(f"'{self.path}' was not trained on text, so it takes no prompt.")
+        if not isinstance(self.model, Continues):
+            cure = "train one such as gpt"
+            if isinstance(self.model, Completes):
+                cure = "draw the rest of a text of the same length with `pofx complete`"
+            raise RunError(f"recipe '{self.job.recipe}' goes on from no prompt; {cure}.")
+        return torch.from_numpy(self.schema.tokens.encode(prompt))
+
     def options_of(self, method: str) -> dict[str, str]:
         """What a method of the model that draws examples takes beside examples and classes."""
         found = options_of(self.model, method)
@@ -256,7 +269,7 @@ def _device(name: str) -> torch.device:
     try:
         device = local_device(name)
         torch.zeros(1, device=device).item()
-    except (RuntimeError, AssertionError, ZeroDivisionError) as error:
+    except (RuntimeError, TypeError, AssertionError, ZeroDivisionError) as error:
         raise RunError(f"--device {name} is not there; use auto or cpu.") from error
     return device
 

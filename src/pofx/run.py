@@ -8,15 +8,28 @@ run.evaluate()
 from __future__ import annotations
 
 import json
-import operator
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
+from pofx.arguments import (
+    CALLED,
+    CODES,
+    LABELS,
+    PATH,
+    WHOLE,
+    checked,
+    must_be_examples,
+    must_be_options,
+    told,
+    whole_numbers,
+)
+from pofx.arguments import Unwritten as Unwritten
 from pofx.capabilities import Completes, Continues, Edits, Guidable, Samples
 from pofx.data.limits import MEMORY_BYTES, DataError, size
 from pofx.data.raw import listed
@@ -33,10 +46,12 @@ from pofx.functional.draw import check_finite, draw, evaluating, keyed
 from pofx.functional.interpolation import Curve, between, traversal
 from pofx.functional.random import noise
 from pofx.hybrids.two_stage import TwoStage
-from pofx.opened import Classes, Opened
+from pofx.opened import RUN, Classes, Opened
 from pofx.spec import Real
 from pofx.training import checkpoint
 from pofx.training import fit as training
+from pofx.training.entries import COUNT, NUMBER, SEED, TEXT, maybe, one_of
+from pofx.training.entries import listed as many
 from pofx.training.folder import RunError
 from pofx.training.loop import Options
 from pofx.typing import Data
@@ -55,17 +70,10 @@ _NORMAL = 10_000
 """Training examples whose codes the distance of an anomaly is measured from."""
 
 
-class Unwritten(RunError):
-    """A report could not be written to the disk; the error carries it."""
-
-    def __init__(self, message: str, report: Report) -> None:
-        self.report = report
-        super().__init__(message)
-
-
 class Run(Opened):
     """A run folder, opened, with all that can be done with its model; made as `Opened` is."""
 
+    @checked(prior=maybe(RUN), worse=maybe(RUN), stop=CALLED)
     def sample(
         self,
         n: int = 64,
@@ -108,7 +116,7 @@ class Run(Opened):
                 f"recipe '{self.job.recipe}' does not sample; encode its data, train another "
                 "recipe on the codes, and give that run as the prior."
             )
-        n, batch, seed = _whole(n=n, batch=batch, seed=seed)
+        n, batch, seed = whole_numbers(n=n, batch=batch, seed=seed)
         if n < 1 or batch < 1:
             raise RunError(
                 f"the number of samples and the batch are at least 1, and {min(n, batch)} came."
@@ -148,7 +156,7 @@ class Run(Opened):
             cond: a class, by number or name.
             options: what the model's own `continuation` takes, such as `temperature`.
         """
-        length, seed = _whole(length=length, seed=seed)
+        length, seed = whole_numbers(length=length, seed=seed)
         model, tokens = self.model, self._tokens(prompt)
         self.check(options)
         assert isinstance(model, Continues)
@@ -156,16 +164,7 @@ class Run(Opened):
         going = model.continuation(tokens, self.labels(1, cond), **options)
         return self.schema.tokens.stream(keyed(going, length, seed))
 
-    def _tokens(self, prompt: str) -> Tensor:
-        if self.schema.tokens is None:
-            raise RunError(f"'{self.path}' was not trained on text, so it takes no prompt.")
-        if not isinstance(self.model, Continues):
-            cure = "train one such as gpt"
-            if isinstance(self.model, Completes):
-                cure = "draw the rest of a text of the same length with `pofx complete`"
-            raise RunError(f"recipe '{self.job.recipe}' goes on from no prompt; {cure}.")
-        return torch.from_numpy(self.schema.tokens.encode(prompt))
-
+    @checked(prior=RUN)
     def with_prior(self, prior: Run) -> TwoStage:
         """This run's decoder behind a run that was trained on its codes.
 
@@ -223,7 +222,7 @@ class Run(Opened):
         shape = self.spec.shape
         if not isinstance(known, Tensor) or known.dtype != torch.bool or known.shape != shape:
             raise RunError(
-                f"what is known is a tensor of bool of shape {shape}, and {_told(known)} came; "
+                f"what is known is a tensor of bool of shape {shape}, and {told(known)} came; "
                 "True is where an example is kept."
             )
         self.check(options, "complete")
@@ -266,13 +265,8 @@ class Run(Opened):
 
     def _anew(self, method: str, x: Data, seed: int, cond: Classes | None, **options: Any) -> Data:
         """What a method makes of examples, on the CPU; the same for any batch."""
-        (seed,) = _whole(seed=seed)
-        if not isinstance(x, Tensor) or x.shape[1:] != self.spec.shape:
-            shape = ", ".join(map(str, ("n", *self.spec.shape)))
-            raise RunError(
-                f"examples are a tensor of shape ({shape}), and {_told(x)} came; a single one is "
-                "x[None]."
-            )
+        (seed,) = whole_numbers(seed=seed)
+        must_be_examples(x, self.spec.shape)
         if not len(x):
             raise RunError(f"to {method} takes at least one example, and none came.")
         read = x[:, known.cpu()] if (known := options.get("known")) is not None else x
@@ -291,6 +285,7 @@ class Run(Opened):
                 done.append(check_finite(drawn))
         return torch.cat(done)
 
+    @checked(path=PATH, cond=maybe(LABELS))
     def save(
         self,
         x: Data,
@@ -315,6 +310,9 @@ class Run(Opened):
         Raises:
             RunError: the run's own data lie there.
         """
+        must_be_examples(x, self.spec.shape)
+        if cond is not None and len(cond) != len(x):
+            raise RunError(f"cond must be a label for each of {len(x)} (got {len(cond)}): do that.")
         self.spare(path)
         about = {"recipe": self.job.recipe, "seed": str(seed), "model": self.model_hash}
         return write(
@@ -322,6 +320,10 @@ class Run(Opened):
             escape_formulas=escape_formulas,
         )  # fmt: skip
 
+    @checked(
+        prior=maybe(RUN), out=maybe(PATH), n=maybe(WHOLE), features=maybe(TEXT), split=TEXT,
+        seed=SEED,
+    )  # fmt: skip
     def evaluate(
         self, *, prior: Run | None = None, out: str | Path | None = None, **options: Any
     ) -> Report:
@@ -336,6 +338,7 @@ class Run(Opened):
         Raises:
             Unwritten: the file cannot be written; the error has the report.
         """
+        must_be_options(evaluate, options)
         path = self.path / "evaluation.json" if out is None else Path(out)
         self.spare(path)
         model = self.model if prior is None else self.with_prior(prior)
@@ -357,6 +360,7 @@ class Run(Opened):
         """
         return under(source, self.schema, self.job.source)
 
+    @checked(limit=maybe(COUNT), seed=SEED)
     def encode(
         self, source: Source | None = None, *, limit: int | None = None, seed: int = 0
     ) -> tuple[Tensor, tuple[str, ...] | None]:
@@ -379,6 +383,7 @@ class Run(Opened):
             return None
         return torch.tensor([self._class(label) for label in labels])
 
+    @checked(z=CODES, seed=SEED)
     def decode(
         self, z: Tensor, *, cond: int | str | Sequence[str] | None = None, seed: int = 0
     ) -> Data:
@@ -402,6 +407,7 @@ class Run(Opened):
         known = cond if cond is None or isinstance(cond, int | str) else self._classes_of(cond)
         return latent.decode(self.model, z, self.labels(len(z), known), seed=seed)
 
+    @checked(first=WHOLE, last=WHOLE, steps=WHOLE, curve=one_of("spherical", "linear"))
     def interpolate(
         self,
         first: int,
@@ -430,6 +436,7 @@ class Run(Opened):
             cond = torch.cat([a[1].expand((steps + 1) // 2), b[1].expand(steps // 2)])
         return latent.decode(self.model, z, cond)
 
+    @checked(example=WHOLE, dimensions=maybe(many(WHOLE)), steps=WHOLE, reach=NUMBER)
     def traverse(
         self,
         example: int = 0,
@@ -479,6 +486,7 @@ class Run(Opened):
         z = latent.encode(self.model, found.x[list(numbers)], cond)
         return [(z[i], None if cond is None else cond[i : i + 1]) for i in range(len(z))]
 
+    @checked(quantile=NUMBER, seed=SEED, stop=CALLED)
     def anomaly(
         self,
         source: Source | None = None,
@@ -559,21 +567,6 @@ class Run(Opened):
         return Run(self.path, device=str(self.device))
 
 
-def _whole(**values: object) -> Iterator[int]:
-    """Numbers that must be whole, as Python's own."""
-    for name, value in values.items():
-        try:
-            yield operator.index(value)  # type: ignore[arg-type]
-        except TypeError:
-            raise RunError(f"{name} is a whole number, and {value!r} came; round it.") from None
-
-
-def _told(value: object) -> str:
-    if not isinstance(value, Tensor):
-        return f"a {type(value).__name__}"
-    return f"one of {str(value.dtype).removeprefix('torch.')} of shape {tuple(value.shape)}"
-
-
 def fit(
     recipe: str,
     data: Any = "digits",
@@ -591,7 +584,8 @@ def fit(
         options: how to run the loop.
         arguments: those of `pofx.training.fit.fit` and of the recipe.
     """
-    options = replace(options, seed=seed)
+    options = training.checked_options(options)
+    options = replace(options, seed=seed.item() if isinstance(seed, np.generic) else seed)
     device = arguments.get("device", "auto")
     return Run(training.fit(recipe, data, options=options, **arguments), device=device)
 

@@ -79,8 +79,7 @@ def test_a_flipped_bit_of_the_cache_is_seen_and_told_of(digits, cache, monkeypat
         file.write_bytes(bytes(content))
         detail = build_features("classifier", digits).detail
         assert detail.endswith("made anew, as the cached one was damaged")
-        assert file.read_bytes() == whole
-    assert "anew" not in build_features("classifier", digits).detail
+        assert "anew" not in build_features("classifier", digits).detail
 
 
 def test_training_stops_when_asked(digits):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -55,9 +56,8 @@ def anomaly(  # noqa: PLR0913
 
     opened = Run(run, device=device)
     path = Path(target(opened, out, "anomaly.csv", source))
-    found = opened.anomaly(
-        source, score=score, quantile=quantile, normal=normal, seed=seed  # type: ignore[arg-type]
-    )  # fmt: skip
+    kind: Any = score
+    found = opened.anomaly(source, score=kind, quantile=quantile, normal=normal, seed=seed)
     flagged = int(found.flagged.sum())
     say(
         f"score: {found.kind}; threshold {found.threshold:.6g}, the {quantile:g} quantile of "

@@ -125,6 +125,12 @@ SOURCE = {
     "tokens": one_of(None, "characters", "bytes", "bpe"),
     "label": maybe(TEXT),
 }
+_NAMES = listed(Rule("a name or a number", lambda v: TEXT.holds(v) or _is_whole(v)), 1)
+LOADING = {
+    **{k: v for k, v in SOURCE.items() if k != "source"},
+    "classes": maybe(Rule("names", lambda v: TEXT.holds(v) or _NAMES.holds(v))),
+}
+"""What a user may give to have data loaded; names of classes may be a list, or between commas."""
 _LEVELS = whole(1, 1 << 24)
 _SUPPORTS: dict[str, dict[str, Rule]] = {
     "real": {},

@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager, nullcontext
 from dataclasses import asdict, dataclass, replace
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ from pofx.data.limits import DataError, printable
 from pofx.data.source import load
 from pofx.data.whole import written
 from pofx.data.write import write
-from pofx.errors import UserError
+from pofx.errors import UserError, did_you_mean
 from pofx.functional.draw import draw
 from pofx.recipe import Recipe, RecipeError
 from pofx.training import checkpoint, entries, restored
@@ -101,7 +102,8 @@ def fit(  # noqa: PLR0913, the public face of training
     entry = catalogue.describe(recipe)
     _check_budget(steps, minutes)
     _check_counts(save_every=save_every, sample_every=sample_every, threads=threads)
-    device, options = str(device), _checked(options)
+    device, options = str(device), checked_options(options)
+    steps, arguments = _plain(steps), {k: _plain(v) for k, v in arguments.items()}
     entries.check_given({"keep": keep, "device": device, "command": command}, entries.JOB)
     if steps is not None and any(p.name == "steps" for p in entry.parameters):
         arguments["steps"] = steps
@@ -184,7 +186,13 @@ def _a_path(path: object) -> Path:
     return Path(path)
 
 
-def _checked(options: object) -> Options:
+def _plain(value: Any) -> Any:
+    """A number of NumPy as one of Python."""
+    return value.item() if isinstance(value, np.generic) else value
+
+
+def checked_options(options: object) -> Options:
+    """The options of the loop, if that is what they are."""
     if not isinstance(options, Options):
         raise RunError(
             f"options must be pofx.Options (got {entries.shown(options)}): make them by "
@@ -199,7 +207,15 @@ def _options_of_data(options: object) -> Mapping[str, Any]:
             f"data_options must be named values (got {entries.shown(options)}): give a dict such "
             "as {'limit': 100}."
         )
-    return options or {}
+    given = dict(options or {})
+    known = signature(load).parameters
+    if unknown := [k for k in given if k not in known or k == "source"]:
+        raise RunError(
+            f"data_options must be of pofx.load_data (got {entries.shown(unknown[0])}): "
+            f"{did_you_mean(str(unknown[0]), known)}"
+        )
+    entries.check_given(given, entries.LOADING)
+    return given
 
 
 def _check_budget(steps: int | None, minutes: float | None) -> None:
@@ -278,7 +294,7 @@ def _device(name: str) -> torch.device:
     try:
         device = local_device(name)
         torch.empty(0, device=device)
-    except (RuntimeError, AssertionError, ZeroDivisionError) as error:
+    except (RuntimeError, TypeError, AssertionError, ZeroDivisionError) as error:
         raise RunError(f"--device {name} is not there; use auto or cpu.") from error
     return device
 

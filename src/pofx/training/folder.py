@@ -150,6 +150,8 @@ def new_folder(out: str | Path | None, recipe: str, data: str) -> Path:
             "--out is a folder, and an empty name came; leave it out for the first free "
             "runs/RECIPE-DATA."
         )
+    if out is not None and not isinstance(out, str | Path):
+        raise RunError(f"--out must be a path (got {entries.shown(out)}): give another.")
     if out is not None:
         folder = Path(out)
         if (folder / "run.json").exists():
