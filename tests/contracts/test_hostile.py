@@ -409,3 +409,43 @@ def test_cells_that_are_formulas_are_escaped_on_demand(capsys):
         assert header.split(",")[1] == ("'=pet" if flag else "=pet")
     assert ended("sample", "r", "--out", "x.npy", "--escape-formulas") == 2
     assert "leave that out" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["complete", "--fraction", "nan"], "nan is not a finite number"),
+        (["edit", "--strength", "nan"], "nan is not a finite number"),
+        (["traverse", "--reach", "inf"], "inf is not a finite number"),
+        (["traverse", "--reach", "nan"], "nan is not a finite number"),
+        (["anomaly", "--quantile", "nan"], "nan is not a finite number"),
+    ],
+)
+def test_numbers_that_are_none(arguments, words, run, capsys):
+    verb, *options = arguments
+    assert ended(verb, run, *options) == 2
+    assert words in told(capsys)[1]
+
+
+def test_a_prior_is_trained_on_codes_of_its_run(run, capsys):
+    import pofx
+
+    assert ended("encode", run, "--out", "codes.npz") == 0
+    assert ended("train", "ppca", "--data", "codes.npz", "--out", "prior", "--quiet") == 0
+    assert ended("train", "ppca", "--data", "two-moons", "--out", "other", "--quiet") == 0
+    assert ended("sample", run, "--prior", "prior", "--out", "x.csv") == 0
+    capsys.readouterr()
+    assert ended("sample", run, "--prior", "other") == 2
+    assert "trained on codes of" in told(capsys)[1]
+    resume(run, steps=6, quiet=True)  # which moves the codes
+    with pytest.raises(UserError, match=r"codes of another model .* `pofx encode"):
+        pofx.load(run).sample(2, prior=pofx.load("prior"))
+
+
+def test_arrays_of_many_axes_are_written_as_arrays(capsys):
+    x = torch.rand(40, 2, 3, 2, 2)
+    run = fit("vae", x, out="r", steps=1, **SMALL)
+    assert ended("sample", run, "-n", 3) == 0
+    assert capsys.readouterr().out.strip().endswith(".npz")
+    assert ended("sample", run, "--out", "x.csv") == 2
+    assert "these data are arrays: write a .npz" in told(capsys)[1]
