@@ -102,8 +102,8 @@ def describe(name: str) -> Entry:
         CatalogueError: there is none of that name.
     """
     known = entries()
-    if name not in known:
-        raise CatalogueError(f"there is no recipe '{name}'; {did_you_mean(name, known)}")
+    if not isinstance(name, str) or name not in known:
+        raise CatalogueError(f"there is no recipe '{name}'; {did_you_mean(str(name), known)}")
     return known[name]
 
 

@@ -25,6 +25,7 @@ def data(source: str, seed: int, sheet: str | None, **options: Any) -> None:
     from rich.console import Console
 
     from pofx.data import inspect
+    from pofx.data.limits import printable
 
     report = inspect.inspect(source, seed=seed, **split_data_options(options))
     drawn = None if sheet is None else inspect.sheet(report.dataset, sheet)
@@ -33,7 +34,7 @@ def data(source: str, seed: int, sheet: str | None, **options: Any) -> None:
         console = Console(highlight=False, width=120)
     _print(console, report)
     if drawn is not None:
-        console.print(f"contact sheet: {drawn}", markup=False)
+        console.print(printable(f"contact sheet: {drawn}"), markup=False)
 
 
 def _print(console: Console, report: Report) -> None:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-import json
+import os
 from pathlib import Path
 from typing import Any
 
 import click
+
+from pofx.cli.outputs import say
+from pofx.errors import UserError, printable
+from pofx.training.regular import JSON_BYTES, content, opened, parse
 
 
 @click.command("runs")
@@ -19,14 +23,14 @@ def runs(folder: str) -> None:
 
     found = sorted(Path(folder).glob("**/run.json"), key=_age)
     if not found:
-        click.echo(f"no runs under '{folder}'; `pofx train vae --data digits` makes one.")
+        say(f"no runs under '{folder}'; `pofx train vae --data digits` makes one.")
         return
     table = Table(box=None, pad_edge=False)
     for column in ("run", "recipe", "data", "step", "seconds", "last"):
         # a long path is folded, so that it never pushes the rest out of sight
         table.add_column(column, no_wrap=column in _SHORT, overflow="fold")
     for path in found:
-        table.add_row(*(Text(_printable(cell)) for cell in _row(path)))
+        table.add_row(*(Text(printable(cell)) for cell in _row(path)))
     console = Console()
     (console if console.is_terminal else Console(width=_WIDTH)).print(table)
 
@@ -43,13 +47,9 @@ def _age(path: Path) -> float:
         return 0.0
 
 
-def _printable(text: str) -> str:
-    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
-
-
 def _row(path: Path) -> list[str]:
     try:
-        job = json.loads(path.read_text(encoding="utf-8"))
+        job = parse(content(path, JSON_BYTES))
         recipe, data = str(job["recipe"]), str(job["source"]["source"])
     except (OSError, ValueError, TypeError, KeyError, RecursionError):
         return [str(path.parent), "damaged", "", "", "", ""]
@@ -71,16 +71,16 @@ def _row(path: Path) -> list[str]:
 def _last_metrics(path: Path) -> dict[str, Any]:
     """What the last lines of a metrics file say, the newest value of each metric."""
     try:
-        with path.open("rb") as f:
-            f.seek(max(0, path.stat().st_size - 4096))
-            lines = f.read().decode(errors="replace").splitlines()
-    except OSError:
+        with os.fdopen(opened(path, os.O_RDONLY, None), "rb") as f:
+            f.seek(max(0, os.fstat(f.fileno()).st_size - 4096))
+            lines = f.read(4096).decode(errors="replace").splitlines()
+    except (OSError, UserError):
         return {}
     merged: dict[str, Any] = {}
     for line in lines[-5:]:
         try:
-            merged |= dict(json.loads(line))
-        except (ValueError, TypeError, RecursionError):
+            merged |= dict(parse(line.encode()))
+        except (ValueError, TypeError):
             continue
     return merged
 

@@ -13,6 +13,7 @@ import click
 from pofx import catalogue
 from pofx.catalogue import Parameter
 from pofx.cli.data_options import Seed, data_options, split_data_options
+from pofx.cli.outputs import say
 
 
 class _Numbers(click.ParamType):
@@ -193,7 +194,7 @@ def _train(name: str, values: dict[str, Any]) -> None:
     own = {k: v for k, v in values.items() if k not in known or k == "steps" or v != known[k]}
     folder = fit(name, own.pop("data"), options=options, data_options=given, command=command, **own)
     if os.environ.get("RANK", "0") == "0":
-        click.echo(f"{folder}")
+        say(f"{folder}")
 
 
 @click.group("train", cls=_Recipes, subcommand_metavar="RECIPE [OPTIONS]")
@@ -211,7 +212,7 @@ def resume(run: str, steps: int | None, minutes: float | None, quiet: bool) -> N
     """Goes on with a run from its newest sound checkpoint, exactly where it was."""
     from pofx.run import Run
 
-    click.echo(f"{Run(run, device='cpu').resume(steps=steps, minutes=minutes, quiet=quiet).path}")
+    say(f"{Run(run, device='cpu').resume(steps=steps, minutes=minutes, quiet=quiet).path}")
 
 
 COMMANDS = {"train": train, "resume": resume}

@@ -11,6 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TextIO
 
+from pofx.data.limits import printable
 from pofx.objective import Symptom
 
 
@@ -90,7 +91,7 @@ class Log:
 
     def say(self, text: str) -> None:
         """Shows one line."""
-        self.bar.console.print(text, highlight=False, markup=False, soft_wrap=True)
+        self.bar.console.print(printable(text), highlight=False, markup=False, soft_wrap=True)
 
     def position(self) -> int:
         """How long the metrics file is, in bytes."""
