@@ -28,6 +28,7 @@ from pofx.data.write import write
 from pofx.errors import UserError
 from pofx.functional.draw import draw
 from pofx.recipe import Recipe, RecipeError
+from pofx.spec import DataSpec
 from pofx.training import checkpoint
 from pofx.training.distributed import World, local_device, world
 from pofx.training.folder import Job, RunError, new_folder, read, versions
@@ -205,7 +206,7 @@ def _run(folder: Path, job: Job, dataset: Dataset, *, quiet: bool) -> Path:
     device = _device(job.device)
     with world(device) as here, stopping() as stop, _own_random_state(device):
         torch.manual_seed(job.options.get("seed", 0))
-        recipe = catalogue.build(job.recipe, dataset.spec, **job.arguments)
+        recipe = catalogue.build(job.recipe, DataSpec.from_json(job.spec), **job.arguments)
         job = replace(job, threads=job.threads or _suitable_threads(recipe))
         owner = checkpoint.lock(folder) if here.leads else nullcontext()
         with owner, _threads(job.threads):
