@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 import weakref
 from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import ExitStack
 from typing import Any
 
 import torch
@@ -32,8 +32,16 @@ _INDICES = 2**22
 """Elements up to which new whole numbers and masks are real: orders, places, permutations."""
 
 
+_OPERATIONS = 10_000
+"""More of them in one block would take longer to follow than to try."""
+
+
 class TooLarge(Exception):
     """More bytes than the ceiling would be alive at once."""
+
+
+class TooLong(Exception):
+    """More operations than can be followed."""
 
 
 class Meter(TorchDispatchMode):
@@ -56,6 +64,7 @@ class Meter(TorchDispatchMode):
         super().__init__()
         self.live = self.peak = 0
         self.ceiling = ceiling
+        self.operations = 0
         self._alive: dict[int, weakref.ref[Any]] = {}
 
     def __torch_dispatch__(
@@ -91,9 +100,16 @@ class Meter(TorchDispatchMode):
 
 
 class _Shapes(Meter):
-    """Makes large tensors without their numbers."""
+    """Makes large tensors without their numbers.
+
+    Raises:
+        TooLong: too many operations.
+    """
 
     def call(self, op: Any, args: Any, kwargs: dict[str, Any]) -> Any:
+        self.operations += 1
+        if self.operations > _OPERATIONS:
+            raise TooLong
         tensors = [v for v in tree_iter((args, kwargs)) if isinstance(v, Tensor)]
         if not tensors:
             return _new(op, args, kwargs)

@@ -29,7 +29,7 @@ from pofx.errors import UserError
 from pofx.functional.draw import draw
 from pofx.recipe import Recipe, RecipeError
 from pofx.spec import DataSpec
-from pofx.training import checkpoint
+from pofx.training import checkpoint, footprint
 from pofx.training.distributed import World, local_device, world
 from pofx.training.folder import Job, RunError, new_folder, read, versions
 from pofx.training.log import Log
@@ -106,7 +106,9 @@ def fit(  # noqa: PLR0913, the public face of training
     if isinstance(data, np.ndarray | Tensor):
         data = _keep_array(data, folder)
     dataset = load(data, seed=options.seed, **(data_options or {}))
-    catalogue.build(recipe, dataset.spec, **arguments)
+    dataset = footprint.checked(
+        recipe, dataset, arguments, device=_device(device), accumulate=options.accumulate
+    )
     job = Job(
         recipe, arguments, dict(dataset.source), dataset.spec.to_json(), dataset.schema.to_json(),
         dataset.fingerprint, asdict(options), steps, minutes, device, threads, save_every,
