@@ -26,6 +26,30 @@ def suitable(shape: tuple[int, ...], channels: int) -> Network:
     return "conv" if len(shape) == 3 and channels else "mlp"
 
 
+FEW = 1000
+"""Examples to train on below which a model of its usual freedom learns them by heart."""
+
+
+def few(count: int | None) -> bool:
+    """Whether there are so few examples; where it is not known how many there are, there are
+    enough.
+
+    >>> few(400), few(60_000), few(None)
+    (True, False, False)
+    """
+    return count is not None and count < FEW
+
+
+def prior_decay(examples_worth: float, count: int | None) -> float:
+    """Weight decay of a loss per example: a normal prior on weights that is worth so many examples
+    for each unit of their square, where examples are few; else 0.
+
+    >>> prior_decay(10, 400), prior_decay(10, 60_000)
+    (0.025, 0.0)
+    """
+    return examples_worth / max(count or 1, 1) if few(count) else 0.0
+
+
 class Encoder(nn.Module):
     """An example of any shape, and its class if it has one, to a vector: `(n, *shape) -> (n,
     outputs)`.

@@ -33,6 +33,10 @@ _NOTED = 2 << 30
 """Bytes from which a run says beforehand what it will take."""
 _COPIES = 2
 """Of what a checkpoint holds, while it is written."""
+_LIBRARIES, _SLACK = 150 << 20, 1.15
+"""Bytes that libraries take at their first use, and how much more than it is asked for the C
+library holds: against the peaks of real processes the estimate is within a factor of 1.5 of them.
+"""
 _CRUDE = 8
 """Numbers for each output of a layer: itself, its gradient, and what lies between layers. With a
 margin of four it is above what any recipe of the catalogue takes."""
@@ -96,7 +100,9 @@ class _Plan:
 
     @property
     def free(self) -> int:
-        return memory.free_bytes(self.device) // self.processes
+        """Bytes that the examples, weights and activations of one process may have."""
+        left = memory.free_bytes(self.device) // self.processes - _LIBRARIES
+        return max(0, int(left / _SLACK))
 
     @property
     def spec(self) -> DataSpec:
@@ -209,17 +215,23 @@ def checked(
         raise RecipeError(_refusal(plan, free, (recipe, footprint)))
     if needed < _NOTED:
         return dataset
-    note = f"training takes about {size(needed)} of memory, of {size(free)} that are free"
+    note = f"training takes about {_with_slack(needed)} of memory; {_with_slack(free)} are free"
     return replace(dataset, notes=(*dataset.notes, note))
 
 
 def _refusal(plan: _Plan, free: int, found: tuple[Recipe, Footprint] | None) -> str:
-    needed = "far more" if found is None else f"about {size(found[1].of(plan.at_a_time(found[0])))}"
+    needed = "far more"
+    if found is not None:
+        needed = f"about {_with_slack(found[1].of(plan.at_a_time(found[0])))}"
     cure = next(_cures(plan, free, found), "choose another recipe, or a machine with more")
     return (
-        f"training {plan.name} must fit in the {size(free)} of memory that are free (it takes "
-        f"{needed}): {cure}."
+        f"training {plan.name} must fit in the {_with_slack(free)} of memory that are free (it "
+        f"takes {needed}): {cure}."
     )
+
+
+def _with_slack(count: int) -> str:
+    return size(int(_SLACK * count) + _LIBRARIES)
 
 
 def _cures(plan: _Plan, free: int, found: tuple[Recipe, Footprint] | None) -> Iterator[str]:
