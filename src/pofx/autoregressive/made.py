@@ -32,7 +32,7 @@ from pofx.autoregressive.autoregressive import Given
 from pofx.autoregressive.conditionals import Conditionals
 from pofx.autoregressive.marginals import Marginals
 from pofx.autoregressive.orders import InOrders, OrderAfterOrder, orders_of
-from pofx.nn.defaults import few
+from pofx.nn.defaults import adam_decay, few
 from pofx.nn.masked import MaskedMLP, Unrolled
 from pofx.recipe import Adam, Recipe, check_at_least, check_classes
 from pofx.spec import DataSpec
@@ -144,8 +144,8 @@ def recipe(  # noqa: PLR0913
         marginals: add outputs to the log-odds that each bit or category has for itself, so that
             weight decay draws to independent elements; by default with fewer than 1,000 examples.
         lr: learning rate of Adam, decayed to 0 by a cosine.
-        weight_decay: of AdamW; by default 1 for vectors of bits or categories, else 0.1, and 30
-            times as much with fewer than 1,000 examples.
+        weight_decay: of AdamW; by default 1 for vectors of bits or categories, else 0.1, and
+            with fewer than 1,000 examples 12,000 times as much over their number.
         batch_size: examples in a step.
         steps: optimizer steps.
     """
@@ -154,7 +154,7 @@ def recipe(  # noqa: PLR0913
     check_at_least("made", 0, weight_decay=weight_decay)
     if weight_decay is None:
         weight_decay = 1.0 if spec.support.discrete and not spec.is_image else 0.1
-        weight_decay *= 30 if few(spec.count) else 1
+        weight_decay = adam_decay(weight_decay, 12_000 * weight_decay, spec.count, lr)
     marginals = few(spec.count) if marginals is None else marginals
     model = MADE(
         Conditionals(spec, components), orders_of(spec, order, orders), hidden,

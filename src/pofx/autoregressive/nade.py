@@ -33,7 +33,7 @@ from pofx.autoregressive.marginals import Marginals
 from pofx.autoregressive.orders import orders_of
 from pofx.autoregressive.sequence import Sequence
 from pofx.distributions.heads import head
-from pofx.nn.defaults import few
+from pofx.nn.defaults import adam_decay, few
 from pofx.recipe import Adam, Recipe, RecipeError, check_at_least, check_classes
 from pofx.spec import Binary, Categorical, DataSpec
 from pofx.typing import Cond
@@ -141,7 +141,8 @@ def recipe(
         marginals: add outputs to the log-odds that each bit or category has for itself, so that
             weight decay draws to independent elements; by default with fewer than 1,000 examples.
         lr: learning rate of Adam, decayed to 0 by a cosine.
-        weight_decay: of AdamW; by default 0.1, and 10 with fewer than 1,000 examples.
+        weight_decay: of AdamW; by default 0.1, and with fewer than 1,000 examples 4,000 over
+            their number.
         batch_size: examples in a step.
         steps: optimizer steps.
     """
@@ -157,7 +158,7 @@ def recipe(
     if hidden is None:
         hidden = 50 if small else 500
     if weight_decay is None:
-        weight_decay = 10.0 if small else 0.1
+        weight_decay = adam_decay(0.1, 4000, spec.count, lr)
     marginals = small if marginals is None else marginals
     model = NADE(
         spec, orders_of(spec, order)[0], hidden, conditional=conditional, marginals=marginals

@@ -40,14 +40,24 @@ def few(count: int | None) -> bool:
     return count is not None and count < FEW
 
 
-def prior_decay(examples_worth: float, count: int | None) -> float:
-    """Weight decay of a loss per example: a normal prior on weights that is worth so many examples
-    for each unit of their square, where examples are few; else 0.
+def sgd_decay(worth: float, count: int | None, lr: float) -> float:
+    """Weight decay of gradient descent: `worth` over the square of their number where examples are
+    few, else 0; at most what takes half of a weight in a step.
 
-    >>> prior_decay(10, 400), prior_decay(10, 60_000)
-    (0.025, 0.0)
+    >>> [round(sgd_decay(4000, count, 0.05), 3) for count in (5, 60, 400, 60_000)]
+    [10.0, 1.111, 0.025, 0.0]
     """
-    return examples_worth / max(count or 1, 1) if few(count) else 0.0
+    return min(worth / max(count or 1, 1) ** 2, 0.5 / lr) if few(count) else 0.0
+
+
+def adam_decay(usual: float, worth: float, count: int | None, lr: float) -> float:
+    """Weight decay of AdamW: the usual one, or `worth` over their number where examples are few; at
+    most what takes half of a weight in a step.
+
+    >>> [adam_decay(1.0, 12_000, count, 1e-3) for count in (5, 400, 60_000)]
+    [500.0, 30.0, 1.0]
+    """
+    return min(worth / max(count or 1, 1), 0.5 / lr) if few(count) else usual
 
 
 class Encoder(nn.Module):

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 import weakref
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from typing import Any
 
@@ -71,8 +71,9 @@ class Meter(TorchDispatchMode):
         self, op: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         out = self.call(op, args, kwargs or {})
-        for value in tree_iter(out):
-            if isinstance(value, Tensor):
+        given = {v.untyped_storage()._cdata for v in _tensors((args, kwargs))}
+        for value in _tensors(out):
+            if value.untyped_storage()._cdata not in given:  # a view of what was there is not new
                 self._count(value)
         return out
 
@@ -99,6 +100,10 @@ class Meter(TorchDispatchMode):
         return freed
 
 
+def _tensors(tree: Any) -> Iterator[Tensor]:
+    return (v for v in tree_iter(tree) if isinstance(v, Tensor))
+
+
 class _Shapes(Meter):
     """Makes large tensors without their numbers.
 
@@ -110,7 +115,7 @@ class _Shapes(Meter):
         self.operations += 1
         if self.operations > _OPERATIONS:
             raise TooLong
-        tensors = [v for v in tree_iter((args, kwargs)) if isinstance(v, Tensor)]
+        tensors = list(_tensors((args, kwargs)))
         if not tensors:
             return _new(op, args, kwargs)
         if all(t.device != META for t in tensors):
