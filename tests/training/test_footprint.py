@@ -1,6 +1,5 @@
 """Memory that training takes is known before it is taken, and what does not fit is refused."""
 
-
 import numpy as np
 import pytest
 import torch

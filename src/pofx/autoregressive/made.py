@@ -69,9 +69,7 @@ class MADE(InOrders):
         marginals: bool = False,
     ) -> None:
         alone = Marginals(conditionals.spec, conditionals.outputs) if marginals else None
-        super().__init__(
-            conditionals.spec, conditional=conditional, orders=orders, marginals=alone
-        )
+        super().__init__(conditionals.spec, conditional=conditional, orders=orders, marginals=alone)
         self.conditionals = conditionals
         inputs, outputs = conditionals.inputs, conditionals.outputs
         if conditional:

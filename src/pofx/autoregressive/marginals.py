@@ -13,7 +13,7 @@ References:
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import accumulate, pairwise
 
 import torch
@@ -48,16 +48,25 @@ class Marginals(nn.Module):
         super().__init__()
         places = [slice(a, b) for a, b in pairwise(accumulate(outputs, initial=0))]
         self.width = sum(outputs)
-        self.groups = _groups(spec.columns, places)
+        self.supports = []
+        for g, (support, elements, columns) in enumerate(_groups(spec.columns, places)):
+            self.supports.append(support)
+            self.register_buffer(f"elements_{g}", torch.tensor(elements), persistent=False)
+            self.register_buffer(f"columns_{g}", torch.tensor(columns), persistent=False)
         self.register_buffer("total", torch.zeros(self.width))
         self.register_buffer("seen", torch.zeros(()))
         fresh = torch.zeros(self.width + 1)  # of this step, and how many examples it had
         self.register_buffer("fresh", fresh, persistent=False)
 
+    def _alike(self) -> Iterator[tuple[Binary | Categorical, Tensor, Tensor]]:
+        """Each kind of bits and categories, its elements and the places of their parameters."""
+        for g, support in enumerate(self.supports):
+            yield support, self.get_buffer(f"elements_{g}"), self.get_buffer(f"columns_{g}")
+
     def forward(self) -> Tensor:
         """What to add to the parameters of all elements, `(sum(outputs),)`."""
         out = torch.zeros_like(self.total)
-        for support, _, columns in self.groups:
+        for support, _, columns in self._alike():
             n = self.total[columns] + 0.5
             rest = self.seen + 1 - n if isinstance(support, Binary) else self.seen + 0.5
             out[columns] = torch.where(self.seen > 0, n.log() - rest.log(), 0.0)
@@ -67,7 +76,7 @@ class Marginals(nn.Module):
     def see(self, x: Data) -> None:
         """Counts the examples of a micro-batch; `settle` takes them up."""
         values = x.flatten(1)
-        for support, elements, columns in self.groups:
+        for support, elements, columns in self._alike():
             k = indices(values[:, elements], support)
             hot = k if isinstance(support, Binary) else nn.functional.one_hot(k, support.levels)
             self.fresh[columns] += hot.sum(0).flatten().to(self.fresh)

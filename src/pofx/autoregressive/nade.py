@@ -117,7 +117,7 @@ class _Unfolding:
         self.place += 1
 
 
-def recipe(
+def recipe(  # noqa: PLR0913
     spec: DataSpec,
     *,
     hidden: int | None = None,

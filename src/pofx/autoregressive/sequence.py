@@ -13,9 +13,9 @@ from typing import Protocol
 
 from torch import Tensor
 
-from pofx.autoregressive.marginals import Marginals
 from pofx.autoregressive.autoregressive import Autoregressive, Given
 from pofx.autoregressive.conditionals import MixtureHead
+from pofx.autoregressive.marginals import Marginals
 from pofx.distributions.heads import Head
 from pofx.functional.dequantize import relax, relaxed_shape
 from pofx.functional.precision import at_least_float32

@@ -14,7 +14,6 @@ from torch import Tensor
 
 from pofx.classical.yardstick import blocks
 
-
 DIRECT = 2048
 """Columns up to which the covariance is a matrix in memory."""
 

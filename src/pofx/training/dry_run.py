@@ -1,10 +1,10 @@
 """dry_run: a step by shapes alone, to see how much memory it would take.
 
-torch's meta tensors have a shape and no numbers: a step on them costs neither memory nor arithmetic.
-A model also reads numbers as it is built and trained (an order of elements, a table of noise
-levels, a counter), which a meta tensor has not; so what is small stays real here, and where both
-kinds meet the result is a meta tensor. Who asks a meta tensor for its number is told 1: it may end a
-loop early or pass a check, and seldom changes what is kept in memory.
+torch's meta tensors have a shape and no numbers: a step on them costs neither memory nor
+arithmetic. A model also reads numbers as it is built and trained (an order of elements, a table of
+noise levels, a counter), which a meta tensor has not; so what is small stays real here, and where
+both kinds meet the result is a meta tensor. Who asks a meta tensor for its number is told 1: it may
+end a loop early or pass a check, and seldom changes what is kept in memory.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _INDICES = 2**22
 """Elements up to which new whole numbers and masks are real: orders, places, permutations."""
 
 
-_OPERATIONS = 10_000
+OPERATIONS = 40_000
 """More of them in one block would take longer to follow than to try."""
 
 
@@ -64,7 +64,6 @@ class Meter(TorchDispatchMode):
         super().__init__()
         self.live = self.peak = 0
         self.ceiling = ceiling
-        self.operations = 0
         self._alive: dict[int, weakref.ref[Any]] = {}
 
     def __torch_dispatch__(
@@ -107,13 +106,21 @@ def _tensors(tree: Any) -> Iterator[Tensor]:
 class _Shapes(Meter):
     """Makes large tensors without their numbers.
 
+    Args:
+        ceiling: as for `Meter`.
+        most: operations after which it gives up.
+
     Raises:
-        TooLong: too many operations.
+        TooLong: that many came.
     """
+
+    def __init__(self, ceiling: float, most: int) -> None:
+        super().__init__(ceiling)
+        self.operations, self.most = 0, most
 
     def call(self, op: Any, args: Any, kwargs: dict[str, Any]) -> Any:
         self.operations += 1
-        if self.operations > _OPERATIONS:
+        if self.operations > self.most:
             raise TooLong
         tensors = list(_tensors((args, kwargs)))
         if not tensors:
@@ -173,6 +180,7 @@ class DryRun(ExitStack):
 
     Args:
         ceiling: as for `Meter`.
+        most: operations after which it gives up.
 
     >>> with DryRun() as meter:
     ...     x = torch.randn(10**9, 100)
@@ -180,9 +188,9 @@ class DryRun(ExitStack):
     (400000000000, 'meta')
     """
 
-    def __init__(self, ceiling: float = math.inf) -> None:
+    def __init__(self, ceiling: float = math.inf, most: int = OPERATIONS) -> None:
         super().__init__()
-        self._meter = _Shapes(ceiling)
+        self._meter = _Shapes(ceiling, most)
 
     def __enter__(self) -> Meter:  # type: ignore[override]
         super().__enter__()

@@ -12,6 +12,7 @@ import math
 import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -40,6 +41,8 @@ library holds: against the peaks of real processes the estimate is within a fact
 _CRUDE = 8
 """Numbers for each output of a layer: itself, its gradient, and what lies between layers. With a
 margin of four it is above what any recipe of the catalogue takes."""
+_PARTS = 10_000
+"""Operations that build a model; one of more has more layers than anybody trains."""
 _UNKNOWN = 1024
 """Where the search for a value that fits begins, of a parameter whose default follows the data."""
 
@@ -120,7 +123,7 @@ class _Plan:
             TooLarge: they would be larger than the ceiling, or than can be said.
         """
         try:
-            with torch.random.fork_rng([]), DryRun(ceiling):
+            with torch.random.fork_rng([]), DryRun(ceiling, _PARTS):
                 return catalogue.build(self.name, self.spec, **self.arguments)
         except (RuntimeError, OverflowError, TypeError) as error:
             if "overflow" in str(error).lower():
@@ -145,14 +148,16 @@ class _Plan:
         crude = kept + saved + 4 * _CRUDE * n * _outputs(recipe.model, self.spec)
         if crude < ceiling / 4:
             return recipe, Footprint(kept, saved)
-        return recipe, self._of_step(recipe, Footprint(kept, saved), n)
+        return recipe, self._of_step(recipe, Footprint(kept, saved), n, ceiling)
 
-    def _of_step(self, recipe: Recipe, without: Footprint, n: int) -> Footprint:
+    def _of_step(self, recipe: Recipe, without: Footprint, n: int, ceiling: float) -> Footprint:
         assert recipe.objective is not None
         try:
             without_numbers(recipe.objective)
-            one, all_ = (self._height(recipe, k) for k in (1, max(n, 2)))
-            return _line(without, one, all_, max(n, 2))
+            whole = self._height(recipe, n)
+            if n == 1 or without.kept + whole <= ceiling:
+                return replace(without, fixed=whole)
+            return _line(without, self._height(recipe, 1), whole, n)
         except TooLong:
             return without
         except UserError:
@@ -180,7 +185,7 @@ class _Plan:
                 with Meter() as meter:
                     take_step(recipe.objective, batch)
             heights.append(meter.peak)
-        return _line(without, *heights, 2)
+        return _line(without, heights[0], heights[1], 2)
 
 
 def checked(
@@ -255,19 +260,25 @@ def _smaller_arguments(plan: _Plan, free: int, candidates: list[Parameter]) -> I
     for p in candidates:
         if p.type not in ("int", "ints") or p.name == "steps":
             continue
-        value = plan.arguments.get(p.name, p.default)
-        value = (_UNKNOWN if p.type == "int" else (_UNKNOWN,)) if value is None else value
-        entries = (value,) if isinstance(value, int) else tuple(value)
-
-        def capped(most: int, p: Parameter = p, entries: tuple[int, ...] = entries) -> _Plan:
-            each = [min(most, v) for v in entries]
-            smaller = each[0] if p.type == "int" else each
-            return replace(plan, arguments={**plan.arguments, p.name: smaller})
-
-        most = _largest(lambda k, capped=capped: _fits(capped(k), free), max(entries, default=0))
-        if most:
+        entries = _entries(plan, p)
+        if most := _largest(partial(_fits_capped, plan, free, p), max(entries, default=0)):
             word = ",".join(str(min(most, v)) for v in entries)
             yield f"give --{p.name.replace('_', '-')} {word} or less"
+
+
+def _entries(plan: _Plan, p: Parameter) -> tuple[int, ...]:
+    """The whole numbers of an argument."""
+    value = plan.arguments.get(p.name, p.default)
+    if value is None:
+        return (_UNKNOWN,)
+    return (value,) if isinstance(value, int) else tuple(value)
+
+
+def _fits_capped(plan: _Plan, free: int, p: Parameter, most: int) -> bool:
+    """Whether the plan fits with no number of that argument above `most`."""
+    each = [min(most, v) for v in _entries(plan, p)]
+    smaller = each[0] if p.type == "int" else each
+    return _fits(replace(plan, arguments={**plan.arguments, p.name: smaller}), free)
 
 
 def _smaller_data(plan: _Plan, free: int) -> Iterator[str]:
