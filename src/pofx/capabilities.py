@@ -267,6 +267,20 @@ class Fits(Protocol):
         ...
 
 
+@runtime_checkable
+class FitsWithin(Fits, Protocol):
+    """Knows how much memory its fit takes."""
+
+    def fit_bytes(self, n: int, stored: int) -> int:
+        """Bytes that `fit` takes at most beside its examples.
+
+        Args:
+            n: how many examples.
+            stored: numbers that they hold, those that windows of one text share counted once.
+        """
+        ...
+
+
 @dataclass(frozen=True)
 class Spread:
     """How log p(x) of some examples is spread, and what the least likely ones do to its mean.

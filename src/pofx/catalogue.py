@@ -178,10 +178,17 @@ def _check_range(recipe: str, flag: str, parameter: Parameter, value: Any) -> No
         raise CatalogueError(
             f"recipe '{recipe}': --{flag} is at least {parameter.least}, and {value!r} came."
         )
+    largest = max(value, default=0) if parameter.type == "ints" else value
+    if parameter.type in ("int", "ints") and largest > _MOST:
+        raise CatalogueError(
+            f"recipe '{recipe}': --{flag} must be at most {_MOST:,} (got {largest:,}): lower it."
+        )
     if parameter.name == "lr" and value <= 0:
         raise CatalogueError(f"recipe '{recipe}': --lr is a positive number, and {value!r} came.")
 
 
+_MOST = 2**31 - 1
+"""The largest whole number that a recipe takes."""
 _TYPES: dict[str, tuple[type, ...]] = {
     "int": (int,), "float": (int, float), "bool": (bool,), "str": (str,), "ints": (tuple, list),
 }  # fmt: skip

@@ -84,6 +84,8 @@ class DataSpec:
         class_names: their names, as the user knows them.
         log_scale: nats to subtract from a density of x to get it in the user's own units
             (the sum of the log standard deviations that the loader divided by).
+        count: how many examples there are to train on, for defaults to follow; None where that is
+            not known. Two specs that differ in it alone are equal.
 
     >>> DataSpec((1, 28, 28), Binary()).size
     784
@@ -94,6 +96,7 @@ class DataSpec:
     classes: int = 0
     class_names: tuple[str, ...] = ()
     log_scale: float = 0.0
+    count: int | None = field(default=None, compare=False)
 
     @property
     def size(self) -> int:
@@ -120,6 +123,7 @@ class DataSpec:
             "classes": self.classes,
             "class_names": list(self.class_names),
             "log_scale": self.log_scale,
+            **({} if self.count is None else {"count": self.count}),
         }
 
     @classmethod
@@ -131,6 +135,7 @@ class DataSpec:
             classes=d["classes"],
             class_names=tuple(d["class_names"]),
             log_scale=d["log_scale"],
+            count=d.get("count"),
         )
 
 

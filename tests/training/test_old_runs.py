@@ -15,6 +15,7 @@ import torch
 import pofx
 from pofx.training.checkpoint import load_model
 from pofx.training.fit import resume
+from pofx.training.folder import sealed
 
 ARCHIVES = sorted((Path(__file__).parents[1] / "formats").glob("format-*.zip"))
 MORE, SEED = 6, 3
@@ -43,8 +44,8 @@ def unpacked(archive: Path, recipe: str, to: Path) -> Path:
     job = json.loads(described.read_text())
     source = job["source"]["source"]
     if "/" in source:  # where the data lay when the archive was made
-        text = described.read_text().replace(source, str(to / Path(source).name))
-        described.write_text(text)
+        job["source"]["source"] = str(to / Path(source).name)
+        described.write_text(json.dumps(sealed(job) if job["format"] > 1 else job))
     return to / recipe
 
 

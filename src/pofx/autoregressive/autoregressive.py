@@ -17,6 +17,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from pofx.autoregressive.marginals import Marginals
 from pofx.batch import Batch
 from pofx.errors import UserError
 from pofx.functional.labels import any_class, marginal
@@ -50,14 +51,21 @@ class Autoregressive(nn.Module, ABC):
         conditional: whether `cond` is used.
         orders: `(orders, elements)`, the elements in each order that they are drawn in; as they
             stand, by default, and pixel after pixel in an image.
+        marginals: what a network's outputs are added to, if anything.
     """
 
     orders: Tensor
 
     def __init__(
-        self, spec: DataSpec, *, conditional: bool = False, orders: Tensor | None = None
+        self,
+        spec: DataSpec,
+        *,
+        conditional: bool = False,
+        orders: Tensor | None = None,
+        marginals: Marginals | None = None,
     ) -> None:
         super().__init__()
+        self.marginals = marginals
         self.spec, self.conditional = spec, conditional
         chosen = raster(spec.shape)[None] if orders is None else orders
         self.register_buffer("orders", chosen, persistent=orders is not None)
@@ -137,7 +145,13 @@ class MaximumLikelihood(LossObjective):
 
     def loss(self, batch: Batch) -> tuple[Tensor, Metrics]:
         x, cond = batch.x, batch.cond
+        if self.training and self.model.marginals is not None:
+            self.model.marginals.see(x)
         return -self.model.log_prob(x, cond).mean(), {}
+
+    def after_step(self) -> None:
+        if self.model.marginals is not None:
+            self.model.marginals.settle()
 
 
 def raster(shape: tuple[int, ...]) -> Tensor:

@@ -30,7 +30,9 @@ from torch.nn import functional as F
 
 from pofx.autoregressive.autoregressive import Given
 from pofx.autoregressive.conditionals import Conditionals
+from pofx.autoregressive.marginals import Marginals
 from pofx.autoregressive.orders import InOrders, OrderAfterOrder, orders_of
+from pofx.nn.defaults import adam_decay, few
 from pofx.nn.masked import MaskedMLP, Unrolled
 from pofx.recipe import Adam, Recipe, check_at_least, check_classes
 from pofx.spec import DataSpec
@@ -46,6 +48,7 @@ class MADE(InOrders):
         hidden: widths of the hidden layers.
         direct: whether parameters also see elements without a layer between.
         conditional: whether `cond` is used; the class is then an element before the first.
+        marginals: whether outputs are added to each element's own log-odds.
 
     >>> from pofx.spec import Binary
     >>> conditionals = Conditionals(DataSpec((3,), Binary()))
@@ -63,8 +66,10 @@ class MADE(InOrders):
         *,
         direct: bool = True,
         conditional: bool = False,
+        marginals: bool = False,
     ) -> None:
-        super().__init__(conditionals.spec, conditional=conditional, orders=orders)
+        alone = Marginals(conditionals.spec, conditionals.outputs) if marginals else None
+        super().__init__(conditionals.spec, conditional=conditional, orders=orders, marginals=alone)
         self.conditionals = conditionals
         inputs, outputs = conditionals.inputs, conditionals.outputs
         if conditional:
@@ -78,16 +83,23 @@ class MADE(InOrders):
         if self.conditional:
             seen = torch.cat([self._label(cond), seen], 1)
             order = F.pad(order + 1, (1, 0))
-        return self.conditionals.log_prob(self.net(seen, order), x, known)
+        parameters = self.net(seen, order)
+        if self.marginals is not None:
+            parameters = parameters + self.marginals()
+        return self.conditionals.log_prob(parameters, x, known)
 
     def drawn_in(self, order: Tensor, n: int, cond: Cond | None, given: Given | None) -> Data:
         steps = Unrolled(self.net, n)
         if self.conditional:
             steps.reveal(0, self._label(cond))
         x = self.net.last.weight.new_empty(n, self.spec.size)
+        alone = None if self.marginals is None else self.marginals()
         for element in order.tolist():
             number = element + self.conditional
-            drawn = self.conditionals.sample(element, steps.outputs(number))
+            parameters = steps.outputs(number)
+            if alone is not None:
+                parameters = parameters + alone[self.net.rows[number]]
+            drawn = self.conditionals.sample(element, parameters)
             if given is not None:
                 drawn = given.settle(element, drawn)
             x[:, element : element + 1] = drawn
@@ -108,6 +120,7 @@ def recipe(  # noqa: PLR0913
     orders: int = 1,
     components: int = 10,
     conditional: bool = False,
+    marginals: bool | None = None,
     lr: float = 1e-3,
     weight_decay: float | None = None,
     batch_size: int = 100,
@@ -126,8 +139,11 @@ def recipe(  # noqa: PLR0913
             likelihoods cost as many times more.
         components: logistics in the mixture of a real or bounded element.
         conditional: condition every element on the class.
+        marginals: add outputs to the log-odds that each bit or category has for itself, so that
+            weight decay draws to independent elements; by default with fewer than 1,000 examples.
         lr: learning rate of Adam, decayed to 0 by a cosine.
-        weight_decay: of AdamW; by default 1 for vectors of bits or categories, else 0.1.
+        weight_decay: of AdamW; by default 1 for vectors of bits or categories, else 0.1, and
+            with fewer than 1,000 examples 12,000 times as much over their number.
         batch_size: examples in a step.
         steps: optimizer steps.
     """
@@ -136,9 +152,11 @@ def recipe(  # noqa: PLR0913
     check_at_least("made", 0, weight_decay=weight_decay)
     if weight_decay is None:
         weight_decay = 1.0 if spec.support.discrete and not spec.is_image else 0.1
+        weight_decay = adam_decay(weight_decay, 12_000 * weight_decay, spec.count, lr)
+    marginals = few(spec.count) if marginals is None else marginals
     model = MADE(
         Conditionals(spec, components), orders_of(spec, order, orders), hidden,
-        direct=direct, conditional=conditional,
+        direct=direct, conditional=conditional, marginals=marginals,
     )  # fmt: skip
     return Recipe(
         model=model,

@@ -29,9 +29,11 @@ import torch
 from torch import Tensor, nn
 
 from pofx.autoregressive.autoregressive import MaximumLikelihood
+from pofx.autoregressive.marginals import Marginals
 from pofx.autoregressive.orders import orders_of
 from pofx.autoregressive.sequence import Sequence
 from pofx.distributions.heads import head
+from pofx.nn.defaults import adam_decay, few
 from pofx.recipe import Adam, Recipe, RecipeError, check_at_least, check_classes
 from pofx.spec import Binary, Categorical, DataSpec
 from pofx.typing import Cond
@@ -48,6 +50,7 @@ class NADE(Sequence):
         order: `(elements,)`, in which they are drawn.
         hidden: units.
         conditional: whether `cond` is used.
+        marginals: whether outputs are added to each element's own log-odds.
 
     >>> model = NADE(DataSpec((3,), Binary()), torch.arange(3), 8)
     >>> strings = torch.cartesian_prod(*[torch.tensor([0.0, 1.0])] * 3)
@@ -56,11 +59,18 @@ class NADE(Sequence):
     """
 
     def __init__(
-        self, spec: DataSpec, order: Tensor, hidden: int = 500, *, conditional: bool = False
+        self,
+        spec: DataSpec,
+        order: Tensor,
+        hidden: int = 500,
+        *,
+        conditional: bool = False,
+        marginals: bool = False,
     ) -> None:
         element = head(DataSpec((1,), spec.columns[0]))
-        super().__init__(spec, element, conditional=conditional, order=order)
         outputs = element.channels
+        alone = Marginals(spec, [outputs] * spec.size) if marginals else None
+        super().__init__(spec, element, conditional=conditional, order=order, marginals=alone)
         self.c = nn.Parameter(torch.zeros(hidden))
         self.W = nn.Parameter(torch.randn(spec.size, self.inputs, hidden) / math.sqrt(spec.size))
         self.b = nn.Parameter(torch.zeros(spec.size, outputs))
@@ -76,10 +86,16 @@ class NADE(Sequence):
             before = torch.cat([a[:, None], after[:, :-1]], 1)
             parts.append(torch.einsum("ndh,doh->ndo", before.sigmoid(), self.V[block]))
             a = after[:, -1]
-        return torch.cat(parts, 1) + self.b
+        return torch.cat(parts, 1) + self.own()
 
     def unfolding(self, n: int, cond: Cond | None) -> _Unfolding:
         return _Unfolding(self, self.first(n, cond))
+
+    def own(self) -> Tensor:
+        """What each element's parameters are without the others, in order: `(d, parameters)`."""
+        if self.marginals is None:
+            return self.b
+        return self.b + self.marginals().view(self.b.shape)[self.orders[0]]
 
     def first(self, n: int, cond: Cond | None) -> Tensor:
         """What goes into the hidden layer of the first element: `(n, hidden)`."""
@@ -90,10 +106,10 @@ class _Unfolding:
     """What goes into the next element's hidden layer, `(n, hidden)`."""
 
     def __init__(self, model: NADE, a: Tensor) -> None:
-        self.model, self.a, self.place = model, a, 0
+        self.model, self.a, self.place, self.b = model, a, 0, model.own()
 
     def outputs(self) -> Tensor:
-        b, V = self.model.b[self.place], self.model.V[self.place]
+        b, V = self.b[self.place], self.model.V[self.place]
         return torch.addmm(b, self.a.sigmoid(), V.t())
 
     def reveal(self, seen: Tensor) -> None:
@@ -101,14 +117,15 @@ class _Unfolding:
         self.place += 1
 
 
-def recipe(
+def recipe(  # noqa: PLR0913
     spec: DataSpec,
     *,
-    hidden: int = 500,
+    hidden: int | None = None,
     order: Literal["natural", "random"] | None = None,
     conditional: bool = False,
+    marginals: bool | None = None,
     lr: float = 5e-3,
-    weight_decay: float = 0.1,
+    weight_decay: float | None = None,
     batch_size: int = 100,
     steps: int = 10_000,
 ) -> Recipe:
@@ -116,12 +133,16 @@ def recipe(
 
     Args:
         spec: what the data is.
-        hidden: units of the hidden layer that all elements share.
+        hidden: units of the hidden layer that all elements share; by default 500, and 50 with
+            fewer than 1,000 examples.
         order: the elements as they stand, an image's pixel by pixel, or at random; by default
             natural for images, random for vectors.
         conditional: condition every element on the class.
+        marginals: add outputs to the log-odds that each bit or category has for itself, so that
+            weight decay draws to independent elements; by default with fewer than 1,000 examples.
         lr: learning rate of Adam, decayed to 0 by a cosine.
-        weight_decay: of AdamW.
+        weight_decay: of AdamW; by default 0.1, and with fewer than 1,000 examples 4,000 over
+            their number.
         batch_size: examples in a step.
         steps: optimizer steps.
     """
@@ -133,7 +154,15 @@ def recipe(
     check_classes("nade", spec, conditional=conditional)
     check_at_least("nade", 1, hidden=hidden)
     check_at_least("nade", 0, weight_decay=weight_decay)
-    model = NADE(spec, orders_of(spec, order)[0], hidden, conditional=conditional)
+    small = few(spec.count)
+    if hidden is None:
+        hidden = 50 if small else 500
+    if weight_decay is None:
+        weight_decay = adam_decay(0.1, 4000, spec.count, lr)
+    marginals = small if marginals is None else marginals
+    model = NADE(
+        spec, orders_of(spec, order)[0], hidden, conditional=conditional, marginals=marginals
+    )
     return Recipe(
         model=model,
         objective=MaximumLikelihood(model),

@@ -78,9 +78,13 @@ class OrderAfterOrder(LossObjective):
 
     def after_step(self) -> None:
         self.turn += 1
+        if self.model.marginals is not None:
+            self.model.marginals.settle()
 
     def loss(self, batch: Batch) -> tuple[Tensor, Metrics]:
         x, cond = batch.x, batch.cond
+        if self.training and self.model.marginals is not None:
+            self.model.marginals.see(x)
         order = self.model.orders[self.turn % len(self.model.orders)]
         return -self.model.in_order(order, x, cond).mean(), {}
 

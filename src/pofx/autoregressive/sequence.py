@@ -15,6 +15,7 @@ from torch import Tensor
 
 from pofx.autoregressive.autoregressive import Autoregressive, Given
 from pofx.autoregressive.conditionals import MixtureHead
+from pofx.autoregressive.marginals import Marginals
 from pofx.distributions.heads import Head
 from pofx.functional.dequantize import relax, relaxed_shape
 from pofx.functional.precision import at_least_float32
@@ -42,6 +43,7 @@ class Sequence(Autoregressive):
         element: the likelihood of one element, `(n, 1)`.
         conditional: whether `cond` is used.
         order: `(elements,)`, in which they are drawn; as they stand, by default.
+        marginals: what a network's outputs are added to, if anything.
     """
 
     def __init__(
@@ -51,10 +53,10 @@ class Sequence(Autoregressive):
         *,
         conditional: bool,
         order: Tensor | None = None,
+        marginals: Marginals | None = None,
     ) -> None:
-        super().__init__(
-            spec, conditional=conditional, orders=None if order is None else order[None]
-        )
+        orders = None if order is None else order[None]
+        super().__init__(spec, conditional=conditional, orders=orders, marginals=marginals)
         self.one, self.element = DataSpec((1,), spec.columns[0]), element
 
     @property

@@ -14,6 +14,9 @@ from torch import Tensor
 
 from pofx.classical.yardstick import blocks
 
+DIRECT = 2048
+"""Columns up to which the covariance is a matrix in memory."""
+
 
 class Covariance(NamedTuple):
     """The covariance of rows with independent noise on them, in float64 and a block at a time.
@@ -44,7 +47,7 @@ class Covariance(NamedTuple):
             total = total.addmm_(r.T, r @ q)
         return total / len(self.y) + self.noise[:, None] * q
 
-    def leading(self, k: int, direct: int = 2048) -> tuple[Tensor, Tensor]:
+    def leading(self, k: int, direct: int = DIRECT) -> tuple[Tensor, Tensor]:
         """The k largest eigenvalues and their vectors, `(k,)` and `(d, k)`, in falling order.
 
         Up to `direct` columns by the whole matrix; beyond, by the iteration of a subspace of twice

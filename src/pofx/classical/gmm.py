@@ -30,7 +30,7 @@ import torch
 
 from pofx.classical.em import EM
 from pofx.classical.normals import Normals
-from pofx.classical.yardstick import Dequantized, Exact, moments, scales
+from pofx.classical.yardstick import BLOCK_BYTES, Dequantized, Exact, moments, scales
 from pofx.recipe import Recipe, check_at_least, check_classes
 from pofx.spec import DataSpec
 from pofx.typing import Cond, Data
@@ -61,6 +61,10 @@ class _Gaussians(Normals):
             if log_prob - before < _TOLERANCE * self.spec.size or iteration >= self.iterations:
                 return
             before = log_prob
+
+    def own_bytes(self, n: int) -> int:
+        """Sums, covariances and their roots, before a turn and after it; some blocks."""
+        return 8 * self.roots.nbytes + 8 * 8 * n + 4 * BLOCK_BYTES
 
     @torch.no_grad()
     def em(self, x: Data, cond: Cond | None = None) -> Iterator[float]:

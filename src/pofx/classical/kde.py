@@ -28,7 +28,7 @@ from torch import Tensor
 
 from pofx.classical.leave_one_out import Examples
 from pofx.classical.normals import Normals
-from pofx.classical.yardstick import Dequantized, Exact, moments, scales
+from pofx.classical.yardstick import BLOCK_BYTES, Dequantized, Exact, moments, scales
 from pofx.recipe import Recipe, check_at_least, check_classes
 from pofx.spec import DataSpec
 from pofx.typing import Cond, Data
@@ -47,6 +47,10 @@ class _Kernels(Normals):
     ) -> None:
         super().__init__(spec, points, full=False, conditional=conditional, dtype=torch.float32)
         self.bandwidth = bandwidth
+
+    def own_bytes(self, n: int) -> int:
+        """The kept examples, their noise and widths in float64, and some blocks of pairs."""
+        return 5 * 8 * min(n, len(self.means)) * self.spec.size + 8 * 8 * n + 4 * BLOCK_BYTES
 
     @torch.no_grad()
     def fit(self, x: Data, cond: Cond | None = None) -> None:

@@ -52,6 +52,10 @@ class NGram(Strings):
         super().__init__(spec)
         self.order = order
 
+    def fit_bytes(self, n: int, stored: int) -> int:
+        """Tokens, and the key, place and context of each; all strings that may differ."""
+        return 8 * 8 * stored + 2 * 8 * stored * self.order
+
     @torch.no_grad()
     def fit(self, x: Data, cond: Cond | None = None) -> None:
         """Counts strings of up to `order` tokens."""

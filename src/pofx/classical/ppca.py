@@ -27,8 +27,8 @@ import math
 import torch
 from torch import Tensor
 
-from pofx.classical.covariance import Covariance
-from pofx.classical.yardstick import Dequantized, Exact, Yardstick, moments
+from pofx.classical.covariance import DIRECT, Covariance
+from pofx.classical.yardstick import BLOCK_BYTES, Dequantized, Exact, Yardstick, moments
 from pofx.recipe import Recipe, RecipeError
 from pofx.spec import DataSpec
 from pofx.typing import Cond, Data, PerExample
@@ -55,6 +55,12 @@ class _Factors(Yardstick):
     def loadings(self) -> Tensor:
         """W, `(d, k)`."""
         return self.axes * (self.variances - self.sigma2).sqrt()
+
+    def own_bytes(self, n: int) -> int:
+        """The covariance and its eigenvectors, or of many elements a few products with it."""
+        d, k = self.axes.shape
+        columns = d if d <= DIRECT else min(d, 2 * k + 10)
+        return 4 * 8 * d * columns + 3 * BLOCK_BYTES
 
     @torch.no_grad()
     def fit(self, x: Data, cond: Cond | None = None) -> None:

@@ -37,6 +37,7 @@ from pofx.typing import Cond, Data, PerExample
 
 _BLOCK = 1 << 22
 """Numbers in a block: 32 MB of float64."""
+BLOCK_BYTES = 8 * _BLOCK
 _C = 1 - 1e-5
 """Keeps a logit within 12.2."""
 
@@ -61,6 +62,18 @@ class Yardstick(nn.Module, ABC):
     @abstractmethod
     def fit(self, x: Data, cond: Cond | None = None) -> None:
         """Fits to the examples, all at once."""
+
+    def fit_bytes(self, n: int, stored: int) -> int:
+        """Bytes that a fit takes beside its examples: where these lie on the real line, the
+        variance there and the index of each cell, and whatever the model's own way needs.
+        """
+        cells = max((s.levels for s in self.spec.columns if s.discrete), default=0)
+        each = 16 if cells else 8
+        return each * n * self.spec.size + 3 * 8 * 1024 * cells + self.own_bytes(n)
+
+    @abstractmethod
+    def own_bytes(self, n: int) -> int:
+        """Bytes that a fit to `n` examples takes beside what all yardsticks do."""
 
     @abstractmethod
     def log_density(self, y: Tensor, cond: Cond | None = None) -> PerExample:

@@ -167,7 +167,7 @@ def load(  # noqa: PLR0913, one keyword an option
     described["resize"] = list(size) if isinstance(size, tuple) else size
     return Dataset(
         name=raw.name,
-        spec=schema.spec,
+        spec=replace(schema.spec, count=len(splits["train"])),
         schema=schema,
         **splits,
         source=described,

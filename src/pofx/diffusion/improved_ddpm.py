@@ -35,6 +35,7 @@ from pofx.diffusion.objective import network_denoiser, trained, withheld
 from pofx.diffusion.parameterization import Eps, Parameterization, V
 from pofx.diffusion.schedule import CosineVP
 from pofx.functional.dequantize import relax
+from pofx.functional.reductions import expand_like
 from pofx.objective import LossObjective, Metrics
 from pofx.recipe import Recipe, RecipeError
 from pofx.spec import DataSpec
@@ -71,7 +72,8 @@ class Hybrid(LossObjective):
         assert second is not None
         guess = denoiser.parameterization.clean(output.detach().to(x0), x_t, level)
         each = self.chain.divergence(k.clamp(max=count - 1), x0, guess, (second.to(x0) + 1) / 2)
-        kl = (count + 1) * each[k < count].sum() / each.numel()
+        noisy = expand_like((k < count).to(each), each)
+        kl = (count + 1) * (noisy * each).mean()
         return simple + self.share * kl, {"simple": simple.detach(), "kl": kl.detach()}
 
 

@@ -24,6 +24,7 @@ from __future__ import annotations
 
 from pofx.ebm.boltzmann_machine import boltzmann_machine
 from pofx.ebm.contrastive_divergence import StochasticMaximumLikelihood
+from pofx.nn.defaults import sgd_decay
 from pofx.recipe import SGD, Recipe, RecipeError, check_at_least
 from pofx.spec import Binary, DataSpec
 
@@ -33,7 +34,7 @@ def recipe(  # noqa: PLR0913
     *,
     hidden: int = 8,
     k: int = 1,
-    weight_decay: float = 0.0,
+    weight_decay: float | None = None,
     sweeps: int = 500,
     mean_field: int = 10,
     temperatures: int = 1000,
@@ -48,7 +49,8 @@ def recipe(  # noqa: PLR0913
         hidden: number of hidden units; 0 for a machine that is all visible, and up to 10 of them
             are summed over.
         k: Gibbs sweeps in a step.
-        weight_decay: of the weights, not of the biases.
+        weight_decay: of the weights, not of the biases; by default 16,000 over the square of
+            the number of examples where those are fewer than 1,000, else 0.
         sweeps: Gibbs sweeps to a sample.
         mean_field: sweeps to the mean field of more than 10 hidden units.
         temperatures: of annealed importance sampling, which estimates log Z.
@@ -65,6 +67,8 @@ def recipe(  # noqa: PLR0913
     check_at_least("boltzmann", 1, k=k, sweeps=sweeps, mean_field=mean_field)
     check_at_least("boltzmann", 2, temperatures=temperatures, chains=chains)
     check_at_least("boltzmann", 0, weight_decay=weight_decay)
+    if weight_decay is None:
+        weight_decay = sgd_decay(16_000, spec.count, lr)
     model = boltzmann_machine(
         spec.shape, hidden, sweeps=sweeps, mean_field=mean_field, temperatures=temperatures,
         chains=chains,

@@ -33,6 +33,7 @@ from pofx.ebm.belief_network import DBN, SmallDBN
 from pofx.ebm.greedy import GreedyLayers
 from pofx.ebm.harmonium import SmallHarmonium, harmonium
 from pofx.ebm.units import Bits, discrete_units
+from pofx.nn.defaults import sgd_decay
 from pofx.recipe import SGD, Recipe, RecipeError, check_at_least
 from pofx.spec import DataSpec
 
@@ -42,7 +43,7 @@ def recipe(  # noqa: PLR0913
     *,
     hidden: tuple[int, ...] = (128, 128),
     k: int = 1,
-    weight_decay: float = 0.0,
+    weight_decay: float | None = None,
     sweeps: int = 500,
     temperatures: int = 10_000,
     chains: int = 100,
@@ -57,7 +58,8 @@ def recipe(  # noqa: PLR0913
             has at most 16 the bound is exact in log Z. A layer as wide as the one two below it
             starts where that one ended.
         k: Gibbs sweeps in a step.
-        weight_decay: of the weights, not of the biases.
+        weight_decay: of the weights, not of the biases; by default 4,000 over the square of
+            the number of examples where those are fewer than 1,000, else 0.
         sweeps: Gibbs sweeps of the top to a sample.
         temperatures: of annealed importance sampling, which estimates log Z of the top.
         chains: of annealed importance sampling.
@@ -68,6 +70,8 @@ def recipe(  # noqa: PLR0913
     check_at_least("dbn", 1, k=k, sweeps=sweeps)
     check_at_least("dbn", 2, temperatures=temperatures, chains=chains)
     check_at_least("dbn", 0, weight_decay=weight_decay)
+    if weight_decay is None:
+        weight_decay = sgd_decay(4_000, spec.count, lr)
     if len(hidden) < 2:
         raise RecipeError(
             f"dbn: --hidden gives the units of two layers or more, and {len(hidden)} came; rbm is "

@@ -27,6 +27,7 @@ from torch.nn.utils.parametrizations import spectral_norm
 from pofx.ebm.reference import Reference
 from pofx.functional.dequantize import harden, relax, relaxed_shape
 from pofx.functional.gradients import score_of
+from pofx.functional.precision import unrounded
 from pofx.mcmc.chains import Chains, take
 from pofx.mcmc.langevin import langevin
 from pofx.nn.defaults import Encoder
@@ -89,7 +90,7 @@ class NetworkEnergy(nn.Module):
             tilt: share of f; at 0 it is the energy of the reference distribution.
         """
         y = self.reference.home(y)
-        with torch.autocast(y.device.type, enabled=False):
+        with unrounded(y):
             return tilt * self.network(y)[:, 0] + self.reference.energy(y)
 
     def base_energy(self, y: Tensor) -> PerExample:

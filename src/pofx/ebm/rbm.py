@@ -27,6 +27,7 @@ from __future__ import annotations
 from pofx.ebm.contrastive_divergence import ContrastiveDivergence, PersistentContrastiveDivergence
 from pofx.ebm.harmonium import harmonium
 from pofx.ebm.units import discrete_units
+from pofx.nn.defaults import sgd_decay
 from pofx.recipe import SGD, Recipe, check_at_least
 from pofx.spec import DataSpec
 
@@ -37,7 +38,7 @@ def recipe(  # noqa: PLR0913
     hidden: int = 128,
     persistent: bool = True,
     k: int = 1,
-    weight_decay: float = 0.0,
+    weight_decay: float | None = None,
     sweeps: int = 500,
     temperatures: int = 10_000,
     chains: int = 100,
@@ -51,7 +52,8 @@ def recipe(  # noqa: PLR0913
         hidden: number of hidden units; up to 16 of them the likelihood is exact.
         persistent: whether chains go on from step to step; otherwise each starts from the data.
         k: Gibbs sweeps in a step.
-        weight_decay: of the weights, not of the biases.
+        weight_decay: of the weights, not of the biases; by default 4,000 over the square of
+            the number of examples where those are fewer than 1,000, else 0.
         sweeps: Gibbs sweeps to a sample.
         temperatures: of annealed importance sampling, which estimates log Z.
         chains: of annealed importance sampling.
@@ -62,6 +64,8 @@ def recipe(  # noqa: PLR0913
     check_at_least("rbm", 1, hidden=hidden, k=k, sweeps=sweeps)
     check_at_least("rbm", 2, temperatures=temperatures, chains=chains)
     check_at_least("rbm", 0, weight_decay=weight_decay)
+    if weight_decay is None:
+        weight_decay = sgd_decay(4_000, spec.count, lr)
     model = harmonium(
         discrete_units("rbm", spec), hidden, sweeps=sweeps, temperatures=temperatures, chains=chains
     )

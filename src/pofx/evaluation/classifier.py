@@ -12,7 +12,7 @@ import hashlib
 import json
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -171,7 +171,8 @@ def _accuracy(model: Classifier, test: Examples, stop: Stop | None) -> float:
 
 
 def _cache_path(dataset: Labelled) -> Path | None:
-    key = json.dumps([_ARCHITECTURE, dataset.fingerprint, dataset.spec.to_json()], sort_keys=True)
+    spec = replace(dataset.spec, count=None).to_json()
+    key = json.dumps([_ARCHITECTURE, dataset.fingerprint, spec], sort_keys=True)
     name = f"classifier-{hashlib.sha256(key.encode()).hexdigest()[:32]}.safetensors"
     home = os.environ.get("XDG_CACHE_HOME")
     try:

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pofx.flow.bijection import Bijection
+from pofx.functional.precision import unrounded
 from pofx.typing import Cond, PerExample
 
 
@@ -52,7 +53,7 @@ class LU(Bijection):
 
     def forward(self, x: Tensor, cond: Cond | None = None) -> tuple[Tensor, PerExample]:
         ladj = self.log_scale.sum() * x[0, 0].numel()
-        with torch.autocast(x.device.type, enabled=False):  # what is rounded has no inverse
+        with unrounded(x):  # what is rounded has no inverse
             lower, upper = self.factors
             return _times((lower @ upper)[self.order], x), ladj.expand(len(x))
 

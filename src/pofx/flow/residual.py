@@ -25,6 +25,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pofx.flow.bijection import Bijection
+from pofx.functional.precision import unrounded
 from pofx.nn.embeddings import ClassEmbedding
 from pofx.typing import Cond, PerExample
 
@@ -136,7 +137,7 @@ def _at_most(weight: Tensor, norm: float) -> Tensor:
     """The weight, divided so that its largest singular value is at most `norm`; NaN where that
     value is too large for a number.
     """
-    with torch.autocast(weight.device.type, enabled=False):
+    with unrounded(weight):
         gram = weight @ weight.t() if weight.shape[0] < weight.shape[1] else weight.t() @ weight
         if not bool(gram.isfinite().all()):  # has no eigenvalues
             return weight * torch.nan

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -15,3 +18,15 @@ def at_least_float32(x: Tensor) -> Tensor:
     torch.float64
     """
     return x.to(torch.promote_types(x.dtype, torch.float32))
+
+
+def unrounded(x: Tensor) -> AbstractContextManager[Any]:
+    """A block in which autocast rounds nothing on the device of `x`; a meta tensor has no numbers
+    to round.
+
+    >>> with torch.autocast("cpu", torch.bfloat16), unrounded(torch.ones(2, 2)):
+    ...     (torch.ones(2, 2) @ torch.ones(2, 2)).dtype
+    torch.float32
+    """
+    kind = x.device.type
+    return nullcontext() if kind == "meta" else torch.autocast(kind, enabled=False)

@@ -30,7 +30,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
-from pofx.functional.precision import at_least_float32
+from pofx.functional.precision import at_least_float32, unrounded
 
 LEAST = 1e-3
 """The smallest width and height of a bin, as a share of the whole, and the smallest slope."""
@@ -89,7 +89,7 @@ class _Piece(NamedTuple):
 
 def _piece(v: Tensor, raw: Tensor, bound: float, axis: int) -> _Piece:
     """The bin that holds v, an x (axis 0) or a y (axis 1)."""
-    with torch.autocast(v.device.type, enabled=False):
+    with unrounded(v):
         x, y, slopes = _Lookup.apply(at_least_float32(raw), 0.5 + v / (2 * bound), axis)
     width, height = 2 * bound * (x[1] - x[0]), 2 * bound * (y[1] - y[0])
     left, right = LEAST + F.softplus(slopes + _SLOPE_ONE)

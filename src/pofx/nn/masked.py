@@ -17,7 +17,6 @@ References:
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from itertools import accumulate, pairwise
 
@@ -156,9 +155,11 @@ class _Units(nn.Linear):
 
     def __init__(self, inputs: int, width: int, elements: int) -> None:
         super().__init__(inputs, width)
-        degrees = [k * (elements - 1) // width for k in range(width)]
-        self.starts = [bisect_left(degrees, m) for m in range(elements + 1)]
-        self.register_buffer("degree", torch.tensor(degrees), persistent=False)
+        highest = elements - 1
+        ends = [-(-m * width // highest) if highest else m * width for m in range(elements + 1)]
+        self.starts = [min(end, width) for end in ends]
+        degree = torch.arange(width) * highest // width
+        self.register_buffer("degree", degree, persistent=False)
 
     def of_degree(self, m: int) -> slice:
         """The units of degree m; none has the last one, which no output sees."""

@@ -30,7 +30,8 @@ from pofx.errors import UserError, did_you_mean
 from pofx.functional.draw import draw
 from pofx.functional.random import streams_of
 from pofx.recipe import Recipe, RecipeError
-from pofx.training import checkpoint, entries, restored
+from pofx.spec import DataSpec
+from pofx.training import checkpoint, entries, footprint, restored
 from pofx.training.claim import beside, claimed, disk, owned
 from pofx.training.distributed import World, local_device, world
 from pofx.training.folder import Job, RunError, new_folder, read, versions
@@ -113,9 +114,11 @@ def fit(  # noqa: PLR0913, the public face of training
     def choose() -> Path:
         return new_folder(out, recipe, name)
 
-    def job(dataset: Dataset) -> Job:
-        catalogue.build(recipe, dataset.spec, **arguments)
-        return Job(
+    def prepared(dataset: Dataset) -> tuple[Dataset, Job]:
+        dataset = footprint.checked(
+            recipe, dataset, arguments, device=_device(device), accumulate=options.accumulate
+        )
+        return dataset, Job(
             recipe, arguments, dict(dataset.source), dataset.spec.to_json(),
             dataset.schema.to_json(), dataset.fingerprint, asdict(options), steps, minutes, device,
             threads, save_every, sample_every, keep, command, versions(),
@@ -124,16 +127,15 @@ def fit(  # noqa: PLR0913, the public face of training
     choose()  # what is not free is refused before data are read
     given = {"seed": options.seed, **_options_of_data(data_options)}
     kept = isinstance(data, np.ndarray | Tensor)
-    dataset = None if kept else load(data, **given)
-    made = None if dataset is None else job(dataset)
+    made = None if kept else prepared(load(data, **given))
     with (
         world(_device(device)) as here,
         claimed(choose, again=out is None, here=here, spare=Interrupted) as folder,
     ):
-        if dataset is None or made is None:
-            dataset = load(_keep_array(data, folder, here), **given)  # type: ignore[arg-type]
-            made = job(dataset)
-        return _run(folder, made, dataset, quiet=quiet)
+        if made is None:
+            made = prepared(load(_keep_array(data, folder, here), **given))  # type: ignore[arg-type]
+        dataset, job = made
+        return _run(folder, job, dataset, quiet=quiet)
 
 
 def resume(
@@ -277,7 +279,7 @@ def _run(folder: Path, job: Job, dataset: Dataset, *, quiet: bool) -> Path:
     own = _own_random_state(device)
     with world(device) as here, stopping() as stop, own, streams, disk(folder):
         torch.manual_seed(job.options.get("seed", 0))
-        recipe = catalogue.build(job.recipe, dataset.spec, **job.arguments)
+        recipe = catalogue.build(job.recipe, DataSpec.from_json(job.spec), **job.arguments)
         job = replace(job, threads=job.threads or _suitable_threads(recipe))
         with _threads(job.threads):
             if here.leads:
