@@ -1,0 +1,161 @@
+"""Plants each bug of `bugs.py` in a copy of the repository, and says which tests see it.
+
+    python tests/planted/run.py                      # all, to the screen
+    python tests/planted/run.py 12 30-40             # some, by number
+    python tests/planted/run.py --out table.md       # and the table to a file (.md, .json)
+    python tests/planted/run.py --check              # only: does every snippet occur once?
+
+A bug is killed by a test that fails. One that outlives its tests, or the time limit, survives. The
+sources are never changed in place.
+"""
+
+import argparse
+import json
+import os
+import re
+import resource
+import shlex
+import shutil
+import subprocess
+import sys
+import tempfile
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from bugs import BUGS, KINDS, Bug
+
+ROOT = Path(__file__).parents[2]
+COPIED = ("src", "tests", "pyproject.toml", "README.md")
+FAILED = re.compile(r"^(?:FAILED|ERROR) (\S.*?)(?: - .*)?$", re.MULTILINE)
+
+
+@dataclass
+class Verdict:
+    """What became of a bug: the test that killed it, or why it lives."""
+
+    number: int
+    file: str
+    kind: str
+    killed: bool
+    by: str
+    seconds: float
+
+
+def planted(bug: Bug) -> str:
+    """The faulty text of the bug's file."""
+    source = (ROOT / "src" / "pofx" / bug.file).read_text(encoding="utf-8")
+    count = source.count(bug.find)
+    if count != 1:
+        raise SystemExit(f"{bug.file}: the snippet {bug.find!r} occurs {count} times, and not once")
+    if bug.find == bug.replace or bug.kind not in KINDS:
+        raise SystemExit(f"{bug.file}: {bug.find!r} changes nothing, or is of no kind")
+    faulty = source.replace(bug.find, bug.replace)
+    compile(faulty, bug.file, "exec")
+    return faulty
+
+
+def tried(number: int, bug: Bug, limit: float) -> Verdict:
+    """Runs the bug's tests, cheapest first, until one fails."""
+    faulty, before = planted(bug), _spent()
+    with tempfile.TemporaryDirectory(prefix="planted-") as folder:
+        for name in COPIED:
+            _copy(ROOT / name, Path(folder) / name)
+        path = Path(folder, "src", "pofx", bug.file)
+        path.write_text(faulty, encoding="utf-8")
+        for cached in path.parent.glob(f"__pycache__/{path.stem}.*"):
+            cached.unlink()
+        by, killed = "every test passed", False
+        for group in (f"src/pofx/{bug.file}", *bug.tests):
+            left = limit - (_spent() - before)
+            by = _failing(group, Path(folder), left) if left > 0 else "the time was up"
+            killed = bool(by) and by != "the time was up"
+            if by:
+                break
+    return Verdict(number, bug.file, bug.kind, killed, by, round(_spent() - before, 1))
+
+
+def _failing(group: str, folder: Path, limit: float) -> str:
+    """The first test of a group that fails, or nothing."""
+    command = [sys.executable, "-m", "pytest", "-x", "-q", "-n", "0", "-p", "no:cacheprovider"]
+    environment = os.environ | {"PYTHONPATH": str(folder / "src"), "OMP_NUM_THREADS": "1"}
+    try:
+        done = subprocess.run(
+            [*command, *shlex.split(group)], cwd=folder, env=environment, timeout=3 * limit,
+            capture_output=True, text=True, check=False,
+        )  # fmt: skip
+    except subprocess.TimeoutExpired:
+        return "the time was up"
+    if done.returncode in (0, 5):  # 5: none was collected, as of a file without doctests
+        return ""
+    found = FAILED.search(done.stdout)
+    if done.returncode != 1 or found is None:
+        raise SystemExit(f"pytest {group} could not be run:\n{done.stdout[-3000:]}{done.stderr}")
+    return found.group(1)
+
+
+def _copy(source: Path, target: Path) -> None:
+    if source.is_dir():
+        shutil.copytree(source, target)
+    else:
+        shutil.copy2(source, target)
+
+
+def _spent() -> float:
+    """CPU-seconds of the tests so far."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
+def table(verdicts: list[Verdict]) -> str:
+    """A table in Markdown, survivors in bold."""
+    killed, total = sum(v.killed for v in verdicts), sum(v.seconds for v in verdicts)
+    lines = [
+        f"{killed} of {len(verdicts)} bugs were killed, in {total:,.0f} CPU-seconds.", "",
+        "| | file | kind | killed by | CPU-s |", "|--:|---|---|---|--:|",
+    ]  # fmt: skip
+    for v in verdicts:
+        by = f"`{v.by}`" if v.killed else f"**lives**: {v.by}"
+        by = by.replace("|", "\\|")
+        lines.append(f"| {v.number} | `{v.file}` | {v.kind} | {by} | {v.seconds:.0f} |")
+    return "\n".join(lines) + "\n"
+
+
+def numbers(words: list[str]) -> list[int]:
+    """`["3", "5-7"]` is 3, 5, 6, 7; nothing is all."""
+    found: list[int] = []
+    for word in words or [f"1-{len(BUGS)}"]:
+        first, _, last = word.partition("-")
+        found += range(int(first), int(last or first) + 1)
+    return found
+
+
+def main() -> None:
+    """Says of each bug whether it was killed, as it goes; fails if one lives."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("numbers", nargs="*", help="such as 3 or 5-7; all if there are none")
+    parser.add_argument("--limit", type=float, default=300.0, help="CPU-seconds for a bug")
+    parser.add_argument("--out", type=Path, help="a .md or .json of the verdicts")
+    parser.add_argument("--check", action="store_true", help="only whether snippets occur once")
+    told = parser.parse_args()
+    for bug in BUGS:
+        planted(bug)
+    if told.check:
+        print(f"{len(BUGS)} bugs, each of a snippet that occurs once")
+        return
+    verdicts = []
+    for number in numbers(told.numbers):
+        verdicts.append(tried(number, BUGS[number - 1], told.limit))
+        v = verdicts[-1]
+        print(f"{v.number:3} {'killed' if v.killed else 'LIVES '} {v.file} {v.by}", flush=True)
+        if told.out is not None:
+            as_json = told.out.suffix == ".json"
+            text = json.dumps([asdict(v) for v in verdicts], indent=1) if as_json else None
+            told.out.write_text(text or table(verdicts), encoding="utf-8")
+    print(table(verdicts).splitlines()[0])
+    sys.exit(not all(v.killed for v in verdicts))
+
+
+if __name__ == "__main__":
+    main()
