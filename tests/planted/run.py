@@ -5,8 +5,8 @@
     python tests/planted/run.py --out table.md       # and the table to a file (.md, .json)
     python tests/planted/run.py --check              # only: does every snippet occur once?
 
-A bug is killed by a test that fails, and passes on the sound code. One that outlives its tests, or the time limit, survives. The
-sources are never changed in place.
+A bug is killed by a test that fails, and passes on the sound code. One that outlives its tests, or
+the time limit, survives. The sources are never changed in place.
 """
 
 import argparse
