@@ -269,6 +269,17 @@ def test_mistakes_are_one_sentence():
         catalogue.build("gpt", DataSpec((3,), Real()))
 
 
+def test_what_is_known_is_counted_where_it_stands():
+    """In an image of several colors the second token is not the second element."""
+    model = loud(DataSpec((3, 2, 2), Bytes(4)))
+    x, first = model.sample(5), model.orders[0][:4]
+    known = torch.zeros(12)
+    known[first] = 1
+    with torch.no_grad():
+        found = model.chain(x, None, known.view(3, 2, 2))
+        assert torch.allclose(found, model.log_factors(x)[:, :4].sum(1))
+
+
 def test_dropout_is_for_training_alone():
     model = catalogue.build("gpt", DataSpec((8,), Categorical(7)), dropout=0.5).model
     x = model.sample(4)
