@@ -343,6 +343,18 @@ def test_expected_bound_is_the_closed_form_and_below_the_exact_likelihood():
     assert expected > exact - 0.02
 
 
+@pytest.mark.parametrize("support", [Real(), Bytes(5), Interval()], ids=str)
+def test_the_bound_of_independent_elements_is_the_sum_of_theirs(support, monkeypatch):
+    """At one step of the chain and without noise, so that nothing is left to chance."""
+    monkeypatch.setattr(torch, "multinomial", lambda p, n, **_: torch.full((n,), 300))
+    monkeypatch.setattr(torch, "randn_like", torch.zeros_like)
+    denoiser = Gaussian(LinearVP(), 0.5)
+    x = torch.randint(5, (4, 2, 1, 3)) / 2.0 - 1
+    whole = Diffusion(denoiser, DataSpec((2, 1, 3), support)).elbo(x)
+    parts = Diffusion(denoiser, DataSpec((1,), support)).elbo(x.reshape(-1, 1))
+    assert torch.allclose(whole, parts.view(4, 6).sum(1), atol=1e-9)
+
+
 def test_errors_of_discrete_data_weigh_as_the_fall_of_the_signal_to_noise_ratio():
     chain = bound.Chain(LinearVP(), 1000)
     snr = (chain.alpha / chain.sigma) ** 2
