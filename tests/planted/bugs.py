@@ -56,8 +56,8 @@ def contract(names: str) -> str:
 
 VAE = "tests/oracles/test_vae.py tests/oracles/test_vae_family.py"
 FLOW = "tests/oracles/test_flow_layers.py tests/oracles/test_flow.py"
+LOOP = "tests/training/test_loop.py tests/training/test_ema.py"
 TRAINING = (
-    "tests/training/test_loop.py tests/training/test_ema.py "
     "tests/training/test_validation.py tests/training/test_resume.py "
     "tests/training/test_old_runs.py tests/training/test_symptoms.py"
 )
@@ -105,6 +105,7 @@ BUGS = [
         "return sum_event((score(y) + eps / scale).square()) / 2",
         "return (score(y) + eps / scale).square().sum(1) / 2",
         (
+            "tests/oracles/test_score_matching.py::test_an_image_is_matched_as_the_vector_of_its_elements",
             "tests/oracles/test_score_matching.py",
             contract("score-matching and grey"),
         ),
@@ -166,7 +167,10 @@ BUGS = [
         "solvers/sde.py",
         "g = diffusion(t, x)\n        moved = torch.add(x, drift(t, x), alpha=h)",
         "moved = torch.add(x, drift(t, x), alpha=h)\n        g = diffusion(t, moved)",
-        ("tests/solvers/test_sde.py",),
+        (
+            "tests/solvers/test_sde.py::test_a_step_takes_both_slopes_where_it_starts",
+            "tests/solvers/test_sde.py",
+        ),
         "order",
     ),
     # mcmc
@@ -175,6 +179,7 @@ BUGS = [
         "return within, within * (n - 1) / n + between",
         "return within, within + between",
         (
+            "tests/oracles/test_mcmc_diagnostics.py::test_split_rhat_is_the_definition",
             "tests/oracles/test_mcmc_diagnostics.py",
             "tests/evaluation/test_chains.py",
         ),
@@ -212,6 +217,7 @@ BUGS = [
         "math.sqrt(step * temperature)",
         "math.sqrt(step) * temperature",
         (
+            "tests/oracles/test_mcmc.py::test_a_temperature_scales_the_variance",
             "tests/oracles/test_mcmc.py",
             "tests/oracles/test_mcmc_diagnostics.py tests/oracles/test_deep_energy.py",
         ),
@@ -222,6 +228,7 @@ BUGS = [
         "back = sum_event((x - y - step / 2 * there.score).square()) / step",
         "back = (x - y - step / 2 * there.score).square().sum(1) / step",
         (
+            "tests/oracles/test_mcmc.py::test_a_chain_of_images_is_that_of_their_vectors",
             "tests/oracles/test_mcmc.py",
             "tests/oracles/test_mcmc_diagnostics.py tests/oracles/test_deep_energy.py",
             contract("deep-energy and interval"),
@@ -243,7 +250,10 @@ BUGS = [
         "nn/transformer.py",
         "return h * (torch.rand_like(h) >= p) / (1 - p)",
         "return h * (torch.rand_like(h) >= p)",
-        ("tests/oracles/test_gpt.py",),
+        (
+            "tests/oracles/test_gpt.py::test_dropout_keeps_the_mean",
+            "tests/oracles/test_gpt.py",
+        ),
         "one value",
     ),
     Bug(
@@ -271,6 +281,7 @@ BUGS = [
         "x = F.pad(x, (0, self.padding[1], 0, self.padding[0]))",
         "x = F.pad(x, (0, self.padding[0], 0, self.padding[1]))",
         (
+            "tests/oracles/test_diffusion_networks.py::test_an_image_is_padded_along_the_side_that_needs_it",
             "tests/oracles/test_diffusion_networks.py",
             contract("ddpm and colour"),
         ),
@@ -281,7 +292,10 @@ BUGS = [
         "classical/em.py",
         "covariances = (n * self._covariances(sums) + self.nu * towards) / (n + self.nu)",
         "covariances = (n * self._covariances(sums) + self.nu * towards) / n",
-        ("tests/oracles/test_classical.py",),
+        (
+            "tests/oracles/test_classical.py::test_a_prior_is_so_many_examples_of_the_covariance_that_all_share",
+            "tests/oracles/test_classical.py",
+        ),
         "bias",
     ),
     Bug(
@@ -302,7 +316,10 @@ BUGS = [
         "classical/kde.py",
         "d, each = self.spec.size, n / self.classes",
         "d, each = self.spec.size, n",
-        ("tests/oracles/test_classical.py",),
+        (
+            "tests/oracles/test_classical.py::test_the_rules_of_a_conditional_kde_count_the_examples_of_a_class",
+            "tests/oracles/test_classical.py",
+        ),
         "labels",
     ),
     Bug(
@@ -331,6 +348,7 @@ BUGS = [
         "return relaxed * (torch.rand_like(relaxed) >= self.level)",
         "return relaxed * (torch.rand_like(relaxed[:, :1]) >= self.level)",
         (
+            "tests/oracles/test_ae.py::test_each_element_is_masked_by_itself",
             "tests/oracles/test_ae.py",
             contract("denoising"),
         ),
@@ -356,6 +374,7 @@ BUGS = [
         "drawn = posterior.draw(min(_DRAWS, samples - first))",
         "drawn = posterior.draw(_DRAWS)",
         (
+            "tests/oracles/test_vae.py::test_at_the_exact_posterior_one_sample_gives_log_p",
             VAE,
             "tests/evaluation/test_likelihood.py",
         ),
@@ -366,6 +385,7 @@ BUGS = [
         "labels = None if cond is None else cond.repeat(k)",
         "labels = None if cond is None else cond.repeat_interleave(k)",
         (
+            "tests/oracles/test_vae_family.py::test_each_of_many_codes_is_of_its_own_example_and_class",
             VAE,
             "tests/evaluation/test_likelihood.py",
         ),
@@ -376,6 +396,7 @@ BUGS = [
         "end, ladj = self._send(z.flatten(0, 1), self.context.repeat(k, 1))",
         "end, ladj = self._send(z.flatten(0, 1), self.context.repeat_interleave(k, 0))",
         (
+            "tests/oracles/test_vae_family.py::test_each_of_many_codes_goes_through_the_steps_of_its_own_example",
             VAE,
             contract("iaf-vae"),
         ),
@@ -386,7 +407,10 @@ BUGS = [
         "gan/wgan_gp.py",
         "norm = gradient_norm(lambda x: self.adversary(x, cond), between(x, x_fake, u))",
         "norm = gradient_norm(lambda x: self.adversary(x, cond), x)",
-        ("tests/oracles/test_gan.py",),
+        (
+            "tests/oracles/test_gan.py::test_the_penalty_is_of_slopes_between_the_pairs",
+            "tests/oracles/test_gan.py",
+        ),
         "constant",
     ),
     Bug(
@@ -394,6 +418,7 @@ BUGS = [
         "return (sum_event(input_gradient(critic(x), x).square()) + 1e-12).sqrt()",
         "return (input_gradient(critic(x), x).square().sum(1) + 1e-12).sqrt()",
         (
+            "tests/oracles/test_gan.py::test_the_penalty_is_of_slopes_between_the_pairs",
             "tests/oracles/test_gan.py",
             contract("wgan-gp and grey"),
         ),
@@ -404,6 +429,7 @@ BUGS = [
         "cond = torch.randint(0, self.spec.classes, (n,), device=z.device)",
         "cond = torch.randint(0, self.spec.classes - 1, (n,), device=z.device)",
         (
+            "tests/oracles/test_gan.py::test_without_a_class_samples_are_of_every_class",
             "tests/oracles/test_gan.py",
             contract("gan and grey"),
         ),
@@ -426,6 +452,7 @@ BUGS = [
         "(each * known.flatten()[self.orders[0]]).sum(1)",
         "(each * known.flatten()).sum(1)",
         (
+            "tests/oracles/test_gpt.py::test_what_is_known_is_counted_where_it_stands",
             "tests/oracles/test_gpt.py",
             "tests/oracles/test_wavenet.py tests/cli/test_complete.py",
         ),
@@ -453,7 +480,10 @@ BUGS = [
         "flow/residual.py",
         "reached = 2.0 ** max(k - _TERMS, 0) * (further >= k - _TERMS)",
         "reached = 1.0 * (further >= k - _TERMS)",
-        (FLOW,),
+        (
+            "tests/oracles/test_flow_layers.py::test_a_long_series_cut_at_random_is_the_logarithm",
+            FLOW,
+        ),
         "tail",
     ),
     Bug(
@@ -468,6 +498,7 @@ BUGS = [
         "ladj = self.log_scale.sum() * x[0, 0].numel()",
         "ladj = self.log_scale.sum() * x.shape[-1] ** (x.ndim - 2)",
         (
+            "tests/oracles/test_flow_layers.py::test_a_stretch_of_channels_counts_every_pixel",
             FLOW,
             contract("glow"),
         ),
@@ -543,6 +574,7 @@ BUGS = [
         "kl = error + chain.constant * int(flat.expand_as(y[0]).sum())",
         "kl = error + chain.constant * int(flat.sum())",
         (
+            "tests/oracles/test_diffusion.py::test_the_bound_of_independent_elements_is_the_sum_of_theirs",
             "tests/oracles/test_diffusion.py",
             "tests/oracles/test_diffusion_recipes.py",
         ),
@@ -553,6 +585,7 @@ BUGS = [
         "return torch.stack(guesses).sum(0) - (len(guesses) - 1) * base",
         "return torch.stack(guesses).sum(0) - base",
         (
+            "tests/oracles/test_samplers.py::test_of_three_factors_what_is_common_is_taken_away_twice",
             "tests/oracles/test_composition.py",
             "tests/oracles/test_samplers.py tests/oracles/test_diffusion.py",
         ),
@@ -642,6 +675,7 @@ BUGS = [
         "        self.optimizers[name].step()\n"
         "        if clip and values[1] > clip:\n            grad *= clip / values[1]\n",
         (
+            LOOP,
             TRAINING,
             contract("gpt and bits"),
         ),
@@ -652,6 +686,7 @@ BUGS = [
         "weights = [len(part) / len(batch) for part in parts]",
         "weights = [1 / len(parts) for part in parts]",
         (
+            LOOP,
             TRAINING,
             contract("vae and bits"),
         ),
@@ -662,6 +697,7 @@ BUGS = [
         "seed = step_seed(self.options.seed, self.step, self.world.rank)",
         "seed = step_seed(self.options.seed, self.step, 0)",
         (
+            LOOP,
             TRAINING,
             f"{PROCESSES} -k 'noise or disjoint or edm'",
         ),
@@ -672,6 +708,7 @@ BUGS = [
         "decay = min(0.5 ** (1 / self.half_life), (1 + step) / (10 + step))",
         "decay = 0.5 ** (1 / self.half_life)",
         (
+            LOOP,
             TRAINING,
             contract("edm and vector"),
         ),
@@ -682,6 +719,7 @@ BUGS = [
         "for first in range(0, n, _BLOCK):",
         "for first in range(0, n - n % _BLOCK or n, _BLOCK):",
         (
+            LOOP,
             TRAINING,
             "tests/contracts/test_faults.py -k best",
         ),
@@ -692,6 +730,7 @@ BUGS = [
         "rise = min(1.0, (step + 1) / warmup) if warmup else 1.0",
         "rise = min(1.0, step / warmup) if warmup else 1.0",
         (
+            LOOP,
             TRAINING,
             contract("gpt and bits"),
         ),
@@ -719,7 +758,10 @@ BUGS = [
         "data/toy.py",
         "constant = 0.5 * _LOG_2PI + math.log(self.sd) + math.log(len(self.radii))",
         "constant = 0.5 * _LOG_2PI + math.log(self.sd) + math.log(4)",
-        ("tests/data/test_toy.py",),
+        (
+            "tests/data/test_toy.py::test_densities_of_other_sizes_integrate_to_one",
+            "tests/data/test_toy.py",
+        ),
         "one value",
     ),
     Bug(
@@ -744,7 +786,10 @@ BUGS = [
         "evaluation/kernel.py",
         "(own_b - ab.columns / n).var() / m)",
         "(own_b - ab.columns / m).var() / m)",
-        ("tests/evaluation/test_kernel.py",),
+        (
+            "tests/evaluation/test_kernel.py::test_it_is_the_same_either_way_round",
+            "tests/evaluation/test_kernel.py",
+        ),
         "one value",
     ),
     Bug(
