@@ -5,6 +5,7 @@ import math
 
 import pytest
 import torch
+from torch.distributions import Normal, kl_divergence
 
 from pofx.batch import Batch
 from pofx.diffusion import bound
@@ -17,7 +18,7 @@ from pofx.diffusion.parameterization import X0, Eps, V
 from pofx.diffusion.sampler import transition
 from pofx.diffusion.samplers.ancestral import Ancestral
 from pofx.diffusion.samplers.ddim import DDIM
-from pofx.diffusion.schedule import VP, CosineVP, Level, LinearVP
+from pofx.diffusion.schedule import VE, VP, CosineVP, Level, LinearVP
 from pofx.errors import UserError
 from pofx.functional.draw import draw
 from pofx.functional.random import noise
@@ -95,6 +96,16 @@ def test_prior_divergence_of_the_linear_schedule():
     assert chain.prior_kl(torch.ones(1, 7)).item() / 7 / math.log(2) == pytest.approx(
         2.91e-5, rel=1e-3
     )
+
+
+@pytest.mark.parametrize("schedule", [LinearVP(20, 0.01, 0.1), VE(0.01, 3.0)])
+def test_the_prior_divergence_where_signal_is_left_at_the_end(schedule):
+    chain, y = bound.Chain(schedule, 20), torch.randn(5, 2, 3)
+    ((alpha, sigma),) = schedule.scales([1.0])
+    assert alpha / sigma > 0.3
+    end, prior = Normal(alpha * y, sigma), Normal(0.0, schedule.prior_scale)
+    expected = kl_divergence(end, prior).flatten(1).sum(1)
+    assert torch.allclose(chain.prior_kl(y), expected, atol=1e-9)
 
 
 @pytest.mark.parametrize("schedule", [LinearVP(), CosineVP(), VP()])
