@@ -394,6 +394,16 @@ def test_the_decoder_is_a_distribution():
             assert log_likelihood(x, mu, std, spec).exp().sum().item() == pytest.approx(1, abs=1e-9)
 
 
+def test_a_category_is_decoded_by_bayes_rule():
+    """From normal noise about its +1 and -1s, every category being as likely before."""
+    mu, std = torch.randn(6, 4), 0.8
+    ends = 2 * torch.eye(4) - 1
+    joint = Normal(ends, std).log_prob(mu[:, None]).sum(2)
+    x = torch.arange(6.0)[:, None] % 4
+    found = log_likelihood(x, mu, std, DataSpec((1,), Categorical(4)))
+    assert torch.allclose(found, joint.log_softmax(1).gather(1, x.long())[:, 0], atol=1e-12)
+
+
 def test_the_decoder_of_a_table_is_that_of_its_columns():
     columns = (Real(), Categorical(3), Binary(), Interval())
     x = torch.tensor([[0.3, 2.0, 1.0, -0.5]])
