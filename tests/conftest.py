@@ -8,6 +8,8 @@ import torch
 
 torch.set_num_threads(1)
 
+collect_ignore = ["planted"]  # a list and a script, run by hand
+
 
 @pytest.fixture(autouse=True)
 def _apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -58,6 +58,22 @@ def test_the_mean_log_prob_of_samples_is_minus_the_entropy(name):
     assert -float(log_p.mean()) == pytest.approx(density.entropy(), abs=slack)
 
 
+def test_densities_of_other_sizes_integrate_to_one():
+    axis = torch.arange(-4 + 0.02, 4, 0.04, dtype=torch.float64)
+    points = torch.cartesian_prod(axis, axis)
+    for density in (
+        toy.Rings((1.0, 2.5), 0.15),
+        toy.Pinwheel(3, 1.5, 0.3, 0.2, 0.4),
+        toy.Checkerboard(6, 3.0),
+        toy.ring(3, 1.0, 0.3),
+        toy.grid(1.5, 3, 0.2),
+    ):
+        mass = density.log_prob(points).exp() * 0.04**2
+        assert float(mass.sum()) == pytest.approx(1, abs=1e-3)
+        entropy = -float(torch.special.xlogy(mass, mass / 0.04**2).sum())
+        assert entropy == pytest.approx(density.entropy(), abs=5e-3)
+
+
 def test_entropies_that_the_literature_counts_from():
     apart = math.log(2 * math.pi * math.e)
     assert toy.density("grid-25").entropy() == pytest.approx(0.0653, abs=5e-5)

@@ -50,6 +50,13 @@ def test_unbiased_and_its_standard_error_is_that_of_repetition(shift):
     assert float(stated) == pytest.approx(spread, rel=0.25)
 
 
+def test_it_is_the_same_either_way_round():
+    a, b = torch.randn(40, 3).double(), 2 * torch.randn(95, 3).double() + 1
+    there, back = kernel_distance(a, b), kernel_distance(b, a)
+    assert there.value == pytest.approx(back.value, rel=1e-10)
+    assert there.stderr == pytest.approx(back.stderr, rel=1e-10)
+
+
 def test_subsets_agree_with_all_pairs():
     a, b = torch.randn(800, 6), torch.randn(800, 6) * 1.3
     all_pairs = kernel_distance(a, b)

@@ -79,3 +79,10 @@ def test_the_middle_of_a_cell_is_quantised_to_its_value():
     y = middle(x, spec)
     assert torch.allclose(y, torch.tensor([[0.3, 0.75, 0.5], [-2.0, -0.75, -0.5]]))
     assert torch.equal(quantize(y, spec), x)
+
+
+def test_the_cells_of_a_table_count_each_column():
+    columns = (Real(), Categorical(3), Categorical(3), Bytes(5), Binary(), Interval())
+    assert log_cell(DataSpec((6,), Mixed(columns))) == pytest.approx(math.log(4 / 9 * 2 / 5))
+    assert log_cell(DataSpec((2, 3, 4), Bytes(5))) == pytest.approx(24 * math.log(2 / 5))
+    assert log_cell(DataSpec((3,), Real())) == 0

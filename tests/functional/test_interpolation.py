@@ -18,6 +18,15 @@ def test_an_arc_keeps_its_distance_and_its_pace():
     assert torch.allclose(curve[-1], b)
 
 
+def test_an_arc_between_codes_of_unequal_length():
+    """sin((1 - t) w) a / sin w + sin(t w) b / sin w, and w the angle, here 1."""
+    a = torch.tensor([2.0, 0.0], dtype=torch.float64)
+    b = 3 * torch.tensor([math.cos(1.0), math.sin(1.0)], dtype=torch.float64)
+    for there, back in ((a, b), (b, a)):
+        quarter = (math.sin(0.75) * there + math.sin(0.25) * back) / math.sin(1.0)
+        assert torch.allclose(between(there, back, 5)[1], quarter)
+
+
 def test_a_line_is_straight_and_replaces_an_arc_that_is_none():
     a, b = torch.tensor([1.0, 2.0]), torch.tensor([-2.0, -4.0])
     assert torch.allclose(between(a, b, 4, "linear")[1], torch.tensor([0.0, 0.0]), atol=1e-6)

@@ -37,6 +37,12 @@ def test_outside_it_is_the_identity_and_zeros_are_too():
     assert ladj.abs().max() < 1e-12
 
 
+def test_it_joins_the_identity_with_a_slope_of_one():
+    for x in (-3 + 1e-9, 3 - 1e-9):
+        x, raw = torch.full((50,), x, dtype=torch.float64), torch.randn(11, 50, dtype=torch.float64)
+        assert spline(x, raw, 3.0)[1].abs().max() < 1e-6
+
+
 def test_it_is_the_function_of_the_paper():
     """Softmax to widths and heights, cumulative sums to knots, softplus to slopes, eq. 4."""
     x, raw = case(bins=4)

@@ -11,7 +11,7 @@ from pofx import catalogue
 from pofx.ae.activity import Activity, rate_divergence
 from pofx.ae.denoising import Denoising
 from pofx.ae.reconstruction import Autoencoder, distance
-from pofx.ae.sparse import SparseAutoencoder
+from pofx.ae.sparse import SparseAutoencoder, SparseReconstruction
 from pofx.batch import Batch
 from pofx.functional.dequantize import relax
 from pofx.recipe import RecipeError
@@ -72,6 +72,19 @@ def test_damage_is_of_the_kind_and_the_level_asked_for():
     masked = Denoising(None, "masking", 0.3).damage(clean)
     assert set(masked.unique().tolist()) == {0.0, 1.0}
     assert (masked == 0).double().mean().item() == pytest.approx(0.3, abs=0.01)
+
+
+@pytest.mark.parametrize("shape", [(6,), (2, 3, 4)])
+def test_each_element_is_masked_by_itself(shape):
+    masked = Denoising(None, "masking", 0.4).damage(torch.ones(8000, *shape)).flatten(1)
+    correlation = masked.T.corrcoef() - torch.eye(masked.shape[1])
+    assert correlation.abs().max() < 0.06
+
+
+def test_the_absolute_values_of_a_code_are_summed():
+    model = SparseAutoencoder(torch.nn.Identity(), torch.nn.Identity(), DataSpec((3,)), "l1")
+    z = torch.tensor([[1.0, -2.0, 0.0], [0.5, 0.0, 0.0]])
+    assert SparseReconstruction(model, 1.0, None).penalty(z).item() == pytest.approx(1.75)
 
 
 def test_the_clean_example_is_the_target():

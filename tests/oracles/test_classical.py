@@ -413,7 +413,29 @@ def test_one_gaussian_is_the_sample_covariance():
     )
 
 
+def test_a_prior_is_so_many_examples_of_the_covariance_that_all_share():
+    """Of one component: (n S + nu W) / (n + nu), and W is S with its correlations lowered."""
+    x = DIGITS[:60, [18, 19, 20, 26, 27, 28]]
+    n, nu = 60, 0.5 * 6
+    s = x.T.cov(correction=0)
+    expected = s * (n + nu * (1 - nu / (n + nu))) / (n + nu)
+    expected.diagonal().copy_(s.diagonal())
+    model = fitted("gmm", DataSpec((6,)), x, components=1, prior=0.5)
+    assert torch.allclose(model.roots[0] @ model.roots[0].T, expected, atol=1e-12)
+    model = fitted("gmm", DataSpec((6,)), x, components=1, prior=7.0, covariance="diagonal")
+    assert torch.allclose(model.roots[0].square(), s.diagonal(), atol=1e-12)
+
+
 # kde
+
+
+@pytest.mark.parametrize(("rule", "share"), [("scott", 1.0), ("silverman", 5 / 4)])
+def test_the_rules_of_a_conditional_kde_count_the_examples_of_a_class(rule, share):
+    x, cond = torch.randn(200, 3), torch.arange(200) % 4
+    spec = DataSpec((3,), classes=4)
+    model = fitted("kde", spec, x, cond, bandwidth=rule, conditional=True)
+    widths = (model.roots[:200] / x.double().std(0, correction=0)).mean().item()
+    assert widths == pytest.approx((share * 50) ** (-1 / 7), rel=1e-5)
 
 
 def test_kde_is_scikit_learns_density():

@@ -5,6 +5,7 @@ import math
 
 import pytest
 import torch
+from torch.distributions import Normal, kl_divergence
 
 from pofx.batch import Batch
 from pofx.diffusion import bound
@@ -17,7 +18,7 @@ from pofx.diffusion.parameterization import X0, Eps, V
 from pofx.diffusion.sampler import transition
 from pofx.diffusion.samplers.ancestral import Ancestral
 from pofx.diffusion.samplers.ddim import DDIM
-from pofx.diffusion.schedule import VP, CosineVP, Level, LinearVP
+from pofx.diffusion.schedule import VE, VP, CosineVP, Level, LinearVP
 from pofx.errors import UserError
 from pofx.functional.draw import draw
 from pofx.functional.random import noise
@@ -95,6 +96,16 @@ def test_prior_divergence_of_the_linear_schedule():
     assert chain.prior_kl(torch.ones(1, 7)).item() / 7 / math.log(2) == pytest.approx(
         2.91e-5, rel=1e-3
     )
+
+
+@pytest.mark.parametrize("schedule", [LinearVP(20, 0.01, 0.1), VE(0.01, 3.0)])
+def test_the_prior_divergence_where_signal_is_left_at_the_end(schedule):
+    chain, y = bound.Chain(schedule, 20), torch.randn(5, 2, 3)
+    ((alpha, sigma),) = schedule.scales([1.0])
+    assert alpha / sigma > 0.3
+    end, prior = Normal(alpha * y, sigma), Normal(0.0, schedule.prior_scale)
+    expected = kl_divergence(end, prior).flatten(1).sum(1)
+    assert torch.allclose(chain.prior_kl(y), expected, atol=1e-9)
 
 
 @pytest.mark.parametrize("schedule", [LinearVP(), CosineVP(), VP()])
@@ -343,6 +354,18 @@ def test_expected_bound_is_the_closed_form_and_below_the_exact_likelihood():
     assert expected > exact - 0.02
 
 
+@pytest.mark.parametrize("support", [Real(), Bytes(5), Interval()], ids=str)
+def test_the_bound_of_independent_elements_is_the_sum_of_theirs(support, monkeypatch):
+    """At one step of the chain and without noise, so that nothing is left to chance."""
+    monkeypatch.setattr(torch, "multinomial", lambda p, n, **_: torch.full((n,), 300))
+    monkeypatch.setattr(torch, "randn_like", torch.zeros_like)
+    denoiser = Gaussian(LinearVP(), 0.5)
+    x = torch.randint(5, (4, 2, 1, 3)) / 2.0 - 1
+    whole = Diffusion(denoiser, DataSpec((2, 1, 3), support)).elbo(x)
+    parts = Diffusion(denoiser, DataSpec((1,), support)).elbo(x.reshape(-1, 1))
+    assert torch.allclose(whole, parts.view(4, 6).sum(1), atol=1e-9)
+
+
 def test_errors_of_discrete_data_weigh_as_the_fall_of_the_signal_to_noise_ratio():
     chain = bound.Chain(LinearVP(), 1000)
     snr = (chain.alpha / chain.sigma) ** 2
@@ -369,6 +392,16 @@ def test_the_decoder_is_a_distribution():
         mu = torch.randn(1, width).expand(len(x), width)
         for std in (0.01, 0.3, 2.0):
             assert log_likelihood(x, mu, std, spec).exp().sum().item() == pytest.approx(1, abs=1e-9)
+
+
+def test_a_category_is_decoded_by_bayes_rule():
+    """From normal noise about its +1 and -1s, every category being as likely before."""
+    mu, std = torch.randn(6, 4), 0.8
+    ends = 2 * torch.eye(4) - 1
+    joint = Normal(ends, std).log_prob(mu[:, None]).sum(2)
+    x = torch.arange(6.0)[:, None] % 4
+    found = log_likelihood(x, mu, std, DataSpec((1,), Categorical(4)))
+    assert torch.allclose(found, joint.log_softmax(1).gather(1, x.long())[:, 0], atol=1e-12)
 
 
 def test_the_decoder_of_a_table_is_that_of_its_columns():

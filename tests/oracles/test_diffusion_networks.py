@@ -115,3 +115,20 @@ def test_a_block_at_the_start_is_the_identity():
     h = torch.randn(2, 5, 16)
     films = net.body.film(torch.randn(2, 16))[:, None].split(16, 2)
     assert torch.equal(net.body.blocks[0](h, films[:6]), h)
+
+
+@pytest.mark.parametrize(("shape", "patch"), [((1, 6, 4), 2), ((1, 3, 5), 1)])
+def test_a_patch_knows_its_row_and_its_column(shape, patch):
+    """Half of its place tells the row alone, the other half the column alone."""
+    net = DiT(shape, patch=patch, width=16, layers=1, heads=2)
+    rows, columns = shape[1] // patch, shape[2] // patch
+    places = net.places.view(rows, columns, 2, 8)
+    assert torch.equal(places[:, :, 0], places[:, :1, 0].expand(-1, columns, -1))
+    assert torch.equal(places[:, :, 1], places[:1, :, 1].expand(rows, -1, -1))
+    assert len({tuple(p.tolist()) for p in net.places}) == rows * columns
+
+
+def test_an_image_is_padded_along_the_side_that_needs_it():
+    for shape in ((1, 5, 8), (1, 8, 5)):
+        net = perturbed(UNet(shape, widths=(8,), patch=2))
+        assert net(torch.randn(2, *shape), torch.rand(2)).shape == (2, *shape)

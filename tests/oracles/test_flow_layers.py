@@ -1,12 +1,14 @@
 """Layers of flows and what they are built into, against closed forms, in float64."""
 
+import math
+
 import pytest
 import torch
 
 from pofx import catalogue
 from pofx.batch import Batch
 from pofx.capabilities import Density, Estimate
-from pofx.flow import actnorm
+from pofx.flow import actnorm, residual
 from pofx.flow.actnorm import ActNorm
 from pofx.flow.autoregressive import Autoregressive, Inverse
 from pofx.flow.bijection import Chain
@@ -186,6 +188,13 @@ def test_after_the_first_batch_every_channel_has_mean_0_and_variance_1():
             assert (x.var((0, 2, 3), correction=0) - 1).abs().max() < 1e-10
 
 
+def test_a_stretch_of_channels_counts_every_pixel():
+    layer = shaken(ActNorm(3))
+    for shape, count in (((3,), 1), ((3, 4, 5), 20), ((3, 2, 7), 14)):
+        ladj = layer(torch.randn(2, *shape))[1]
+        assert torch.allclose(ladj, count * layer.log_scale.sum().expand(2), atol=1e-12)
+
+
 def test_the_first_step_sets_it_once_from_the_whole_batch():
     """In micro-batches as well, and a later step or a resumed run leaves it to learning."""
     spec = DataSpec((1, 4, 4), Bytes(16))
@@ -332,6 +341,16 @@ def test_a_contraction_contracts_whatever_its_weights():
     _, push = net(a)
     along = torch.randn(1, 500, 4)
     assert (push(along).norm(dim=2) / along.norm(dim=2)).max() <= 0.9 * (1 + 1e-12)
+
+
+def test_a_long_series_cut_at_random_is_the_logarithm(monkeypatch):
+    """Of J = c I in one dimension log(1 + c), over all places of the cut by their shares."""
+    n = 1 << 15
+    monkeypatch.setattr(torch, "rand", lambda *_, **__: (torch.arange(n) + 0.5) / n)
+    for c in (0.7, -0.7):
+        each = residual._estimate(lambda along, c=c: c * along, torch.zeros(n, 1))
+        assert each.mean().item() == pytest.approx(math.log1p(c), abs=2e-4)
+        assert each.std() > 1e-2
 
 
 @torch.no_grad()

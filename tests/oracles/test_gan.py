@@ -54,6 +54,17 @@ class Slope(nn.Module):
         return x.flatten(1) @ self.slope
 
 
+class Bowl(nn.Module):
+    """A quadratic adversary, whose slope differs from point to point."""
+
+    def __init__(self, steepness):
+        super().__init__()
+        self.steepness = nn.Parameter(torch.tensor(steepness))
+
+    def forward(self, x, cond=None):
+        return self.steepness * x.flatten(1).square().sum(1) / 2
+
+
 class Table(nn.Module):
     """Logits looked up by the number x."""
 
@@ -240,6 +251,20 @@ def test_the_slope_between_two_points_overshoots_by_the_distance_over_twice_lamb
     for factor in (0.99, 1.01):
         critic.slope.data.fill_(factor * math.copysign(size, delta))
         assert game.adversary_loss(pairs)[0] > loss
+
+
+@pytest.mark.parametrize("shape", [(1,), (2, 3, 4)])
+def test_the_penalty_is_of_slopes_between_the_pairs(shape):
+    """The slope of a |x|^2 / 2 is a |x| long, another one at each point between."""
+    (x, x_fake), u = 0.3 * torch.randn(2, 6, *shape), torch.rand(6)
+    game = WGANGP(Point(0), Bowl(0.7), 3.0)
+    loss, metrics = game.adversary_loss(Pairs(x, x_fake, None, u))
+    each = [u[i] * x[i] + (1 - u[i]) * x_fake[i] for i in range(6)]
+    lengths = torch.stack([0.7 * point.norm() for point in each])
+    wasserstein = 0.35 * (x.square().sum() - x_fake.square().sum()) / 6
+    assert metrics["gradient_norm"].item() == pytest.approx(lengths.mean().item(), abs=1e-5)
+    by_hand = 3 * (lengths - 1).square().mean() - wasserstein
+    assert loss.item() == pytest.approx(by_hand.item(), abs=1e-5)
 
 
 def test_a_trained_critic_finds_that_slope():
@@ -450,6 +475,15 @@ def test_a_conditional_generator_heeds_the_class():
     x = model.sample(2000)
     nearest = torch.cdist(x, means).argmin(1).float().mean().item()
     assert abs(nearest - 0.5) < 0.06, "each class is as likely as the other"
+
+
+def test_without_a_class_samples_are_of_every_class():
+    spec = DataSpec((2,), Real(), classes=3)
+    generator, seen = Generator(spec, latent=2, hidden=(4,)), []
+    generator.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[1]))
+    generator.sample(3000)
+    shares = torch.bincount(seen[0], minlength=3) / 3000
+    assert torch.allclose(shares, torch.full((3,), 1 / 3), atol=0.05)
 
 
 def test_the_projection_adds_a_form_of_the_class_to_one_that_all_share():

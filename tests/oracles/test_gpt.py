@@ -13,7 +13,7 @@ from pofx.batch import Batch
 from pofx.errors import UserError
 from pofx.functional.draw import draw
 from pofx.functional.random import noise
-from pofx.nn.transformer import Cached, Transformer
+from pofx.nn.transformer import Cached, Transformer, attended, dropped
 from pofx.recipe import RecipeError
 from pofx.spec import Binary, Bytes, Categorical, DataSpec, Real
 from pofx.training.loop import Budget, Training, train
@@ -269,6 +269,17 @@ def test_mistakes_are_one_sentence():
         catalogue.build("gpt", DataSpec((3,), Real()))
 
 
+def test_what_is_known_is_counted_where_it_stands():
+    """In an image of several colors the second token is not the second element."""
+    model = loud(DataSpec((3, 2, 2), Bytes(4)))
+    x, first = model.sample(5), model.orders[0][:4]
+    known = torch.zeros(12)
+    known[first] = 1
+    with torch.no_grad():
+        found = model.chain(x, None, known.view(3, 2, 2))
+        assert torch.allclose(found, model.log_factors(x)[:, :4].sum(1))
+
+
 def test_dropout_is_for_training_alone():
     model = catalogue.build("gpt", DataSpec((8,), Categorical(7)), dropout=0.5).model
     x = model.sample(4)
@@ -287,3 +298,17 @@ def test_in_bfloat16_it_is_nearly_the_same_and_as_causal():
     assert torch.equal(quick[:, :7], after[:, :7])
     with torch.no_grad():
         assert (quick - model.log_factors(x)).abs().mean() < 0.2
+
+
+def test_dropout_keeps_the_mean():
+    h = dropped(torch.ones(200_000), 0.3, training=True)
+    assert torch.allclose(h.unique(), torch.tensor([0.0, 1 / 0.7]))
+    assert h.mean().item() == pytest.approx(1.0, abs=0.01)
+
+
+def test_in_bfloat16_attention_is_scaled_by_the_root_of_its_depth():
+    q, k, v = (3 * torch.randn(3, 2, 2, 7, 16)).to(torch.bfloat16)
+    exact = torch.nn.functional.scaled_dot_product_attention(
+        q.double(), k.double(), v.double(), is_causal=True
+    )
+    assert (attended(q, k, v).double() - exact).abs().max() < 0.1 * exact.abs().max()

@@ -220,6 +220,32 @@ def test_a_chain_is_the_same_in_any_batch(kernel):
     assert torch.allclose(whole[4:], part, atol=1e-12)
 
 
+@pytest.mark.parametrize("kernel", ["mala", "hmc", "langevin"])
+def test_a_chain_of_images_is_that_of_their_vectors(kernel):
+    def energy(x):
+        return x.flatten(1).norm(dim=1) + x.flatten(1).pow(4).sum(1)
+
+    def run(x):
+        if kernel == "langevin":
+            return take(langevin(score_of(energy), x, 0.1), 4)
+        return take({"mala": mala, "hmc": hmc}[kernel](energy, x, 0.3), 4)
+
+    x = torch.randn(9, 6)
+    with noise(3, 9):
+        vectors = run(x)
+    with noise(3, 9):
+        images = run(x.unflatten(1, (2, 1, 3)))
+    assert torch.allclose(images.flatten(1), vectors, atol=1e-12)
+
+
+@pytest.mark.parametrize("temperature", [0.25, 4.0])
+def test_a_temperature_scales_the_variance(temperature):
+    """Of x' = (1 - h / 2) x + sqrt(h T) e it is T / (1 - h / 4)."""
+    x = math.sqrt(temperature) * torch.randn(20_000, 1)
+    x = take(langevin(lambda x: -x, x, 0.4, temperature=temperature), 15)
+    assert float(x.var()) == pytest.approx(temperature / 0.9, rel=0.05)
+
+
 WEIGHTS, MEANS, SD = torch.tensor([0.8, 0.2]), torch.tensor([-4.0, 4.0]), 0.5
 
 

@@ -100,3 +100,12 @@ def test_what_cannot_be_judged_is_refused(call, says):
 def test_draws_keep_no_graph():
     chains = (Chains(torch.randn(4, 2, requires_grad=True)) for _ in range(8))
     assert not diagnose(chains).draws.requires_grad
+
+
+def test_split_rhat_is_the_definition():
+    """sqrt(((n - 1) / n W + B / n) / W) of halves of n steps (Gelman et al., 2013, eq. 11.4)."""
+    draws = torch.randn(10, 3, dtype=torch.float64) + torch.tensor([0.0, 0.5, 1.0])
+    halves = torch.cat([draws[:5], draws[5:]], 1)
+    within = halves.var(0, correction=1).mean()
+    total = 4 / 5 * within + halves.mean(0).var(correction=1)
+    assert split_rhat(draws).item() == pytest.approx((total / within).sqrt().item(), rel=1e-12)

@@ -73,6 +73,18 @@ def test_the_whole_trace_gives_the_density_and_says_that_it_is_exact(schedule):
     assert "240 evaluations, the whole trace, at a noise of" in stated.detail
 
 
+@pytest.mark.parametrize("schedule", [EDM(0.01, 40.0), Rectified()])
+def test_the_density_between_the_ends_is_in_the_units_of_its_time(schedule):
+    """Where alpha^2 + sigma^2 is far from 1."""
+    denoiser, t = plane(schedule), 0.7
+    ((alpha, sigma),) = schedule.scales([t])
+    assert abs(math.hypot(alpha, sigma) - 1) > 0.2
+    x_t = alpha * torch.randn(9, 2) + sigma * torch.randn(9, 2)
+    exact = denoiser.log_prob(x_t, Level(torch.full((9,), t), alpha, sigma))
+    found = log_density(denoiser, x_t, t, steps=60).log_prob
+    assert torch.allclose(found, exact, atol=3e-2)
+
+
 def test_random_directions_are_right_in_the_mean_and_know_their_error():
     denoiser, x, n = plane(VP()), torch.tensor([[0.1, -0.2]]), 2000
     exact = log_density(denoiser, x, steps=20)

@@ -497,6 +497,16 @@ def test_scores_of_a_product_add_beyond_what_is_common():
         Product([])
 
 
+def test_of_three_factors_what_is_common_is_taken_away_twice():
+    parts = [normal(VP(), 0.4, 0.3), normal(VP(), 0.8, -0.5), normal(VP(), 0.6, 0.1)]
+    base = normal(VP(), 1.5)
+    x_t, t = torch.randn(9, 1), torch.rand(9) * 0.9 + 0.05
+    total = sum(p.score(x_t, t) for p in parts)
+    assert torch.allclose(Product(parts).score(x_t, t), total, atol=1e-9)
+    found = Product(parts, base).score(x_t, t)
+    assert torch.allclose(found, total - 2 * base.score(x_t, t), atol=1e-9)
+
+
 def test_langevin_draws_from_a_product():
     """N(.3, .16) times N(-.5, .64), of which precisions add."""
     schedule = EDM(1e-3, 0.3)

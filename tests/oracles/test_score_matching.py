@@ -115,6 +115,27 @@ def test_levels_may_differ_from_example_to_example():
         assert torch.allclose(whole[i], one[0], atol=1e-12)
 
 
+def test_an_image_is_matched_as_the_vector_of_its_elements():
+    """Each criterion is a number for each example, whatever the shape of one."""
+    shape, (x, v) = (2, 1, 3), torch.randn(2, 5, 6)
+
+    def score(x):
+        return -(x.square() * x.flatten(1).sum(1)[(...,) + (None,) * (x.ndim - 1)]).sin()
+
+    for criterion in (
+        lambda f, x, v: explicit(f, v, x),
+        lambda f, x, v: implicit(f, x),
+        sliced,
+        sliced_reduced,
+        lambda f, x, v: denoising(f, x, 0.4, v),
+        lambda f, x, v: denoising(f, x, torch.linspace(0.1, 2, 5), v),
+    ):
+        flat = criterion(score, x, v)
+        assert flat.shape == (5,)
+        image = criterion(score, x.unflatten(1, shape), v.unflatten(1, shape))
+        assert torch.allclose(image, flat, atol=1e-12)
+
+
 def test_a_constant_score_has_no_trace():
     x, v, constant = data(5), signs(3)[:5], nn.Parameter(torch.ones(3))
     half = 0.5 * constant.square().sum().expand(5)

@@ -51,7 +51,7 @@ def linear_vae(d, k):
     return model, torch.distributions.MultivariateNormal(mean, covariance)
 
 
-@pytest.mark.parametrize("samples", [1, 7])
+@pytest.mark.parametrize("samples", [1, 7, 25, 30, 51])
 def test_at_the_exact_posterior_one_sample_gives_log_p(samples):
     model, truth = linear_vae(6, 3)
     x = truth.sample((50,))

@@ -1,5 +1,6 @@
 """The relatives of the VAE against closed forms, in float64."""
 
+import itertools
 import math
 
 import pytest
@@ -380,6 +381,44 @@ def test_the_density_of_a_draw_is_that_of_its_parameters():
         z, log_q = q.draw(4, stopped=stopped)
         assert z.shape == (4, 7, 3)
         assert torch.allclose(log_q, log_normal(z, q.mu, q.log_var), atol=1e-12)
+
+
+@pytest.mark.parametrize("name", ["iwae", "iaf-vae", "ladder-vae"])
+def test_each_of_many_codes_is_of_its_own_example_and_class(name):
+    """Codes of k = 3 draws are weighed as each draw alone, with the labels of the examples."""
+    torch.manual_seed(0)
+    spec = DataSpec((4,), classes=3)
+    model = catalogue.build(name, spec, hidden=(16,), conditional=True).model
+    x, cond = torch.randn(5, 4), torch.tensor([0, 1, 2, 2, 0])
+    with torch.no_grad():
+        for p in model.parameters():
+            p += 0.05 * torch.randn_like(p)
+        z, log_q = model.posterior(x, cond).draw(3)
+        together = model.log_weights(x, cond, z, log_q)
+        for k, i in itertools.product(range(3), range(5)):
+            one = model.log_weights(
+                x[i : i + 1], cond[i : i + 1], z[k : k + 1, i : i + 1], log_q[k : k + 1, i : i + 1]
+            )
+            assert one.item() == pytest.approx(together[k, i].item(), rel=1e-9)
+
+
+def test_each_of_many_codes_goes_through_the_steps_of_its_own_example():
+    torch.manual_seed(0)
+    model = catalogue.build("iaf-vae", DataSpec((3,)), latent=2, hidden=(8,), context=4).model
+    x = torch.randn(5, 3)
+    with torch.no_grad():
+        for step in model.steps:
+            step.net.last.weight.normal_(0, 0.5)
+        many = model.posterior(x)
+        start, log_start = many.start.draw(3)
+        many.start.draw = lambda k: (start, log_start)
+        z, log_q = many.draw(3)
+        for i in range(5):
+            one = model.posterior(x[i : i + 1])
+            one.start.draw = lambda k, i=i: (start[:, i : i + 1], log_start[:, i : i + 1])
+            alone, log_alone = one.draw(3)
+            assert torch.allclose(z[:, i], alone[:, 0], atol=1e-12)
+            assert torch.allclose(log_q[:, i], log_alone[:, 0], atol=1e-12)
 
 
 @pytest.mark.parametrize("name", ["iwae", "vamp", "iaf-vae", "ladder-vae", "beta-vae"])

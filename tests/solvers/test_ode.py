@@ -50,6 +50,33 @@ def test_its_weights_are_of_fifth_order():
     assert errors[2] < errors[1] < errors[0] < 1e-5
 
 
+@pytest.mark.parametrize("solve", [dormand_prince, dormand_prince_each])
+def test_its_nodes_are_exact_for_powers_of_time(solve):
+    """Weights of fifth order integrate t^4, in steps that no error shortens."""
+    end = solve(lambda t, x: 5 * t**4 + 0 * x, 0 * ONE, 0.0, 1.0, rtol=1e9, atol=1e9)
+    assert end.item() == pytest.approx(1.0, abs=1e-13)
+
+
+def test_each_equation_goes_its_way_as_if_it_were_alone():
+    """Also where a step is rejected, after which one starts again from the slope that one had."""
+    rates = torch.tensor([[0.1], [3.0], [80.0]], dtype=torch.float64)
+    taken = []
+
+    def field(t, x, rate):
+        taken.append(1)
+        return rate * (1 - x) * x
+
+    start = torch.full((3, 1), 0.01, dtype=torch.float64)
+    together = dormand_prince_each(lambda t, x: field(t, x, rates), start, 0.0, 1.0)
+    for i in range(3):
+        taken.clear()
+        alone = dormand_prince(lambda t, x, i=i: field(t, x, rates[i]), start[i : i + 1], 0.0, 1.0)
+        assert together[i].item() == pytest.approx(alone.item(), abs=1e-9)
+        truth = 1 / (1 + 99 * math.exp(-float(rates[i])))
+        assert alone.item() == pytest.approx(truth, abs=1e-4)
+    assert len(taken) > 60  # the last is steep
+
+
 def test_gradients_go_through():
     x = ONE.clone().requires_grad_()
     for end in (rk4(lambda t, x: x, x, 0.0, 1.0, 50), dormand_prince(lambda t, x: x, x, 0.0, 1.0)):

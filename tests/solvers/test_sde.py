@@ -55,6 +55,15 @@ def test_strong_order_of_one_half(monkeypatch):
         assert math.log(a / b) / math.log(4) == pytest.approx(0.5, abs=0.12)
 
 
+@pytest.mark.parametrize(("start", "end"), [(0.5, 0.75), (0.75, 0.5)])
+def test_a_step_takes_both_slopes_where_it_starts(start, end, monkeypatch):
+    """Ito's sum: x + h f(t, x) + sqrt|h| g(t, x) e, with f = t x^2 and g = t x."""
+    monkeypatch.setattr(torch, "randn_like", torch.ones_like)
+    x, root = torch.tensor([[2.0], [-0.3]]), 0.5
+    found = euler_maruyama(lambda t, x: t * x**2, lambda t, x: t * x, x, start, end, 1)
+    assert torch.allclose(found, x + (end - start) * start * x**2 + root * start * x, atol=1e-12)
+
+
 def test_backwards_in_time_noise_comes_too():
     x = euler_maruyama(
         lambda t, x: x, lambda t, x: torch.ones_like(x), torch.zeros(40_000), 1.0, 0.0, 50
