@@ -242,6 +242,7 @@ def check_job(content: Mapping[str, Any]) -> None:
 
 def _check_spec(spec: Mapping[str, Any]) -> None:
     _all(spec, _SPEC, "spec ")
+    check(spec, {"count": maybe(whole(1, 1 << 48))}, "spec ")
     shape, names = spec["shape"], spec["class_names"]
     if math.prod(shape) > _ELEMENTS:
         raise EntryError(f"'spec shape' must have at most {_ELEMENTS:,} elements (got {shape})")
@@ -267,7 +268,9 @@ def _check_support(support: Mapping[str, Any]) -> None:
 def _check_schema(schema: Mapping[str, Any], spec: Mapping[str, Any]) -> None:
     _all(schema, {k: v for k, v in _SCHEMA.items() if k not in ("tokens", "label")}, "schema ")
     check(schema, _SCHEMA, "schema ")
-    if schema["spec"] != spec:
+    # a schema does not know how many examples there were
+    described = {k: v for k, v in spec.items() if k != "count"}
+    if schema["spec"] != described:
         raise EntryError("'schema spec' must be the spec")
     for name in ("mean", "std"):
         if len(schema[name]) not in (1, math.prod(spec["shape"])):
