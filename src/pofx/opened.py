@@ -77,7 +77,7 @@ class Opened:
         """The trained model, in evaluation mode."""
         with torch.inference_mode(False):  # it is used outside as well
             with torch.random.fork_rng([]):
-                recipe = catalogue.build(self.job.recipe, self.spec, **self.job.arguments)
+                recipe = catalogue.build(self.job.recipe, self.spec, **self.job.settings)
             try:
                 recipe.model.load_state_dict(self._weights[0])
             except RuntimeError as error:

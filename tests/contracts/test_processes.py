@@ -27,7 +27,7 @@ CASES = [
     ("glow", "grey", {"scales": 1}),
     ("edm", "grey", {}),
     ("improved-ddpm", "vector", {}),
-    ("rectified-flow", "vector", {"first_steps": 20}),
+    ("rectified-flow", "vector", {"first_part": 0.4}),
     ("mdlm", "bits", {}),
     ("sparse", "vector", {"sparsity": "kl"}),
 ]

@@ -205,7 +205,9 @@ def _run(folder: Path, job: Job, dataset: Dataset, *, quiet: bool) -> Path:
     device = _device(job.device)
     with world(device) as here, stopping() as stop, _own_random_state(device):
         torch.manual_seed(job.options.get("seed", 0))
-        recipe = catalogue.build(job.recipe, dataset.spec, **job.arguments)
+        recipe = catalogue.build(job.recipe, dataset.spec, **job.settings)
+        if job.format == 1:
+            recipe = replace(recipe, warmup_share=None)
         job = replace(job, threads=job.threads or _suitable_threads(recipe))
         owner = checkpoint.lock(folder) if here.leads else nullcontext()
         with owner, _threads(job.threads):
