@@ -3,9 +3,9 @@ r"""elbo: the evidence lower bound as a loss, with what keeps codes in use.
 .. math:: L = -\mathbb{E}_q \log p(x | z)
     + \beta_t \sum_j \max\big(\lambda, \; \mathbb{E}_x \mathrm{KL}_j\big)
 
-:math:`\beta_t` rises from 0 over a share of the budget, once or in cycles, and :math:`\lambda` nats of each part of the
-divergence are free: a decoder that can do without z finds z useless before it has learned to use
-it, and a code that is switched off at the start seldom comes back.
+:math:`\beta_t` rises from 0 over a share of the budget, once or in cycles, and :math:`\lambda` nats
+of each part of the divergence are free: a decoder that can do without z finds z useless before it
+has learned to use it, and a code that is switched off at the start seldom comes back.
 
 References:
     Auto-encoding variational Bayes (Kingma and Welling, 2014), eq. 7. https://arxiv.org/abs/1312.6114
