@@ -432,6 +432,7 @@ def test_the_best_weights_are_kept_and_sampled_from(keep, tmp_path, monkeypatch)
         return Validation(losses[training.step], 0.1)
 
     monkeypatch.setattr("pofx.training.watch.validation_loss", looked)
+    monkeypatch.setattr("pofx.training.watch.Watch._next", lambda watch: watch.training.step + 1)
     data, out = tmp_path / "data.npy", tmp_path / "run"
     np.save(data, array("vector"))
     arguments = {**small("vae"), "steps": 5, "batch_size": 160}

@@ -77,7 +77,7 @@ class Reflow(LossObjective):
 
     @property
     def departs(self) -> bool:
-        return bool(self.reflowed)  # the bound is of independent pairs
+        return True  # the bound is of independent pairs
 
     def loss(self, batch: Batch) -> tuple[Tensor, Metrics]:
         x, cond = batch.x, batch.cond

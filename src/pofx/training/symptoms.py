@@ -28,6 +28,8 @@ _STRAIGHT = 0.7
 """How steep the last third of a straight fall is, to the first."""
 _EPOCHS = 3
 """Below which too short a training explains a straight fall."""
+_LEAPS = 3
+"""How often a loss leaps up that does not by accident."""
 _FEWEST = 6
 """Looks that a curve is told from."""
 
@@ -47,6 +49,8 @@ class Look(NamedTuple):
         valid: the validation loss, or None.
         stderr: its standard error.
         stage: of training; see `pofx.objective.Objective.stage`.
+        apart: the standard error of how far the validation loss is from the best before it, example
+            by example.
     """
 
     step: int
@@ -56,6 +60,7 @@ class Look(NamedTuple):
     valid: float | None
     stderr: float = 0.0
     stage: int = 0
+    apart: float = 0.0
 
 
 class Seen(NamedTuple):
@@ -129,25 +134,24 @@ def rose(looks: Sequence[Look]) -> bool:
     """Whether the validation loss has risen for good above its best: by more than its noise, and by
     a good part of what it had fallen.
     """
-    known = [(look.valid, look.stderr) for look in looks if look.valid is not None]
+    known = [(look.valid, look.apart) for look in looks if look.valid is not None]
     if len(known) < _LAST + 2:
         return False
-    first = known[0][0]
-    best, stderr = min(known)
-    least = max(_SURE * stderr, _PART * max(first - best, 0.0))
-    return all(valid > best + max(least, 2 * now) for valid, now in known[-_LAST:])
+    best = min(valid for valid, _ in known)
+    least = _PART * max(known[0][0] - best, 0.0)
+    return all(valid > best + max(least, _SURE * apart) for valid, apart in known[-_LAST:])
 
 
 def over_fitting(looks: Sequence[Look], seen: Seen, trained: float) -> Iterator[Symptom]:
     """A validation loss that rose while the loss of training examples is below its best."""
     best = min((look for look in looks if look.valid is not None), key=_valid)
     now = _valid(looks[-1])
-    if trained < _valid(best) - _SURE * best.stderr and trained < now - _SURE * looks[-1].stderr:
+    if trained < min(_valid(best), now - _SURE * looks[-1].stderr):
         yield Symptom(
             "over-fitting",
             f"the validation loss rose to {now:.4g} from {_valid(best):.4g} at step {best.step}, "
             f"while it is {trained:.4g} on training examples; the cures are more data"
-            f"{seen.smaller}, or fewer --steps than {seen.steps}.",
+            f"{seen.smaller}, or no more --steps than about {best.step}.",
         )
 
 
@@ -164,16 +168,25 @@ def too_high(looks: Sequence[Look]) -> Iterator[Symptom]:
     )
     train = [look.train for look in looks if look.train is not None]
     climbed = climbed and bool(train) and min(train[-_LAST:]) > train[0]
-    leaps, best = 0, values[0]
-    for y, e in zip(values, noise, strict=True):
-        leaps += y > best + max(0.5 * (values[0] - best), e, wobble) and y > best
-        best = min(best, y)
-    if climbed:
-        yield Symptom(
-            "learning rate too high",
-            f"the loss is {values[-1]:.4g} and was {values[0]:.4g} at step {looks[0].step}; "
-            "lower --lr (a third is a step), or clip gradients (--clip 1).",
+    leaps = _leaps(values, noise, wobble)
+    if climbed or leaps >= _LEAPS:
+        seen = (
+            f"the loss is {values[-1]:.4g} and was {values[0]:.4g} at step {looks[0].step}"
+            if climbed
+            else f"the loss leapt up {leaps} times, by more than half of what it had fallen"
         )
+        cures = "lower --lr (a third is a step), or clip gradients (--clip 1)."
+        yield Symptom("learning rate too high", f"{seen}; {cures}")
+
+
+def _leaps(values: Sequence[float], noise: Sequence[float], wobble: float) -> int:
+    """How often the loss has leapt from one look to the next by half of what it had fallen."""
+    found, best = 0, values[0]
+    for before, now, stderr in zip(values, values[1:], noise[1:], strict=False):
+        best = min(best, before)
+        fall, certain = values[0] - best, max(stderr, wobble)
+        found += now > before + max(0.5 * fall, certain) and fall > certain
+    return found
 
 
 def _valid(look: Look) -> float:

@@ -36,10 +36,19 @@ UNITS: dict[Kind, str] = {
 
 
 class Validation(NamedTuple):
-    """A validation loss: the mean over examples, and its standard error (0 where it is unknown)."""
+    """A validation loss: the mean over examples, its standard error (0 where it is unknown), and
+    the loss of each example, or of each block of them where it has no other.
+    """
 
     loss: float
     stderr: float
+    each: Tensor = torch.empty(0)
+
+    def apart(self, other: Tensor | None) -> float:
+        """The standard error of the difference to the loss of each example at another time."""
+        if other is None or len(other) != len(self.each) or len(other) < 3:
+            return self.stderr
+        return float((self.each - other).std() / len(other) ** 0.5)
 
 
 def kind_of(training: Training, spec: DataSpec) -> Kind | None:
@@ -98,7 +107,7 @@ def _mean(values: list[Tensor], sizes: list[float]) -> Validation:
     weights = torch.cat([v.new_full((len(v),), n) for v, n in zip(values, sizes, strict=True)])
     mean = (x * weights).sum() / weights.sum()
     stderr = float(x.std() / len(x) ** 0.5) if len(x) > 2 else 0.0
-    return Validation(float(mean), stderr)
+    return Validation(float(mean), stderr, x)
 
 
 def _losses(

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from pofx.data.dataset import Dataset, Split
@@ -23,8 +24,8 @@ from pofx.training.symptoms import Look
 from pofx.training.validation import Validation, kind_of, validation_loss
 from pofx.training.work import Work
 
-_SHARE = 0.1
-"""Of the cost of training, which looks may cost."""
+_SHARE = 0.07
+"""Of the cost of training, which looks may cost: a tenth, with what is not counted."""
 _APART = 0.01
 """The share of the budget that two looks are apart at most, where that is not too dear."""
 _GROWTH = 0.1
@@ -87,6 +88,7 @@ class Watch:
         """Forgets everything."""
         self.looks: list[Look] = []
         self.best: Best | None = None
+        self.lowest: Tensor | None = None
         self.examples: int | None = None
         self.cost, self.work = _FIRST_GUESS, 0.0
         self.due, self.seconds = 1.0, 0.0
@@ -134,7 +136,7 @@ class Watch:
 
     @property
     def _affordable(self) -> bool:
-        """Whether one more look, as long as the mean one, leaves the time to training."""
+        """Whether one more look, as long as the mean one, leaves training its share."""
         mean = self.seconds / len(self.looks)
         return self.seconds + mean <= _SHARE * self.training.elapsed
 
@@ -151,13 +153,17 @@ class Watch:
             self.training.step, min(self.spent, 1.0), self.effort,
             self.total / self.count if self.count else None,
             None if found is None else found.loss, 0.0 if found is None else found.stderr,
-            self.training.objective.stage,
+            self.training.objective.stage, 0.0 if found is None else self._apart(found),
         )  # fmt: skip
         self.looks.append(seen)
         self.total, self.count = 0.0, 0
         self.due = self._next()
-        self._keep(seen)
+        self._keep(seen, found)
         return seen
+
+    def _apart(self, found: Validation) -> float:
+        new = self.looks and self.looks[-1].stage != self.training.objective.stage
+        return found.apart(None if new else self.lowest)
 
     def trained(self) -> float | None:
         """The loss of as many training examples, measured as the validation loss is."""
@@ -195,14 +201,20 @@ class Watch:
         dearest = examples * self.cost / (_SHARE * self.training.recipe.batch_size)
         return step + math.ceil(max(apart, dearest, 1.0))
 
-    def _keep(self, seen: Look) -> None:
-        if not self.keeps or seen.valid is None or not math.isfinite(seen.valid):
+    def _keep(self, seen: Look, found: Validation | None) -> None:
+        """Keeps what is the best so far: of the last stage, and the first of equals."""
+        if found is None or not math.isfinite(found.loss):
+            return
+        before = [o.valid for o in self.looks[:-1] if o.stage == seen.stage and o.valid is not None]
+        if all(found.loss < valid for valid in before):
+            self.lowest = found.each
+        if not self.keeps:
             return
         best = self.best
-        if best is None or seen.stage > best.stage or seen.valid < best.loss:
+        if best is None or seen.stage > best.stage or found.loss < best.loss:
             weights = self.training.sampled.state_dict()
             copies = {k: v.detach().clone() for k, v in weights.items()}
-            self.best = Best(seen.step, seen.valid, seen.stage, copies)
+            self.best = Best(seen.step, found.loss, seen.stage, copies)
 
     def kept(self) -> tuple[dict[str, Tensor], int]:
         """The weights to sample from, and the step that they are of."""
@@ -218,6 +230,7 @@ class Watch:
             "cost": self.cost,
             "work": self.work, "due": self.due, "effort": self.effort, "total": self.total,
             "count": self.count, "seconds": self.seconds,
+            "lowest": None if self.lowest is None else self.lowest.tolist(),
             "best": None if best is None else [best.step, best.loss, best.stage],
         }  # fmt: skip
         return ({} if best is None else best.weights), numbers
@@ -228,7 +241,8 @@ class Watch:
         self.examples, self.cost, self.work = (numbers[k] for k in ("examples", "cost", "work"))
         self.due, self.effort, self.seconds = (numbers[k] for k in ("due", "effort", "seconds"))
         self.total, self.count = numbers["total"], numbers["count"]
-        self.best = None
+        self.best, lowest = None, numbers["lowest"]
+        self.lowest = None if lowest is None else torch.tensor(lowest, dtype=torch.float64)
         if numbers["best"] is not None and self.keeps:
             device = self.training.device
             here = {k: v.to(device, copy=True) for k, v in weights.items()}
