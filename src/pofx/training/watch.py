@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from pofx.data.dataset import Dataset, Split
+from pofx.objective import LossObjective
 from pofx.training.loop import Budget, Step, Training
 from pofx.training.symptoms import Look
 from pofx.training.validation import Validation, kind_of, validation_loss
@@ -151,7 +152,7 @@ class Watch:
         self.seconds += time.monotonic() - start
         seen = Look(
             self.training.step, min(self.spent, 1.0), self.effort,
-            self.total / self.count if self.count else None,
+            self._train_loss,
             None if found is None else found.loss, 0.0 if found is None else found.stderr,
             self.training.objective.stage, 0.0 if found is None else self._apart(found),
         )  # fmt: skip
@@ -160,6 +161,12 @@ class Watch:
         self.due = self._next()
         self._keep(seen, found)
         return seen
+
+    @property
+    def _train_loss(self) -> float | None:
+        """The mean since the last look; a contrast, or one of several players', says nothing."""
+        says = self.count and isinstance(self.training.objective, LossObjective)
+        return self.total / self.count if says else None
 
     def _apart(self, found: Validation) -> float:
         new = self.looks and self.looks[-1].stage != self.training.objective.stage
