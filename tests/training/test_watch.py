@@ -93,7 +93,7 @@ def test_a_watch_that_is_put_back_goes_on_as_it_would_have():
         ("iwae", "bits", "loss"),
         ("rbm", "bits", "pseudo-likelihood"),
         ("deep-energy", "bits", "pseudo-likelihood"),
-        ("gaussian-rbm", "plane", None),
+        ("deep-energy", "plane", None),
         ("gan", "plane", None),
         ("edm", "plane", "loss"),
         ("autoencoder", "plane", "loss"),
@@ -189,10 +189,8 @@ def test_of_bits_it_is_what_flipping_each_says_and_of_many_an_unbiased_part():
 
 
 def test_equal_runs_keep_equal_weights_and_over_fitting_is_named(tmp_path, capfd):
-    g = np.random.default_rng(0)
-    means = g.beta(0.3, 0.3, (6, 60))
-    rows = (g.random((200, 60)) < means[g.integers(0, 6, 200)]).astype(np.uint8)
-    size = {"hidden": (64,), "batch_size": 50, "steps": 300, "threads": 1, "lr": 5e-3}
+    rows = np.random.default_rng(0).integers(0, 2, (160, 40), dtype=np.uint8)  # nothing to learn
+    size = {"hidden": (64,), "batch_size": 32, "steps": 100, "threads": 1, "lr": 1e-2}
     runs = [fit("made", rows, out=tmp_path / n, sample_every=10**9, **size) for n in ("a", "b")]
     said = capfd.readouterr().err
     assert said.count("Over-fitting: the validation loss rose to") == 2
@@ -201,9 +199,9 @@ def test_equal_runs_keep_equal_weights_and_over_fitting_is_named(tmp_path, capfd
     assert said.splitlines()[-1].strip().startswith("pofx evaluate")
     one, two = (pofx.load(r) for r in runs)
     assert one.model_hash == two.model_hash
-    assert one.step < 150, "kept from before it over-fitted"
+    assert one.step < 50, "kept from before it over-fitted"
     last = fit("made", rows, out=tmp_path / "c", quiet=True, keep="last", **size)
-    assert pofx.load(last).step == 300
+    assert pofx.load(last).step == 100
     valid = one.dataset.valid.values()[0]
     with torch.no_grad():
         kept, end = (-pofx.load(r).model.log_prob(valid).mean() for r in (runs[0], last))
