@@ -3,11 +3,31 @@
 from __future__ import annotations
 
 import json
+import time
 
 import click
 
 from pofx.cli.data_options import Seed
 from pofx.errors import UserError
+
+
+class _Pulse:
+    """Shows on stderr, now and then, that an evaluation goes on; polled as its stop, it never stops.
+
+    Args:
+        every: seconds between lines.
+    """
+
+    def __init__(self, every: float = 10.0) -> None:
+        self.every, self.start = every, time.monotonic()
+        self.shown = self.start
+
+    def __call__(self) -> bool:
+        now = time.monotonic()
+        if now - self.shown >= self.every:
+            self.shown = now
+            click.echo(f"evaluating, {now - self.start:.0f} s so far", err=True)
+        return False
 
 
 @click.command("evaluate")
@@ -56,7 +76,14 @@ def evaluate(  # noqa: PLR0913
     opened = Run(run, device=device)
     before = None if prior is None else Run(prior, device=device)
     report = opened.evaluate(
-        prior=before, n=n, features=features, weights=weights, split=split, flow=flow, seed=seed
+        prior=before,
+        n=n,
+        features=features,
+        weights=weights,
+        split=split,
+        flow=flow,
+        seed=seed,
+        stop=_Pulse(),
     )
     if as_json:
         click.echo(json.dumps(report.to_json(), indent=1))
