@@ -12,7 +12,7 @@ from pofx.errors import UserError
 
 
 class _Pulse:
-    """Shows on stderr, now and then, that an evaluation goes on; polled as its stop, it never stops.
+    """Shows on stderr, now and then, that an evaluation goes on; it is polled, and never stops it.
 
     Args:
         every: seconds between lines.
