@@ -16,7 +16,9 @@ from pofx.objective import Symptom
 
 _SURE = 3.0
 """Standard errors by which a loss must differ."""
-_PART = 0.05
+_RISEN = 2.0
+"""The same of a rise, which several looks must agree on, each of the same examples."""
+_PART = 0.02
 """The share of what has been learned that a rise must undo."""
 _LAST = 3
 """Looks that must agree."""
@@ -109,7 +111,8 @@ def at_the_end(looks: Sequence[Look], seen: Seen) -> Iterator[Symptom]:
     if len(curve) < _FEWEST or rose(looks):
         return
     share, gain = _last_third(curve)
-    noise = _SURE * max(looks[-1].stderr if looks[-1].valid is not None else 0.0, _wobble(curve))
+    late = [look.apart for look in looks[len(looks) * 2 // 3 :] if look.valid is not None]
+    noise = _SURE * max([*late, _wobble(curve)])
     if gain <= noise or share < _FALLING:
         return
     part = f"a share of {share:.0%} of all that was learned came in the last third of the training"
@@ -139,7 +142,7 @@ def rose(looks: Sequence[Look]) -> bool:
         return False
     best = min(valid for valid, _ in known)
     least = _PART * max(known[0][0] - best, 0.0)
-    return all(valid > best + max(least, _SURE * apart) for valid, apart in known[-_LAST:])
+    return all(valid > best + max(least, _RISEN * apart) for valid, apart in known[-_LAST:])
 
 
 def over_fitting(looks: Sequence[Look], seen: Seen, trained: float) -> Iterator[Symptom]:
