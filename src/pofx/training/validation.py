@@ -17,7 +17,7 @@ from pofx.functional.random import noise
 from pofx.objective import LossObjective
 from pofx.spec import DataSpec
 from pofx.training.loop import Training
-from pofx.training.pseudo_likelihood import pseudo_log_prob, serves
+from pofx.training.pseudo_likelihood import SITES, pseudo_log_prob, serves
 from pofx.typing import Cond, Data
 
 _EXAMPLES = 1000
@@ -88,6 +88,7 @@ def validation_loss(
         return None
     block = min(_BLOCK, -(-n // _FEWEST_BLOCKS)) if kind == "loss" else _BLOCK
     values, sizes = [], []
+    sites = SITES * most // n  # the fewer the examples, the more of each
     with evaluating(training.sampled), evaluating(training.objective), averaged(training, kind):
         for first in range(0, n, block):
             if stop():
@@ -95,7 +96,7 @@ def validation_loss(
             x, cond = split.values(slice(first, min(first + block, n)))
             cond = None if cond is None else cond.to(training.device)
             with noise(0, len(x), first=first):
-                value = _losses(training, kind, x.to(training.device), cond, spec, first)
+                value = _losses(training, kind, x.to(training.device), cond, spec, (first, sites))
             values.append(value.double().cpu().reshape(-1))
             sizes.append(len(x) / len(values[-1]))
     return _mean(values, sizes)
@@ -111,9 +112,16 @@ def _mean(values: list[Tensor], sizes: list[float]) -> Validation:
 
 
 def _losses(
-    training: Training, kind: Kind, x: Data, cond: Cond | None, spec: DataSpec, first: int
+    training: Training,
+    kind: Kind,
+    x: Data,
+    cond: Cond | None,
+    spec: DataSpec,
+    part: tuple[int, int],
 ) -> Tensor:
-    """The loss of each example of a block, or their mean where it has no others."""
+    """The loss of each example of a block, or their mean where it has no others; `part` is the
+    number of the first, and how many elements of each stand for all.
+    """
     model = training.sampled
     if kind == "density":
         assert isinstance(model, Density)
@@ -129,7 +137,7 @@ def _losses(
             each = len(states) // len(x)
             return energy(states, None if cond is None else cond.repeat_interleave(each, 0))
 
-        return -pseudo_log_prob(energy_of, x, spec, first=first)
+        return -pseudo_log_prob(energy_of, x, spec, first=part[0], sites=part[1])
     assert isinstance(training.objective, LossObjective)
     with torch.enable_grad():  # some scores are slopes
         return training.objective.loss(Batch(x, cond, progress=1.0))[0].detach()

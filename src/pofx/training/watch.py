@@ -204,7 +204,9 @@ class Watch:
         apart = min(max(self.epoch, _GROWTH * step), _APART * self._steps)
         if self.budget.minutes is not None:
             return self.spent + apart / self._steps
-        examples = min(self.examples or 0, len(self.dataset.valid))
+        examples = self.examples or 0
+        if self.kind != "pseudo-likelihood":  # which has more of each example instead
+            examples = min(examples, len(self.dataset.valid))
         dearest = examples * self.cost / (_SHARE * self.training.recipe.batch_size)
         return step + math.ceil(max(apart, dearest, 1.0))
 
