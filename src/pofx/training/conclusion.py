@@ -25,7 +25,7 @@ def smaller_by(recipe: str) -> str:
     """The flags of a recipe that make its model smaller or tie it down, for a sentence to go on.
 
     >>> smaller_by("made")
-    ', a smaller --hidden'
+    ', more --weight-decay, a smaller --hidden'
     """
     own = {p.name for p in catalogue.describe(recipe).parameters}
     return "".join(f", {words}" for name, words in _SMALLER.items() if name in own)

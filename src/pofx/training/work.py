@@ -18,6 +18,7 @@ _PRODUCTS = 20
 class Work(TorchDispatchMode):
     """Counts the work of what runs inside, roughly in numbers written.
 
+    >>> import torch
     >>> with Work() as once: _ = torch.ones(100, 100) @ torch.ones(100, 100)
     >>> with Work() as twice: _ = [torch.ones(100, 100) @ torch.ones(100, 100) for _ in range(2)]
     >>> twice.total == 2 * once.total > 0
