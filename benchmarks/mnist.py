@@ -27,11 +27,11 @@ from pofx.training.loop import Options
 
 RUNS = {
     "vae": {
-        "latent": 50, "hidden": (200, 200), "channels": 0, "lr": 2e-3, "kl_warmup": 6000,
+        "latent": 50, "hidden": (200, 200), "channels": 0, "lr": 2e-3, "kl_warmup": 0.1,
         "steps": 57_000,
     },
     "iwae": {
-        "k": 5, "latent": 50, "hidden": (200, 200), "channels": 0, "lr": 2e-3, "kl_warmup": 6000,
+        "k": 5, "latent": 50, "hidden": (200, 200), "channels": 0, "lr": 2e-3, "kl_warmup": 0.1,
         "steps": 62_000,
     },
     "made": {"hidden": (1000,), "steps": 20_000},

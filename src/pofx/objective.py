@@ -70,6 +70,20 @@ class Objective(nn.Module, ABC):
     def after_step(self) -> None:
         """Moves what no gradient moves, once every update of the step is applied."""
 
+    @property
+    def stage(self) -> int:
+        """Which part of its training it is in, from 0; validation losses of two parts cannot be
+        compared, and weights of a later one are never given up for those of an earlier.
+        """
+        return 0
+
+    @property
+    def departs(self) -> bool:
+        """Whether training lowers something else than minus the bound that the model knows, so that
+        held-out examples are judged by the loss, with all schedules at their end.
+        """
+        return False
+
     def symptoms(self, metrics: Mapping[str, float]) -> Iterable[Symptom]:
         """What looks wrong at present. It is asked where metrics are logged, which is seldom, in
         each process for itself.

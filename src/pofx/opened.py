@@ -79,7 +79,7 @@ class Opened:
         """The model as its recipe begins, whose weights say what a file of them may hold."""
         with torch.inference_mode(False):  # it is used outside as well
             with torch.random.fork_rng([]):
-                return catalogue.build(self.job.recipe, self.spec, **self.job.arguments).model
+                return catalogue.build(self.job.recipe, self.spec, **self.job.settings).model
 
     @cached_property
     def _weights(self) -> tuple[dict[str, Tensor], dict[str, str]]:

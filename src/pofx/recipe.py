@@ -31,6 +31,22 @@ def check_at_least(recipe: str, least: float, **values: float | None) -> None:
             raise RecipeError(f"{recipe}: --{flag} is at least {least:g}, and {value} came.")
 
 
+def check_share(**values: float) -> None:
+    """Refuses what is no share of the training budget.
+
+    >>> check_share(kl_warmup=500)
+    Traceback (most recent call last):
+    pofx.recipe.RecipeError: kl_warmup must be a share from 0 to 1 (got 500): give 0.1 for a tenth \
+of the budget.
+    """
+    for name, value in values.items():
+        if not 0 <= value <= 1:
+            raise RecipeError(
+                f"{name} must be a share from 0 to 1 (got {value:g}): give 0.1 for a tenth of the "
+                "budget."
+            )
+
+
 def check_classes(recipe: str, spec: DataSpec, *, conditional: bool) -> None:
     """Refuses a conditional model of data without classes."""
     if conditional and not spec.classes:
@@ -94,6 +110,8 @@ class Recipe:
         batch_size: examples in a step, over all processes.
         steps: optimizer steps, the default budget.
         warmup: steps over which the learning rate rises linearly from 0.
+        warmup_share: of the budget, after which it has risen even if these steps are not taken
+            yet; None waits for them.
         decay: how the learning rate falls to 0 over the budget.
         clip: largest norm of a player's gradient, or None.
         ema: half-life, in steps, of the moving average of the model's weights that is sampled from;
@@ -109,6 +127,7 @@ class Recipe:
     batch_size: int = 128
     steps: int = 10_000
     warmup: int = 0
+    warmup_share: float | None = 0.1
     decay: Literal["constant", "cosine", "linear"] = "constant"
     clip: float | None = None
     ema: float | None = None

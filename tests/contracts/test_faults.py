@@ -22,6 +22,7 @@ from pofx.training import checkpoint
 from pofx.training.fit import fit, resume
 from pofx.training.folder import sealed
 from pofx.training.loop import Budget, NonFinite, Options, Training, train
+from pofx.training.validation import Validation
 
 STEPS = 14
 KILLS = 60
@@ -421,23 +422,44 @@ def test_more_parts_than_examples_are_refused(tmp_path):
     assert not (tmp_path / "run").exists()
 
 
-def test_the_best_checkpoint_is_kept_and_sampled_from(tmp_path, monkeypatch):
-    """Its loss is read from the checkpoints themselves; a damaged one has none."""
-    losses = iter([3.0, 1.0, 2.0, 2.5, 2.7])
-    monkeypatch.setattr("pofx.training.fit.validation_loss", lambda *_: next(losses))
+@pytest.mark.parametrize("keep", ["best", "last"])
+def test_the_best_weights_are_kept_and_sampled_from(keep, tmp_path, monkeypatch):
+    """They are of the step with the lowest loss, and a resume has them from its checkpoint."""
+    losses, seen = {1: 3.0, 2: 1.0, 3: 2.0, 4: 2.5, 5: 2.7}, {}
+
+    def looked(training, *_, **__):
+        now = training.sampled.state_dict()
+        seen[training.step] = {k: v.clone() for k, v in now.items()}
+        return Validation(losses[training.step], 0.1)
+
+    monkeypatch.setattr("pofx.training.watch.validation_loss", looked)
+    monkeypatch.setattr("pofx.training.watch.Watch._next", lambda watch: watch.training.step + 1)
     data, out = tmp_path / "data.npy", tmp_path / "run"
     np.save(data, array("vector"))
-    fit("vae", data, out=out, quiet=True, save_every=1, keep="best", **{**small("vae"), "steps": 5})
+    arguments = {**small("vae"), "steps": 5, "batch_size": 160}
+    fit("vae", data, out=out, quiet=True, save_every=1, keep=keep, **arguments)
     folder = out / "checkpoints"
-    assert [int(p.name) for p in checkpoint.checkpoints(folder)] == [2, 4, 5]
+    assert [int(p.name) for p in checkpoint.checkpoints(folder)] == [4, 5]
     weights, said = checkpoint.load_model(out / "model.safetensors")
-    assert said["step"] == "2"
-    best, _ = checkpoint.load(folder / "00000002")
-    assert torch.equal(
-        weights["encoder.head.0.weight"], best["state"]["objective.model.encoder.head.0.weight"]
-    )
+    step = {"best": 2, "last": 5}[keep]
+    assert said["step"] == str(step)
+    assert all(torch.equal(weights[k], v) for k, v in seen[step].items())
+    (out / "model.safetensors").unlink()
+    resume(out, quiet=True)
+    again, described = checkpoint.load_model(out / "model.safetensors")
+    assert described == said
+    assert all(torch.equal(again[k], v) for k, v in weights.items())
+
+
+def test_a_run_of_format_1_finds_its_best_weights_among_its_checkpoints(saved, tmp_path):
+    """Their loss is read from the checkpoints themselves; a damaged one has none."""
+    tensors, numbers = checkpoint.load(saved)
+    folder = tmp_path / "former"
+    for step, loss in ((1, 3.0), (2, 1.0), (3, 2.0)):
+        checkpoint.save(folder, step, tensors, {**numbers, "valid": loss})
+    assert checkpoint.best(folder) == folder / "00000002"
     (folder / "00000002" / "numbers.json").write_text("{")
-    assert checkpoint.best(folder) == folder / "00000004"
+    assert checkpoint.best(folder) == folder / "00000003"
 
 
 def test_a_checkpoint_of_another_architecture_is_refused(tmp_path):

@@ -27,7 +27,7 @@ CASES = [
     ("glow", "grey", {"scales": 1}),
     ("edm", "grey", {}),
     ("improved-ddpm", "vector", {}),
-    ("rectified-flow", "vector", {"first_steps": 20}),
+    ("rectified-flow", "vector", {"first_part": 0.4}),
     ("mdlm", "bits", {}),
     ("sparse", "vector", {"sparsity": "kl"}),
 ]
@@ -41,7 +41,7 @@ def free_port() -> str:
 
 def train(name: str, data: Path, out: Path, steps: int, arguments: dict) -> None:
     options = Options(keyed_noise=True)
-    given = {**small(name), "batch_size": 24, **arguments, "steps": steps}
+    given = {**small(name), "batch_size": 24, "keep": "last", **arguments, "steps": steps}
     fit(name, data, out=out, quiet=True, threads=1, options=options, save_every=25, **given)
 
 

@@ -38,7 +38,7 @@ SMALL = {
     "sweeps": {"int": 10},
     "sampling_steps": {"int": 5},
     "solver_steps": {"int": 3},
-    "first_steps": {"int": 100},
+    "first_part": {"float": 1.0},
     "critic_steps": {"int": 2},
     "points": {"int": 50},
 }

@@ -69,7 +69,7 @@ def test_a_collapsed_posterior_is_named_with_its_cure_and_warmup_repairs_it():
     said = evaluate(model, data, n=60, features="raw", samples=5)
     assert any(w.startswith("Posterior collapse") and "--kl-warmup" in w for w in said.warnings)
     assert said.metrics["active_units"].value == 0
-    model, data = vae(beta=1.0, kl_warmup=200)
+    model, data = vae(beta=1.0, kl_warmup=0.66)
     said = evaluate(model, data, n=60, features="raw", samples=5)
     assert not any("Posterior collapse" in w for w in said.warnings)
     assert said.metrics["active_units"].value >= 2

@@ -412,7 +412,7 @@ def plane(count):
 
 def test_the_flow_that_makes_pairs_follows_the_weights_and_then_stays():
     recipe = catalogue.build(
-        "rectified-flow", PLANE, hidden=8, first_steps=3, solver_steps=2, steps=6, ema=2.0
+        "rectified-flow", PLANE, hidden=8, first_part=0.5, solver_steps=2, steps=6, ema=2.0
     )
     training = Training(recipe)
     objective, seen = recipe.objective, []
@@ -432,7 +432,7 @@ def test_reflow_resumes_on_either_side_of_its_start():
     def build():
         torch.manual_seed(0)
         return catalogue.build(
-            "rectified-flow", PLANE, hidden=8, first_steps=4, solver_steps=2, steps=8
+            "rectified-flow", PLANE, hidden=8, first_part=0.2, solver_steps=2, steps=8
         )
 
     batches = list(itertools.islice(plane(0), 8))
@@ -497,7 +497,7 @@ def test_a_short_training_learns_eight_gaussians(name, options):
 
 
 def test_reflow_makes_a_single_step_do():
-    for training in lesson("rectified-flow", solver_steps=4, first_steps=150):
+    for training in lesson("rectified-flow", solver_steps=4, first_part=0.5):
         if training.step == 150:
             assert apart(training, steps=10) < 0.03
             assert apart(training, steps=1) > 0.3
@@ -554,7 +554,6 @@ def test_what_recipes_refuse(name):
         ("ncsn", {"langevin_steps": 0}),
         ("improved-ddpm", {"share": 0.0}),
         ("rectified-flow", {"solver_steps": 0}),
-        ("rectified-flow", {"first_steps": 0}),
     ],
 )
 def test_numbers_out_of_range_are_refused(name, options):

@@ -372,8 +372,12 @@ def test_layers_are_trained_one_after_the_other_and_each_begins_as_its_rbm():
     assert training.model.top is first
     x = torch.randint(0, 2, (10, 6)).double()
     start = second.weight.clone()
-    for _ in range(10):
-        assert training.train_step(Batch(x))["layer"] == 1
+    for i in range(10):
+        assert training.train_step(Batch(x, progress=i / 20))["layer"] == 1
+    assert torch.equal(second.weight, start)
+    begins = training.objective.updates(Batch(x, progress=0.5))
+    next(begins)  # no step is taken yet
+    begins.close()
     assert not torch.equal(second.weight, start)
     assert torch.equal(second.weight, first.weight.T)
     assert torch.equal(second.visible.bias, first.hidden_bias)
@@ -381,21 +385,43 @@ def test_layers_are_trained_one_after_the_other_and_each_begins_as_its_rbm():
     kept = first.weight.clone()
     begun, draw_visible = [], second.draw_visible
     second.draw_visible = lambda h: begun.append(h.clone()) or draw_visible(h)
-    for _ in range(10):
-        assert training.train_step(Batch(x))["layer"] == 2
+    for i in range(10, 20):
+        assert training.train_step(Batch(x, progress=i / 20))["layer"] == 2
     assert set(begun[0].flatten().tolist()) == {0.0, 1.0}, "chains are states from the first step"
     assert torch.equal(first.weight, kept)
     assert not torch.equal(second.weight, first.weight.T)
-    assert training.train_step(Batch(x))["layer"] == 2
+    assert training.train_step(Batch(x, progress=0.1))["layer"] == 2, "of a longer budget"
+
+
+def test_a_dbn_resumes_on_either_side_of_a_layer_s_start():
+    torch.set_default_dtype(torch.float32)
+    batches = [Batch(torch.randint(0, 2, (10, 6)).float(), progress=i / 8) for i in range(8)]
+
+    def begun():
+        torch.manual_seed(0)
+        return Training(catalogue.build("dbn", DataSpec((6,), Binary()), hidden=(6, 6)))
+
+    whole = begun()
+    for batch in batches:
+        whole.train_step(batch)
+    for half in (3, 4, 5):
+        first, rest = begun(), begun()
+        for batch in batches[:half]:
+            first.train_step(batch)
+        tensors, numbers = first.state()
+        rest.load_state({k: v.clone() for k, v in tensors.items()}, numbers)
+        for batch in batches[half:]:
+            rest.train_step(batch)
+        for key, value in whole.state()[0].items():
+            assert torch.equal(value, rest.state()[0][key]), (half, key)
 
 
 def test_the_loss_of_a_layer_is_logged_whole_and_its_gradient_falls():
     torch.set_default_dtype(torch.float32)
     recipe = catalogue.build("dbn", DataSpec((6,), Binary()), hidden=(6, 4), steps=20)
     objective, x = recipe.objective, torch.randint(0, 2, (10, 6)).float()
-    for done, share in ((0, 1.0), (5, 0.5), (8, 0.2)):
-        objective.done.fill_(done)
-        (update,) = objective.updates(Batch(x))
+    for progress, share in ((0.0, 1.0), (0.25, 0.5), (0.4, 0.2)):
+        (update,) = objective.updates(Batch(x, progress=progress))
         weight = objective.model.layers[0].weight
         whole, scaled = (
             torch.autograd.grad(loss, weight, retain_graph=True)[0]

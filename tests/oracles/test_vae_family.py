@@ -179,14 +179,13 @@ def test_the_components_above_beta_times_the_variance_stay_active(beta, active):
 
 
 def test_a_capacity_is_what_the_divergence_is_held_at():
-    objective = Capacity(linear_vae()[0], beta=3.0, capacity=2.0, rise=10)
+    objective = Capacity(linear_vae()[0], beta=3.0, capacity=2.0, rise=0.5)
     parts = torch.tensor([1.0, 0.5])
-    assert objective.cost(parts) == 1.5
-    objective.steps += 5
-    assert objective.cost(parts) == 0.5
-    objective.steps += 100
-    assert objective.cost(parts) == 0.5
-    assert objective.weight == 3.0
+    assert objective.cost(parts, 0.0) == 1.5
+    assert objective.cost(parts, 0.25) == 0.5
+    assert objective.cost(parts, 0.5) == 0.5
+    assert objective.cost(parts, 0.99) == 0.5
+    assert objective.weight(0.2) == 3.0
 
 
 # --- schedules
@@ -194,21 +193,17 @@ def test_a_capacity_is_what_the_divergence_is_held_at():
 
 def test_the_weight_rises_once_or_in_cycles():
     model = linear_vae()[0]
-    once, cycles = ELBO(model, 2.0, kl_warmup=4), ELBO(model, 1.0, kl_warmup=4, kl_cycles=2)
-    seen = []
-    for _ in range(20):
-        seen.append((float(once.weight), float(cycles.weight)))
-        once.after_step()
-        cycles.after_step()
-    assert [a for a, _ in seen[:6]] == [0, 0.5, 1, 1.5, 2, 2]
-    assert [b for _, b in seen] == [0, 0.25, 0.5, 0.75, 1, 1, 1, 1] * 2 + [1] * 4
+    once, cycles = ELBO(model, 2.0, kl_warmup=0.2), ELBO(model, 1.0, kl_warmup=0.2, kl_cycles=2)
+    seen = [(once.weight(i / 20), cycles.weight(i / 20)) for i in range(20)]
+    assert [a for a, _ in seen[:6]] == pytest.approx([0, 0.5, 1, 1.5, 2, 2])
+    assert [b for _, b in seen] == pytest.approx([0, 0.25, 0.5, 0.75, 1, 1, 1, 1] * 2 + [1] * 4)
 
 
 def test_free_bits_cost_the_same_until_they_are_used():
     objective = ELBO(linear_vae()[0], free_bits=0.5)
-    assert objective.cost(torch.tensor([0.1, 2.0])) == 2.5
+    assert objective.cost(torch.tensor([0.1, 2.0]), 0.0) == 2.5
     parts = torch.tensor([0.1, 2.0], requires_grad=True)
-    objective.cost(parts).backward()
+    objective.cost(parts, 0.0).backward()
     assert parts.grad.tolist() == [0, 1]
 
 
@@ -231,7 +226,7 @@ def collapsed(**arguments):
 def test_a_heavy_divergence_collapses_and_free_bits_do_not():
     assert collapsed(beta=10.0, kl_warmup=0)
     assert not collapsed(beta=10.0, kl_warmup=0, free_bits=0.4)
-    assert not collapsed(beta=1.0, kl_warmup=100, kl_cycles=2)
+    assert not collapsed(beta=1.0, kl_warmup=0.25, kl_cycles=2)
 
 
 # --- networks
@@ -442,6 +437,14 @@ def test_importance_samples_tighten_every_bound(name):
         ("vae", {"free_bits": -1.0}, "free-bits"),
         ("beta-vae", {"beta": -1.0}, "beta"),
         ("beta-vae", {"capacity": -1.0}, "capacity"),
+        ("beta-vae", {"rise": 5000}, r"rise must be a share from 0 to 1 \(got 5000\)"),
+        (
+            "vae",
+            {"kl_warmup": 500},
+            r"kl_warmup must be a share from 0 to 1 \(got 500\): give",
+        ),
+        ("iwae", {"kl_warmup": -0.1}, "kl_warmup must be a share"),
+        ("rectified-flow", {"first_part": 1.5}, "first_part must be a share"),
         ("vamp", {"components": 0}, "components"),
         ("iaf-vae", {"width": 0}, "width"),
         ("ladder-vae", {"latents": (4, 0)}, "least"),

@@ -108,4 +108,5 @@ def test_the_last_block_of_validation_counts(n):
     x, _ = data.valid.values(slice(0, len(data.valid)))
     assert len(x) == n
     expected = -float((x @ run.model.weight.detach()).mean())
-    assert validation_loss(run, data.valid) == pytest.approx(expected, rel=1e-5)
+    found = validation_loss(run, data.valid, data.spec)
+    assert found.loss == pytest.approx(expected, rel=1e-5)

@@ -52,5 +52,9 @@ def test_a_run_that_is_killed_and_resumed_records_what_one_that_never_stopped_do
             trained("killed")
     resume("killed", quiet=True)
     whole = recorded(trained("whole"))
-    assert [line["step"] for line in whole if "valid" in line] == [5, 10, 15, 20]
+    assert [line["step"] for line in whole if "valid" in line] == [1, 5, 9, 13, 17, 20]
     assert recorded(Path("killed")) == whole
+    weights, described = load_model(Path("whole", MODEL))
+    same, said = load_model(Path("killed", MODEL))
+    assert described == said
+    assert all(torch.equal(weights[k], same[k]) for k in weights)

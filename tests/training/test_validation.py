@@ -24,10 +24,11 @@ def test_blocks_say_what_the_whole_does_and_a_stop_ends_them():
     x, _ = data.valid.values(slice(0, len(data.valid)))
     with torch.no_grad(), evaluating(training.model), noise.of(x, use="validation"):
         expected = -whole(training.model, x).mean()
-    found = validation_loss(training, data.valid)
+    found = validation_loss(training, data.valid, data.spec)
     assert sum(sizes) == len(x) == 500
     assert max(sizes) <= 100
-    assert abs(found - float(expected)) < 1e-4
+    assert found is not None
+    assert abs(found.loss - float(expected)) < 1e-4
     sizes.clear()
-    assert validation_loss(training, data.valid, lambda: bool(sizes)) is None
+    assert validation_loss(training, data.valid, data.spec, lambda: bool(sizes)) is None
     assert len(sizes) == 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from typing import TYPE_CHECKING
 
 import click
@@ -14,6 +15,25 @@ from pofx.errors import UserError, printable
 if TYPE_CHECKING:
     from pofx.evaluation.report import Report
     from pofx.run import Run
+
+
+class _Pulse:
+    """Shows on stderr, now and then, that an evaluation goes on; it is polled, and never stops it.
+
+    Args:
+        every: seconds between lines.
+    """
+
+    def __init__(self, every: float = 10.0) -> None:
+        self.every, self.start = every, time.monotonic()
+        self.shown = self.start
+
+    def __call__(self) -> bool:
+        now = time.monotonic()
+        if now - self.shown >= self.every:
+            self.shown = now
+            click.echo(f"evaluating, {now - self.start:.0f} s so far", err=True)
+        return False
 
 
 @click.command("evaluate")
@@ -67,7 +87,7 @@ def evaluate(  # noqa: PLR0913
     try:
         report = opened.evaluate(
             prior=before, out=path, n=n, features=features, weights=weights, split=split, flow=flow,
-            seed=seed,
+            seed=seed, stop=_Pulse(),
         )  # fmt: skip
     except Unwritten as error:  # what was measured is told all the same
         _tell(opened, error.report, as_json=as_json)

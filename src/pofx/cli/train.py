@@ -127,10 +127,11 @@ _LOOP = [
     ),
     click.Option(
         ["--keep"],
-        type=click.Choice(["last", "best"]),
-        default="last",
+        type=click.Choice(["best", "last"]),
+        default="best",
         show_default=True,
-        help="Which weights to sample from: the last, or the best on validation data.",
+        help="Which weights to sample from: the best on validation data, where there is a loss on "
+        "them, or the last.",
     ),
     click.Option(["--quiet"], is_flag=True, help="Show nothing."),
 ]

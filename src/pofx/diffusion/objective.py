@@ -66,6 +66,10 @@ class Denoising(LossObjective):
         self.times, self.drop_label = times, drop_label
         self.weighting, self.coupling = weighting, coupling
 
+    @property
+    def departs(self) -> bool:
+        return True  # the bound's noise hides what is learned at most levels
+
     def loss(self, batch: Batch) -> tuple[Tensor, Metrics]:
         x, cond = batch.x, batch.cond
         x0, denoiser = relax(x, self.model.spec), network_denoiser(self.model)

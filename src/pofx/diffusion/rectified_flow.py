@@ -26,7 +26,7 @@ import copy
 from typing import Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from pofx.batch import Batch
 from pofx.diffusion.denoiser import NetworkDenoiser
@@ -39,26 +39,27 @@ from pofx.diffusion.schedule import Rectified
 from pofx.diffusion.times import Even
 from pofx.functional.dequantize import relax
 from pofx.objective import LossObjective, Metrics
-from pofx.recipe import Recipe, check_at_least
+from pofx.recipe import Recipe, check_at_least, check_share
 from pofx.spec import DataSpec
 from pofx.typing import Cond
 
 
 class Reflow(LossObjective):
-    """Flow matching on data, and after a number of steps on pairs that the flow made itself.
+    """Flow matching on data, and after a share of the budget on pairs that the flow made itself.
 
     Args:
         model: learns the velocity.
-        first: steps on data.
+        first: the share of the training budget that is spent on data.
         solver_steps: of Heun's method, from noise to its example.
         half_life: in steps, of the average of weights that makes pairs.
         drop_label: how often an example's label is withheld.
     """
 
     taken: Tensor
+    reflowed: Tensor
 
     def __init__(
-        self, model: Diffusion, first: int, solver_steps: int, half_life: float, drop_label: float
+        self, model: Diffusion, first: float, solver_steps: int, half_life: float, drop_label: float
     ) -> None:
         super().__init__()
         self.model: Diffusion = model
@@ -66,13 +67,26 @@ class Reflow(LossObjective):
         self.first, self.solver_steps, self.drop_label = first, solver_steps, drop_label
         self.rate = 1 - 0.5 ** (1 / half_life) if half_life else 1.0
         self.register_buffer("taken", torch.zeros((), dtype=torch.int64))
+        # a longer budget does not bring the first part back
+        self.register_buffer("reflowed", torch.zeros((), dtype=torch.int64))
+        self.register_load_state_dict_pre_hook(_without_its_part)
+
+    @property
+    def stage(self) -> int:
+        return int(self.reflowed)
+
+    @property
+    def departs(self) -> bool:
+        return True  # the bound is of independent pairs
 
     def loss(self, batch: Batch) -> tuple[Tensor, Metrics]:
         x, cond = batch.x, batch.cond
         x0, denoiser = relax(x, self.model.spec), network_denoiser(self.model)
         level = denoiser.schedule.level(Even()(denoiser.schedule, x0), x0.ndim)
         eps, labels = torch.randn_like(x0), withheld(cond, self.drop_label, self.model)
-        if self.taken >= self.first:
+        if self.training and batch.progress >= self.first:
+            self.reflowed.fill_(1)
+        if self.reflowed:
             x0 = self.pair(eps, labels)
         return squares(denoiser, x0, eps, level, labels).mean(), {}
 
@@ -85,10 +99,17 @@ class Reflow(LossObjective):
     @torch.no_grad()
     def after_step(self) -> None:
         self.taken += 1
-        if self.taken <= self.first:
+        if not self.reflowed:
             weights = network_denoiser(self.model).parameters()
             for average, weight in zip(self.teacher.parameters(), weights, strict=True):
                 average.lerp_(weight, max(self.rate, 1 / float(self.taken)))
+
+
+def _without_its_part(
+    objective: nn.Module, tensors: dict[str, Tensor], prefix: str, *_: object
+) -> None:
+    """Checkpoints of format 1 do not say which part they are of; the next step's progress does."""
+    tensors.setdefault(f"{prefix}reflowed", torch.zeros((), dtype=torch.int64))
 
 
 def recipe(  # noqa: PLR0913
@@ -99,7 +120,7 @@ def recipe(  # noqa: PLR0913
     blocks: int = 1,
     patch: int | None = None,
     hidden: int = 256,
-    first_steps: int | None = None,
+    first_part: float = 0.5,
     solver_steps: int = 10,
     conditional: bool = True,
     drop_label: float = 0.1,
@@ -122,7 +143,7 @@ def recipe(  # noqa: PLR0913
         patch: side of the squares of pixels that are taken as one; by default 2 for sides of 24 or
             more and in a DiT, else 1.
         hidden: width of the others.
-        first_steps: steps on data, before those on its own pairs; by default half of `steps`.
+        first_part: share of the budget that is spent on data, before that on its own pairs.
         solver_steps: of Heun's method, from noise to the example that it makes a pair with.
         conditional: whether to condition on the class, where the data has any.
         drop_label: how often a label is withheld in training, which guidance and samples of no
@@ -139,12 +160,12 @@ def recipe(  # noqa: PLR0913
         "rectified-flow", spec, network, channels=channels, blocks=blocks, patch=patch,
         hidden=hidden, conditional=conditional, drop_label=drop_label,
     )  # fmt: skip
-    check_at_least("rectified-flow", 1, first_steps=first_steps, solver_steps=solver_steps)
+    check_at_least("rectified-flow", 1, solver_steps=solver_steps)
+    check_share(first_part=first_part)
     denoiser = NetworkDenoiser(chosen.network, Rectified(), Velocity(), chosen.classes)
     model = Diffusion(denoiser, spec, sampler=sampler, steps=sampling_steps, guidance=guidance)
-    first = (steps + 1) // 2 if first_steps is None else first_steps
     return trained(
-        Reflow(model, first, solver_steps, ema, drop_label),
+        Reflow(model, first_part, solver_steps, ema, drop_label),
         ema=ema,
         lr=lr,
         batch_size=batch_size or chosen.batch_size,

@@ -23,7 +23,7 @@ References:
 
 Note:
     A layer's persistent chains start where those of the layer below ended, and the learning rate
-    falls to 0 within each layer's share of the steps: as a factor of the gradient, so that `lr` in
+    falls to 0 within each layer's share of the budget: as a factor of the gradient, so that `lr` in
     the metrics is the one it falls from.
 """
 
@@ -85,7 +85,7 @@ def recipe(  # noqa: PLR0913
     model = (SmallDBN if small else DBN)(layers)
     return Recipe(
         model=model,
-        objective=GreedyLayers(model, max(steps // len(hidden), 1), batch_size, k, weight_decay),
+        objective=GreedyLayers(model, batch_size, k, weight_decay),
         optimizers={"model": SGD(lr)},
         batch_size=batch_size,
         steps=steps,

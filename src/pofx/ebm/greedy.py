@@ -21,11 +21,11 @@ from pofx.objective import Objective, Symptom, Update
 
 
 class GreedyLayers(Objective):
-    """Trains one layer after the other by persistent contrastive divergence.
+    """Trains one layer after the other by persistent contrastive divergence, each for an equal
+    share of the budget.
 
     Args:
         model: the network.
-        steps: of each layer; the last one goes on for as long as it is asked.
         chains: as for `PersistentContrastiveDivergence`, and so on.
         k: Gibbs sweeps in a step.
         weight_decay: of the weights, not of the biases.
@@ -33,9 +33,9 @@ class GreedyLayers(Objective):
 
     done: Tensor
 
-    def __init__(self, model: DBN, steps: int, chains: int, k: int, weight_decay: float) -> None:
+    def __init__(self, model: DBN, chains: int, k: int, weight_decay: float) -> None:
         super().__init__()
-        self.model, self.steps = model, steps
+        self.model: DBN = model
         self.stages = nn.ModuleList(
             PersistentContrastiveDivergence(layer, chains, k, weight_decay)  # type: ignore[arg-type]
             for layer in model.layers
@@ -49,20 +49,22 @@ class GreedyLayers(Objective):
     @property
     def stage(self) -> int:
         """Which layer is trained."""
-        return min(int(self.done) // self.steps, len(self.stages) - 1)
+        return int(self.model.depth) - 1
 
     def updates(self, batch: Batch) -> Iterator[Update]:
-        x = batch.x
+        x, layers = batch.x, len(self.stages)
+        while self.stage < min(int(batch.progress * layers), layers - 1):
+            self._begin(self.stage + 1)
         stage = self.stage
-        spent = int(self.done) / self.steps - stage
+        spent = batch.progress * layers - stage
         with torch.no_grad():
             for layer in self.model.layers[:stage]:
                 x = layer.draw_hidden(layer.hidden_parameters(x))  # type: ignore[operator]
-            if not spent:
+            if not self.done:
                 self._draw_chains(stage, x.shape[0])
         for update in self.stages[stage].updates(replace(batch, x=x)):  # type: ignore[operator]
             metrics = {**update.metrics, "layer": torch.tensor(stage + 1.0)}
-            loss, share = update.loss, max(1 - spent, 0.0)
+            loss, share = update.loss, min(max(1 - spent, 0.0), 1.0)
             # of the gradient alone: what is logged is the whole loss
             yield Update("model", torch.lerp(loss.detach(), loss, share), metrics)
 
@@ -72,18 +74,17 @@ class GreedyLayers(Objective):
 
     @torch.no_grad()
     def after_step(self) -> None:
-        stage = self.stage
-        self.stages[stage].after_step()  # type: ignore[operator]
+        self.stages[self.stage].after_step()  # type: ignore[operator]
         self.done += 1
-        if self.stage != stage:
-            self._begin(stage + 1)
 
+    @torch.no_grad()
     def _begin(self, stage: int) -> None:
         below, layer = self.model.layers[stage - 1], self.model.layers[stage]
         assert isinstance(below, Harmonium)
         assert isinstance(layer, Harmonium)
         tie(below, layer)
         self.model.depth += 1
+        self.done.zero_()
         chains: Tensor = self.stages[stage - 1].chains  # type: ignore[assignment]
         self.stages[stage].chains.copy_(layer.encode(chains))  # type: ignore[operator]
 

@@ -30,25 +30,56 @@ _FEWEST = 20
 """Examples of a kind below which distances between them tell nothing of copies."""
 
 
-def warn_of_metrics(metrics: Mapping[str, Measured]) -> Iterator[str]:
+_APART, _SURE = 0.5, 4.0
+"""How much worse the likelihood of held-out examples is in an over-fitted model: standard
+deviations between training examples, and standard errors of the difference.
+"""
+_OVER_FITTED = "more data, a smaller model (--hidden), --weight-decay, or fewer --steps"
+
+
+def warn_of_over_fitting(train: Tensor, held_out: Tensor) -> Iterator[str]:
+    """A likelihood that is far higher on training examples than on others.
+
+    Args:
+        train: what the likelihood says of training examples, nats `(n,)`.
+        held_out: of examples that were not trained on, `(m,)`.
+    """
+    train, held_out = train.double(), held_out.double()
+    if min(len(train), len(held_out)) < _FEWEST:
+        return
+    gap = float(train.mean() - held_out.mean())
+    error = float((train.var() / len(train) + held_out.var() / len(held_out)).sqrt())
+    if gap > max(_SURE * error, _APART * float(train.std())):
+        yield (
+            f"Over-fitting: log p(x) is {held_out.mean():.4g} nats on held-out examples and "
+            f"{train.mean():.4g} on training examples; the cures are {_OVER_FITTED}."
+        )
+
+
+def warn_of_metrics(metrics: Mapping[str, Measured], over_fitted: bool = False) -> Iterator[str]:
     """Mode collapse, and samples no better than noise, read from metrics and their floors; nothing
     is said of noise where real examples are no better.
+
+    Args:
+        metrics: by name.
+        over_fitted: whether more training or a larger model is no cure.
     """
     for name in ("recall", "coverage"):
         m = metrics.get(name)
         if m is not None and m.floor is not None and m.value < 0.5 * m.floor:
-            yield _few_modes(name, m, metrics.get("precision"))
+            yield _few_modes(name, m, metrics.get("precision"), over_fitted)
             break
     frechet = metrics.get("frechet")
     if frechet is not None and (frechet.floor or 0) < (frechet.ceiling or 0) <= frechet.value:
         yield (
             f"No better than noise: the Frechet distance is {frechet.value:.4g} and that of "
-            f"uniform noise is {frechet.ceiling:.4g}; train longer, or check that the data is what "
-            "the model expects."
+            f"uniform noise is {frechet.ceiling:.4g}; "
+            + (f"the cures are {_OVER_FITTED}" if over_fitted else "train longer")
+            + ", or check that the data is what the model expects."
         )
 
 
-def _few_modes(name: str, m: Measured, precision: Measured | None) -> str:
+def _few_modes(name: str, m: Measured, precision: Measured | None, over_fitted: bool) -> str:
     figures = f"{name} is {m.value:.2f} where real examples reach {m.floor:.2f}"
     # Few samples near enough to the data also lower coverage; only faithful ones speak of collapse.
     least = 0.8 if name == "coverage" else 0.5
@@ -59,7 +90,11 @@ def _few_modes(name: str, m: Measured, precision: Measured | None) -> str:
         )
     return (
         f"Much of the data has no sample near it: {figures}, and samples are not yet right either; "
-        f"train longer or enlarge the model."
+        + (
+            f"the cures are {_OVER_FITTED}."
+            if over_fitted
+            else "train longer or enlarge the model."
+        )
     )
 
 

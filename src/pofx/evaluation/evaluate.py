@@ -43,7 +43,13 @@ from pofx.evaluation.inception_score import inception_score
 from pofx.evaluation.inversion import inversion_error, warn_of_inversion
 from pofx.evaluation.kernel import kernel_distance
 from pofx.evaluation.latent import reconstruction_error
-from pofx.evaluation.likelihood import bits_per_dim, likelihood, warn_of_constant, warn_of_worst
+from pofx.evaluation.likelihood import (
+    bits_per_dim,
+    comparable,
+    likelihood,
+    warn_of_constant,
+    warn_of_worst,
+)
 from pofx.evaluation.memorization import Memorization, memorization
 from pofx.evaluation.noise_ceiling import uniform_like
 from pofx.evaluation.posterior import codes, warn_of_collapse
@@ -55,6 +61,8 @@ from pofx.functional.random import seeded, stream
 from pofx.spec import DataSpec
 from pofx.typing import Cond, Data
 
+_HELD = 500
+"""Examples on either side whose likelihoods tell over-fitting."""
 _RECONSTRUCTED = 500
 """Examples whose reconstructions are judged."""
 _FEW = 200
@@ -167,7 +175,10 @@ def evaluate(  # noqa: PLR0913
         counts={"real": len(x), "fake": 0, "reference": 0, "likelihood": stated_of},
         metrics={},
         memorization=None,
-        warnings=() if stated is None else tuple(_warn_of_likelihood(stated, stated_of)),
+        warnings=(
+            *(() if stated is None else _warn_of_likelihood(stated, stated_of)),
+            *_warn_of_over_fitting(model, plan),
+        ),
         seconds=0.0,
     )
     tokens = getattr(getattr(dataset, "schema", None), "tokens", None)
@@ -278,6 +289,19 @@ def _likelihood(
     return stated, most if stated is not None else 0
 
 
+def _warn_of_over_fitting(model: object, plan: Plan) -> Iterator[str]:
+    """Training examples held against others; nothing where training examples are what is asked."""
+    if plan.split == "train" or not len(plan.dataset.train):
+        return
+    said = []
+    for split in ("train", plan.split):
+        x, cond = plan.rows(split, _HELD)
+        said.append(comparable(model, x, cond, plan.spec, seed=plan.seed, stop=plan.stop))
+    train, held_out = said
+    if train is not None and held_out is not None:
+        yield from collapse.warn_of_over_fitting(train, held_out)
+
+
 def _flow_likelihood(
     model: object, x: Data, cond: Cond | None, plan: Plan
 ) -> tuple[Likelihood | None, int]:
@@ -326,7 +350,8 @@ def _judge_samples(
         metrics["energy_gap"] = gap
         warnings += words
     remembered = _memorization(fake, x, plan) if plan.split != "train" else None
-    warnings += collapse.warn_of_metrics(metrics)
+    over_fitted = any(w.startswith("Over-fitting") for w in report.warnings)
+    warnings += collapse.warn_of_metrics(metrics, over_fitted)
     warnings += collapse.warn_of_duplicates(sets.real.features, sets.fake.features, plan.stop)
     if (
         sets.real.logits is not None

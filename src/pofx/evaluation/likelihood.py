@@ -216,6 +216,29 @@ def _averaged(model: object, statement: Statement, elements: int) -> Statement:
     return replace(statement, log_prob=log_prob, draws=lambda: drawn[0])
 
 
+def comparable(
+    model: object,
+    x: Data,
+    cond: Cond | None,
+    spec: DataSpec,
+    *,
+    seed: int = 0,
+    stop: Stop | None = None,
+) -> PerExample | None:
+    """What a model says of each example up to a constant, by one call: log p(x), a bound of it, or
+    minus the energy, nats `(n,)`; None where it says nothing.
+    """
+    for capability, method, sign in (
+        (Density, "log_prob", 1.0), (Bound, "elbo", 1.0), (Energy, "energy", -1.0)
+    ):  # fmt: skip
+        if isinstance(model, capability):
+            found = per_example(
+                model, Statement(getattr(model, method), "bound"), x, cond, (256, seed, stop)
+            )
+            return sign * found
+    return None
+
+
 def bits_per_dim(likelihood: Likelihood, spec: DataSpec) -> float | None:
     """The likelihood in bits for each element, where that has a meaning.
 

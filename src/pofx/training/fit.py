@@ -7,7 +7,7 @@ from __future__ import annotations
 import signal
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager, nullcontext
 from dataclasses import asdict, dataclass, replace
 from inspect import signature
@@ -29,16 +29,19 @@ from pofx.data.write import write
 from pofx.errors import UserError, did_you_mean
 from pofx.functional.draw import draw
 from pofx.functional.random import streams_of
+from pofx.objective import Symptom
 from pofx.recipe import Recipe, RecipeError
 from pofx.spec import DataSpec
 from pofx.training import checkpoint, entries, footprint, restored
 from pofx.training.claim import beside, claimed, disk, owned
+from pofx.training.conclusion import conclusion, fitted, smaller_by
 from pofx.training.distributed import World, local_device, world
 from pofx.training.folder import Job, RunError, new_folder, read, versions
 from pofx.training.log import Log
 from pofx.training.loop import Budget, NonFinite, Options, Step, Training, train, under
 from pofx.training.signals import Stop, stopping
-from pofx.training.validation import validation_loss
+from pofx.training.symptoms import Seen, at_the_end, while_training
+from pofx.training.watch import Best, Watch
 
 _SAVE_SECONDS = 120.0
 _LOG_SECONDS = 1.0
@@ -69,7 +72,7 @@ def fit(  # noqa: PLR0913, the public face of training
     threads: int | None = None,
     save_every: int | None = None,
     sample_every: int | None = None,
-    keep: str = "last",
+    keep: str = "best",
     data_options: Mapping[str, Any] | None = None,
     command: str = "",
     quiet: bool = False,
@@ -88,7 +91,8 @@ def fit(  # noqa: PLR0913, the public face of training
         threads: CPU threads; None takes one for a model so small that more only get in its way.
         save_every: steps between checkpoints; two minutes by default.
         sample_every: steps between sample grids; a tenth of the budget by default.
-        keep: `last` or `best`, the weights to sample from.
+        keep: the weights to sample from: the `best` on validation data, where there is a loss on
+            them, or the `last`.
         data_options: more arguments of `pofx.data.load`.
         command: recorded in `run.json`.
         quiet: shows nothing.
@@ -279,7 +283,9 @@ def _run(folder: Path, job: Job, dataset: Dataset, *, quiet: bool) -> Path:
     own = _own_random_state(device)
     with world(device) as here, stopping() as stop, own, streams, disk(folder):
         torch.manual_seed(job.options.get("seed", 0))
-        recipe = catalogue.build(job.recipe, DataSpec.from_json(job.spec), **job.arguments)
+        recipe = catalogue.build(job.recipe, DataSpec.from_json(job.spec), **job.settings)
+        if job.format == 1:
+            recipe = replace(recipe, warmup_share=None)
         job = replace(job, threads=job.threads or _suitable_threads(recipe))
         with _threads(job.threads):
             if here.leads:
@@ -352,8 +358,10 @@ def _fit_at_once(run: _Run) -> None:
         run.stop.at_once = False
     if run.world.leads:
         run.log.metrics(1, 1.0, {"seconds": time.monotonic() - start})
-        _export(run, model, 1)
+        _export(run, model.state_dict(), 1)
         _draw(run, model, 1)
+        for line in fitted(run.folder, model):
+            run.log.say(line)
 
 
 def _train(run: _Run) -> None:
@@ -370,18 +378,21 @@ def _train(run: _Run) -> None:
             "lower it, or raise --batch-size."
         )
     training = Training(run.recipe, device=run.device, options=options, world=run.world)
-    _restore(run, training)
+    watch = Watch(
+        training, run.dataset, run.budget,
+        keep=run.job.keep == "best", leads=run.world.leads, stop=run.stop,
+    )  # fmt: skip
+    _restore(run, training, watch)
     start, started = training.step, run.budget.progress(training.step, training.elapsed)
     if started >= 1:
         run.log.say(f"{run.folder} is already complete at step {start}; --steps makes it longer.")
-        _export_best(run, training)
         if run.world.leads and not _picture(run, start).exists():  # a kill came before the last
             _draw(run, training.sampled, start)
         return
     rollbacks = 0
     while True:
         try:
-            _train_on(run, training)
+            _train_on(run, training, watch)
             break
         except NonFinite as error:
             rollbacks += 1
@@ -389,22 +400,23 @@ def _train(run: _Run) -> None:
                 raise
             run.log.say(f"{error} Rolling back with half the learning rate.")
             scale = training.lr_scale / 2
-            _restore(run, training)
+            _restore(run, training, watch)
             training.lr_scale = scale
-    _export_best(run, training)
 
 
-def _train_on(run: _Run, training: Training) -> None:
+def _train_on(run: _Run, training: Training, watch: Watch) -> None:
     """Trains to the end of the budget, to a signal, or to an error; saves in each case what is
     sound.
     """
-    progress = _Progress(run, training)
+    progress = _Progress(run, training, watch)
     data = batches(
         run.dataset.train, run.recipe.batch_size, seed=training.options.seed, step=training.step,
         rank=run.world.rank, world=run.world.size, device=run.device,
     )  # fmt: skip
     with closing(data):  # type: ignore[type-var]
-        for step in train(training, data, run.budget):
+        if training.step:
+            progress.look()  # which a signal may have cut short
+        for step in watch.first_step_counted(train(training, data, run.budget)):
             progress.after(step)
             if (asked := int(run.world.max(_asked(run)))) > 0:
                 progress.save(final=True)
@@ -413,6 +425,9 @@ def _train_on(run: _Run, training: Training) -> None:
                 raise Interrupted(run.folder, step.number, number, who)
     progress.save(final=True)
     progress.sample()
+    if run.world.leads:
+        for line in conclusion(run.folder, watch, run.log.said, run.job.keep):
+            run.log.say(line)
 
 
 def _asked(run: _Run) -> float:
@@ -423,8 +438,8 @@ def _asked(run: _Run) -> float:
 class _Progress:
     """What happens now and then: a line of metrics, a checkpoint, a grid of samples."""
 
-    def __init__(self, run: _Run, training: Training) -> None:
-        self.run, self.training = run, training
+    def __init__(self, run: _Run, training: Training, watch: Watch) -> None:
+        self.run, self.training, self.watch = run, training, watch
         self.logged = self.saved = time.monotonic()
         self.examples = 0
         self.saved_step = training.step
@@ -436,6 +451,8 @@ class _Progress:
 
     def after(self, step: Step) -> None:
         self.examples += self.run.recipe.batch_size
+        self.watch.take(step)
+        self.look()
         now = time.monotonic()
         if now - self.logged >= _LOG_SECONDS or step.number == 1 or self.spent >= 1:
             self.metrics(step, now)
@@ -449,6 +466,25 @@ class _Progress:
     def _due(self, step: int, every: int | None, otherwise: bool) -> bool:
         return step % every == 0 if every else self.run.world.any(otherwise)
 
+    def look(self) -> None:
+        """Looks at validation data, if it is time to."""
+        if not self.watch.is_due or (seen := self.watch.look()) is None:
+            return
+        self.run.log.look(seen, self.spent)
+        if self.run.job.format > 1:
+            self._say(while_training(self.watch.looks, self._seen, self.watch.trained))
+            if self.spent >= 1:
+                self._say(at_the_end(self.watch.looks, self._seen))
+
+    def _say(self, symptoms: Iterable[Symptom]) -> None:
+        for symptom in symptoms:
+            self.run.log.symptom(self.training.step, symptom)
+
+    @property
+    def _seen(self) -> Seen:
+        step, watch = self.training.step, self.watch
+        return Seen(step / watch.epoch, step, smaller_by(self.run.job.recipe))
+
     def metrics(self, step: Step, now: float) -> None:
         rates = {"examples_per_second": self.examples / max(now - self.logged, 1e-9)}
         rates["lr"] = next(iter(self.training.optimizers.values())).param_groups[0]["lr"]
@@ -456,8 +492,7 @@ class _Progress:
         self.run.log.metrics(
             step.number, self.spent, {**values, **rates, "seconds": self.training.elapsed}
         )
-        for symptom in self.training.objective.symptoms(values):
-            self.run.log.symptom(step.number, symptom)
+        self._say(self.training.objective.symptoms(values))
         self.logged, self.examples = now, 0
 
     def save(self, *, final: bool = False) -> None:
@@ -466,7 +501,7 @@ class _Progress:
             return
         self.saved = time.monotonic()
         try:
-            _save(self.run, self.training)
+            _save(self.run, self.training, self.watch)
             self.saved_step = self.training.step
         except checkpoint.CheckpointError as error:
             if final or not isinstance(error.__cause__, OSError):
@@ -478,28 +513,25 @@ class _Progress:
             _draw(self.run, self.training.sampled, self.training.step)
 
 
-def _save(run: _Run, training: Training) -> None:
+def _save(run: _Run, training: Training, watch: Watch) -> None:
     tensors, numbers = training.state()
     files = {"state": tensors} if run.world.leads else {}
     if run.world.size > 1:
         own = {f"objective.{k}": v for k, v in training.objective.named_buffers()}
         files[f"rank{run.world.rank}"] = {k: v for k, v in own.items() if k in tensors}
-    leads = run.world.leads
-    valid = validation_loss(training, run.dataset.valid, run.stop) if leads else None
-    if valid is not None:
-        run.log.metrics(
-            training.step, run.budget.progress(training.step, training.elapsed), {"valid": valid}
-        )
+    best, seen = watch.state()
+    if best and run.world.leads:
+        files["best"] = best
     # what resumes from here has recorded all of this step
-    numbers |= {"valid": valid, "metrics": run.log.position()}
+    numbers |= {"watch": seen, "metrics": run.log.position()}
     path = checkpoint.save(
         run.checkpoints, training.step, files, numbers,
         wait=run.world.barrier, leads=run.world.leads,
     )  # fmt: skip
     if not run.world.leads:
         return
-    checkpoint.prune(run.checkpoints, {path, checkpoint.best(run.checkpoints)})
-    _export(run, training.sampled, training.step)
+    checkpoint.prune(run.checkpoints, {path})
+    _export(run, *watch.kept())
 
 
 def _warn(run: _Run, text: str) -> None:
@@ -510,7 +542,7 @@ def _warn(run: _Run, text: str) -> None:
         run.log.say(text)
 
 
-def _restore(run: _Run, training: Training) -> None:
+def _restore(run: _Run, training: Training, watch: Watch) -> None:
     """Loads the newest sound checkpoint, if there is one."""
     most = restored.most(training)
     path = checkpoint.newest(run.checkpoints, lambda text: _warn(run, text), most)
@@ -521,11 +553,14 @@ def _restore(run: _Run, training: Training) -> None:
                 "the start."
             )
         run.log.truncate(0)
+        watch.restart()
         return
     files, numbers = checkpoint.load(path, most)
     tensors = files.get("state", {}) | files.get(f"rank{run.world.rank}", {})
     try:
         restored.check_state(training, tensors, numbers, int(path.name))
+        if run.world.leads and "watch" in numbers:
+            restored.check_watch(training, files.get("best", {}), numbers["watch"])
         training.load_state({k: v.to(run.device) for k, v in tensors.items()}, numbers)
     except (RuntimeError, KeyError, ValueError) as error:
         raise checkpoint.CheckpointError(
@@ -534,25 +569,28 @@ def _restore(run: _Run, training: Training) -> None:
         ) from error
     run.log.truncate(min(numbers["metrics"], run.log.position()))
     if run.world.leads:
-        checkpoint.prune(run.checkpoints, {path, checkpoint.best(run.checkpoints)})
-        _export(run, training.sampled, training.step)
+        if "watch" in numbers:
+            watch.load_state(files.get("best", {}), numbers["watch"])
+        else:
+            _remember(run, training, watch)
+        checkpoint.prune(run.checkpoints, {path})
+        _export(run, *watch.kept())
 
 
-def _export(run: _Run, model: nn.Module, step: int) -> None:
-    metadata = {"recipe": run.job.recipe, "step": str(step)}
-    checkpoint.save_model(run.folder / "model.safetensors", model.state_dict(), metadata)
-
-
-def _export_best(run: _Run, training: Training) -> None:
-    """The best weights in place of the last, in a run that keeps them."""
+def _remember(run: _Run, training: Training, watch: Watch) -> None:
+    """The best weights of a run of format 1, which kept them as the checkpoint that they are of."""
+    watch.restart()
+    watch.due = training.step + 1
     path = checkpoint.best(run.checkpoints)
-    if path is None or run.job.keep != "best" or not run.world.leads:
-        return
-    files, numbers = checkpoint.load(path)
-    weights = under(files["state"], training.weights)
-    metadata = {"recipe": run.job.recipe, "step": str(numbers["step"])}
+    if path is not None and run.job.keep == "best":
+        files, numbers = checkpoint.load(path)
+        weights = under(files["state"], training.weights)
+        watch.best = Best(numbers["step"], numbers["valid"], training.objective.stage, weights)
+
+
+def _export(run: _Run, weights: dict[str, Tensor], step: int) -> None:
+    metadata = {"recipe": run.job.recipe, "step": str(step)}
     checkpoint.save_model(run.folder / "model.safetensors", weights, metadata)
-    run.log.say(f"kept the weights of step {numbers['step']}, the best on validation data.")
 
 
 def _picture(run: _Run, step: int) -> Path:

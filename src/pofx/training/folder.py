@@ -20,6 +20,7 @@ from typing import Any
 
 from pofx.errors import UserError
 from pofx.training import entries, regular
+from pofx.training.format_1 import shares
 
 FORMAT = 2
 """The format of new runs. Since 2, streams of noise are keyed by their use and a hash of the seed,
@@ -50,7 +51,8 @@ class Job:
         threads: CPU threads; None leaves torch's default.
         save_every: steps between checkpoints; None makes it two minutes.
         sample_every: steps between sample grids; None makes it a tenth of the budget.
-        keep: whether the weights to sample from are the `last`, or the `best` on validation data.
+        keep: whether the weights to sample from are the `last`, or the `best` on validation data
+            where there is a loss on them.
         command: the command line.
         versions: of Python, torch and pofx.
         format: of the folder; a run keeps the one that it was made in.
@@ -73,6 +75,13 @@ class Job:
     command: str = ""
     versions: dict[str, str] = field(default_factory=dict)
     format: int = FORMAT
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The recipe's keyword arguments as it takes them today, for the present budget."""
+        if self.format > 1:
+            return self.arguments
+        return shares(self.recipe, self.arguments, self.steps)
 
     def write(self, folder: Path) -> None:
         """Writes `run.json`.

@@ -13,6 +13,7 @@ from typing import TextIO
 
 from pofx.data.limits import printable
 from pofx.objective import Symptom
+from pofx.training.symptoms import Look
 
 
 class Log:
@@ -38,7 +39,8 @@ class Log:
         self.path, self.every = path, every
         self.console = Console(stderr=True, quiet=quiet or path is None)
         self.file: TextIO | None = None
-        self.last = -math.inf
+        self.last = self.looked = -math.inf
+        self.valid = ""
         self.said: set[str] = set()
         columns = (
             TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(),
@@ -66,28 +68,46 @@ class Log:
         """Records one line of metrics and shows it."""
         if self.file is None:
             return
-        line = {k: v if math.isfinite(v) else str(v) for k, v in values.items()}
-        self.file.write(json.dumps({"step": step, **line}) + "\n")
-        self.file.flush()
+        self._record({"step": step, **{k: _written(v) for k, v in values.items()}})
         text = " ".join(
-            f"{k} {v:.4g}" for k, v in values.items() if k.startswith(("loss", "examples", "valid"))
+            f"{k} {v:.4g}" for k, v in values.items() if k.startswith(("loss", "examples"))
         )
-        self.bar.update(self.task, completed=min(progress, 1.0), text=f"step {step} {text}")
+        self.bar.update(
+            self.task, completed=min(progress, 1.0), text=f"step {step} {text}{self.valid}"
+        )
         now = time.monotonic()
         due = progress >= 1 or now - self.last >= self.every
         if due and not self.console.is_terminal:
             self.last = now
             self.say(f"{min(progress, 1):4.0%} step {step} {text}")
 
+    def look(self, look: Look, progress: float) -> None:
+        """Records a validation loss and shows it, plain lines a second apart."""
+        if self.file is None or look.valid is None:
+            return
+        values = {"valid": look.valid, "valid_stderr": look.stderr}
+        if look.train is not None:
+            values["train"] = look.train
+        self._record({"step": look.step, **{k: _written(v) for k, v in values.items()}})
+        now = time.monotonic()
+        if not self.console.is_terminal and (progress >= 1 or now - self.looked >= 1):
+            self.looked = now
+            shown = " ".join(f"{k} {v:.4g}" for k, v in values.items() if k != "valid_stderr")
+            self.say(f"{min(progress, 1):4.0%} step {look.step} {shown}")
+        self.valid = f" valid {look.valid:.4g}"
+
     def symptom(self, step: int, symptom: Symptom) -> None:
         """Records a sign of failure and shows it, unless this run has said so before."""
         if self.file is None or symptom.name in self.said:
             return
         self.said.add(symptom.name)
-        line = {"step": step, "symptom": symptom.name, "warning": str(symptom)}
+        self._record({"step": step, "symptom": symptom.name, "warning": str(symptom)})
+        self.say(f"step {step} {symptom}")
+
+    def _record(self, line: Mapping[str, object]) -> None:
+        assert self.file is not None
         self.file.write(json.dumps(line) + "\n")
         self.file.flush()
-        self.say(f"step {step} {symptom}")
 
     def say(self, text: str) -> None:
         """Shows one line."""
@@ -104,6 +124,10 @@ class Log:
             self.file.seek(position)
             assert self.path is not None
             self.said = _said(self.path)
+
+
+def _written(value: float) -> float | str:
+    return value if math.isfinite(value) else str(value)
 
 
 def _said(path: Path) -> set[str]:

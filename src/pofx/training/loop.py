@@ -216,7 +216,11 @@ class Training:
         metrics[f"grad_norm/{name}" if several else "grad_norm"] = norm
 
     def _set_learning_rates(self, progress: float) -> None:
-        rise = factor(self.step, progress, warmup=self.recipe.warmup, decay=self.recipe.decay)
+        recipe = self.recipe
+        rise = factor(
+            self.step, progress, warmup=recipe.warmup, share=recipe.warmup_share,
+            decay=recipe.decay,
+        )  # fmt: skip
         for name, optimizer in self.optimizers.items():
             for group in optimizer.param_groups:
                 group["lr"] = self.recipe.optimizers[name].lr * rise * self.lr_scale

@@ -15,6 +15,15 @@ from torch import Tensor, nn
 from pofx.training import checkpoint
 from pofx.training.entries import NUMBER, Rule, check, maybe, whole
 from pofx.training.loop import Training, under
+from pofx.training.symptoms import Look
+
+
+def _row(values: object, length: int = len(Look._fields)) -> bool:
+    """Whether it is a row of numbers, of which some may be missing."""
+    if not isinstance(values, list) or len(values) != length:
+        return False
+    return all(v is None or NUMBER.holds(v) for v in values)
+
 
 _NUMBERS = {
     "step": whole(0),
@@ -23,6 +32,20 @@ _NUMBERS = {
     "skipped": whole(0),
     "metrics": whole(0),
     "valid": maybe(Rule("a number", lambda v: isinstance(v, float))),
+}
+_SPENT = Rule("a number from 0", lambda v: NUMBER.holds(v) and v >= 0)
+_WATCHED = {
+    "looks": Rule("rows of numbers", lambda v: isinstance(v, list) and all(map(_row, v))),
+    "examples": maybe(whole(1)),
+    "cost": _SPENT,
+    "work": _SPENT,
+    "due": _SPENT,
+    "effort": _SPENT,
+    "total": NUMBER,
+    "count": whole(0),
+    "seconds": _SPENT,
+    "lowest": maybe(Rule("numbers", lambda v: isinstance(v, list) and all(map(NUMBER.holds, v)))),
+    "best": maybe(Rule("a step, a loss and a stage", lambda v: _row(v, 3) and v[0] >= 0)),
 }
 _NEEDED = ("step", "elapsed", "lr_scale", "skipped", "metrics")
 
@@ -38,7 +61,8 @@ def most(training: Training, ranks: int = 64) -> int:
     for name in training.players:
         like |= _moments(training, name)
     own = dict(training.objective.named_buffers())
-    return checkpoint.room(like) + ranks * checkpoint.room(own)
+    best = checkpoint.room(training.sampled.state_dict())
+    return checkpoint.room(like) + best + ranks * checkpoint.room(own)
 
 
 def check_state(training: Training, tensors: dict[str, Tensor], numbers: object, step: int) -> None:
@@ -66,6 +90,23 @@ def check_state(training: Training, tensors: dict[str, Tensor], numbers: object,
     if (wrong := checkpoint.misfit(tensors, like)) is not None:
         raise ValueError(wrong)
     if (bad := checkpoint.not_finite(tensors)) is not None:
+        raise ValueError(f"'{bad}' is NaN or infinite")
+
+
+def check_watch(training: Training, weights: dict[str, Tensor], numbers: object) -> None:
+    """Holds the best weights so far, and what was seen of them, against what they will fill.
+
+    Raises:
+        ValueError: names the first of them that does not fit.
+    """
+    if not isinstance(numbers, dict) or any(name not in numbers for name in _WATCHED):
+        raise ValueError(f"what was watched must have {', '.join(_WATCHED)}")
+    check(numbers, _WATCHED, "watch ")
+    if numbers["best"] is None:
+        return
+    if (wrong := checkpoint.misfit(weights, training.sampled.state_dict())) is not None:
+        raise ValueError(wrong)
+    if (bad := checkpoint.not_finite(weights)) is not None:
         raise ValueError(f"'{bad}' is NaN or infinite")
 
 

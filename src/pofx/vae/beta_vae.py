@@ -24,7 +24,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from pofx.recipe import Recipe, check_at_least
+from pofx.recipe import Recipe, check_at_least, check_share
 from pofx.spec import DataSpec
 from pofx.vae.elbo import ELBO
 from pofx.vae.networks import Networks, trained
@@ -38,20 +38,24 @@ class Capacity(ELBO):
         model: what is trained.
         beta: weight of what the divergence is away from the capacity.
         capacity: C at the end of the rise, nats.
-        rise: steps of the rise.
+        rise: the share of the training budget over which it rises from 0.
     """
 
-    def __init__(self, model: VAE, beta: float, capacity: float, rise: int) -> None:
+    def __init__(self, model: VAE, beta: float, capacity: float, rise: float) -> None:
         super().__init__(model, beta)
         self.capacity, self.rise = capacity, rise
 
     @property
-    def settles(self) -> int:
+    def departs(self) -> bool:
+        return True
+
+    @property
+    def settles(self) -> float:
         return self.rise
 
-    def cost(self, parts: Tensor) -> Tensor:
-        now = self.capacity * (self.steps / max(self.rise, 1)).clamp(max=1)
-        return torch.abs(parts.sum() - now)
+    def cost(self, parts: Tensor, progress: float) -> Tensor:
+        share = min(progress / self.rise, 1.0) if self.rise else 1.0
+        return torch.abs(parts.sum() - self.capacity * share)
 
 
 def recipe(  # noqa: PLR0913
@@ -63,7 +67,7 @@ def recipe(  # noqa: PLR0913
     network: Literal["mlp", "conv", "resnet"] | None = None,
     beta: float = 4.0,
     capacity: float | None = None,
-    rise: int = 5_000,
+    rise: float = 0.5,
     conditional: bool = False,
     pixel_noise: bool = False,
     lr: float = 1e-3,
@@ -80,7 +84,7 @@ def recipe(  # noqa: PLR0913
             connected layers for anything else; resnet has residual blocks of either.
         beta: weight of the KL term, or of its distance from the capacity.
         capacity: nats that the KL is held at; none presses it towards 0.
-        rise: steps over which the capacity rises from 0.
+        rise: share of the budget over which the capacity rises from 0.
         conditional: condition encoder and decoder on the class.
         pixel_noise: draw grey pixels from p(x | z) when sampling; otherwise show its mean.
         lr: learning rate of Adam, decayed to 0 by a cosine.
@@ -88,6 +92,7 @@ def recipe(  # noqa: PLR0913
         steps: optimizer steps.
     """
     check_at_least("beta-vae", 0, beta=beta, capacity=capacity)
+    check_share(rise=rise)
     networks = Networks("beta-vae", spec, hidden, channels, network, conditional, pixel_noise)
     model = build(networks, latent)
     objective = ELBO(model, beta) if capacity is None else Capacity(model, beta, capacity, rise)

@@ -3,9 +3,9 @@ r"""elbo: the evidence lower bound as a loss, with what keeps codes in use.
 .. math:: L = -\mathbb{E}_q \log p(x | z)
     + \beta_t \sum_j \max\big(\lambda, \; \mathbb{E}_x \mathrm{KL}_j\big)
 
-:math:`\beta_t` rises from 0, once or in cycles, and :math:`\lambda` nats of each part of the
-divergence are free: a decoder that can do without z finds z useless before it has learned to use
-it, and a code that is switched off at the start seldom comes back.
+:math:`\beta_t` rises from 0 over a share of the budget, once or in cycles, and :math:`\lambda` nats
+of each part of the divergence are free: a decoder that can do without z finds z useless before it
+has learned to use it, and a code that is switched off at the start seldom comes back.
 
 References:
     Auto-encoding variational Bayes (Kingma and Welling, 2014), eq. 7. https://arxiv.org/abs/1312.6114
@@ -26,6 +26,7 @@ from torch import Tensor
 
 from pofx.batch import Batch
 from pofx.objective import LossObjective, Metrics, Symptom
+from pofx.recipe import check_share
 from pofx.vae.latent_variable import LatentVariable
 
 ACTIVE_NATS = 0.01
@@ -44,10 +45,13 @@ class ELBO(LossObjective):
     Args:
         model: what is trained.
         beta: weight of the divergence; the bound itself has 1.
-        kl_warmup: steps over which the weight rises from 0.
-        kl_cycles: how often it starts from 0 again and rises, with as many steps at its full height
-            as the rise takes; 0 for a single rise.
+        kl_warmup: the share of the training budget over which the weight rises from 0.
+        kl_cycles: how often it starts from 0 again and rises, as long at its full height as the
+            rise takes, until the budget is spent; 0 for a single rise.
         free_bits: nats of each part of the divergence that cost nothing.
+
+    Raises:
+        RecipeError: `kl_warmup` is no share.
     """
 
     steps: Tensor
@@ -56,31 +60,41 @@ class ELBO(LossObjective):
         self,
         model: LatentVariable,
         beta: float = 1.0,
-        kl_warmup: int = 0,
+        kl_warmup: float = 0.0,
         kl_cycles: int = 0,
         free_bits: float = 0.0,
     ) -> None:
         super().__init__()
+        check_share(kl_warmup=kl_warmup)
         self.model: LatentVariable = model
         self.beta, self.free_bits = beta, free_bits
         self.kl_warmup, self.kl_cycles = kl_warmup, kl_cycles
         self.register_buffer("steps", torch.zeros(()))
+        self.progress = 0.0  # of the last batch
 
-    @property
-    def weight(self) -> Tensor | float:
-        """The weight of the divergence now."""
+    def weight(self, progress: float) -> float:
+        """The weight of the divergence once a share of the budget is spent."""
         if not self.kl_warmup:
             return self.beta
-        since = self.steps
+        cycles = progress / (2 * self.kl_warmup)
         if self.kl_cycles:
-            length = 2 * self.kl_warmup
-            since = torch.where(since < self.kl_cycles * length, since % length, length)
-        return self.beta * (since / self.kl_warmup).clamp(max=1)
+            progress = cycles % 1 * 2 * self.kl_warmup if cycles < self.kl_cycles else 1.0
+        return self.beta * min(progress / self.kl_warmup, 1.0)
 
     @property
-    def settles(self) -> int:
-        """The step from which on the divergence costs what it will always cost."""
+    def departs(self) -> bool:
+        return self.beta != 1 or self.free_bits > 0
+
+    @property
+    def settles(self) -> float:
+        """The share of the budget after which the divergence costs what it will always cost."""
         return self.kl_warmup * (2 * self.kl_cycles or 1)
+
+    @property
+    def settled(self) -> float:
+        """Steps since then."""
+        since = self.progress - self.settles
+        return float(self.steps) * since / self.progress if since > 0 else 0.0
 
     def after_step(self) -> None:
         self.steps += 1
@@ -91,7 +105,7 @@ class ELBO(LossObjective):
         """
         kl = metrics.get("kl", math.inf)
         collapsed = not metrics.get("active_units", kl >= COLLAPSED_NATS)
-        if collapsed and self.steps >= self.settles + _PATIENCE:
+        if collapsed and self.settled >= _PATIENCE:
             yield Symptom(
                 "posterior collapse",
                 f"codes carry {max(kl, 0.0):.2g} nats and no number of a code is in use; the cures "
@@ -100,13 +114,15 @@ class ELBO(LossObjective):
 
     def loss(self, batch: Batch) -> tuple[Tensor, Metrics]:
         x, cond = batch.x, batch.cond
+        self.progress = batch.progress
         log_likelihood, divergence = self.model.terms(x, cond)
         reconstruction, parts = -log_likelihood.mean(), divergence.mean(0)
         metrics = {"reconstruction": reconstruction, "kl": parts.sum()}
         if len(parts) > 1:
             metrics["active_units"] = (parts.detach() > ACTIVE_NATS).sum().to(parts.dtype)
-        return reconstruction + self.weight * self.cost(parts), metrics
+        cost = self.cost(parts, batch.progress)
+        return reconstruction + self.weight(batch.progress) * cost, metrics
 
-    def cost(self, parts: Tensor) -> Tensor:
+    def cost(self, parts: Tensor, progress: float) -> Tensor:
         """What the mean divergence costs, before its weight."""
         return (parts.clamp(min=self.free_bits) if self.free_bits else parts).sum()

@@ -74,7 +74,7 @@ def recipe(  # noqa: PLR0913
     hidden: tuple[int, ...] = (256, 256),
     channels: int = 16,
     network: Literal["mlp", "conv", "resnet"] | None = None,
-    kl_warmup: int = 500,
+    kl_warmup: float = 0.05,
     conditional: bool = False,
     pixel_noise: bool = False,
     lr: float = 1e-3,
@@ -92,7 +92,7 @@ def recipe(  # noqa: PLR0913
         channels: channels of an image's first convolution; 0 uses fully connected networks.
         network: by default convolutions for images, residual ones from 24 pixels a side, and fully
             connected layers for anything else; resnet has residual blocks of either.
-        kl_warmup: steps over which the weight of the KL term rises from 0.
+        kl_warmup: share of the budget over which the weight of the KL term rises from 0.
         conditional: condition encoder and decoder on the class.
         pixel_noise: draw grey pixels from p(x | z) when sampling; otherwise show its mean.
         lr: learning rate of Adam, decayed to 0 by a cosine.

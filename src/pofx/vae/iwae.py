@@ -50,7 +50,8 @@ class ImportanceWeighted(ELBO):
         model: what is trained.
         k: codes of each example.
         gradient: of the posterior; that of the likelihood and the prior is the same for all three.
-        kl_warmup: steps over which the weight of log p(z) / q(z | x) rises from 0 in log w.
+        kl_warmup: the share of the training budget over which the weight of log p(z) / q(z | x)
+            rises from 0 in log w.
     """
 
     def __init__(
@@ -58,18 +59,22 @@ class ImportanceWeighted(ELBO):
         model: LatentVariable,
         k: int = 5,
         gradient: Gradient = "dreg",
-        kl_warmup: int = 0,
+        kl_warmup: float = 0.0,
     ) -> None:
         super().__init__(model, kl_warmup=kl_warmup)
         self.k, self.gradient = k, gradient
 
+    @property
+    def departs(self) -> bool:
+        return True  # the bound of k codes is above that of one
+
     def loss(self, batch: Batch) -> tuple[Tensor, Metrics]:
         x, cond = batch.x, batch.cond
-        model = self.model
+        model, self.progress = self.model, batch.progress
         stopped = self.gradient != "plain"
         z, log_q = model.posterior(x, cond).draw(self.k, stopped=stopped)
         log_likelihood, divergence = model.weigh(x, cond, z, log_q)
-        log_w = log_likelihood - self.weight * divergence
+        log_w = log_likelihood - self.weight(batch.progress) * divergence
         bound = log_w.logsumexp(0) - math.log(self.k)
         weights = log_w.detach().softmax(0)
         metrics = {"ess": 1 / weights.square().sum(0).mean(), "kl": divergence.mean()}
@@ -87,7 +92,7 @@ def recipe(  # noqa: PLR0913
     *,
     k: int = 5,
     gradient: Gradient = "dreg",
-    kl_warmup: int = 500,
+    kl_warmup: float = 0.05,
     latent: int = 32,
     hidden: tuple[int, ...] = (256, 256),
     channels: int = 16,
@@ -104,7 +109,8 @@ def recipe(  # noqa: PLR0913
         k: codes of each example; the cost of the decoder grows with it.
         gradient: of the posterior, doubly reparameterised (dreg), sticking the landing (stl) or
             plain.
-        kl_warmup: steps over which the weight of the prior and the posterior rises from 0.
+        kl_warmup: share of the budget over which the weight of the prior and the posterior rises
+            from 0.
         latent: dimensions of the latent z.
         hidden: widths of the encoder's hidden layers; the decoder mirrors them.
         channels: channels of an image's first convolution; 0 uses fully connected networks.

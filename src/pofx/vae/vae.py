@@ -32,7 +32,7 @@ def recipe(  # noqa: PLR0913
     channels: int = 16,
     network: Literal["mlp", "conv", "resnet"] | None = None,
     beta: float = 1.0,
-    kl_warmup: int = 500,
+    kl_warmup: float = 0.05,
     kl_cycles: int = 0,
     free_bits: float = 0.0,
     conditional: bool = False,
@@ -50,7 +50,7 @@ def recipe(  # noqa: PLR0913
         network: by default convolutions for images, residual ones from 24 pixels a side, and fully
             connected layers for anything else; resnet has residual blocks of either.
         beta: weight of the KL term; the bound itself has 1.
-        kl_warmup: steps over which that weight rises from 0.
+        kl_warmup: share of the budget over which that weight rises from 0.
         kl_cycles: how often the weight starts from 0 again; 0 for a single rise.
         free_bits: nats of each dimension's KL that cost nothing.
         conditional: condition encoder and decoder on the class.
