@@ -49,7 +49,7 @@ class _Whole(click.ParamType):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
         number = click.INT.convert(value, param, ctx)
         if number < self.least:
-            self.fail(f"{value!r} is not at least {self.least}", param, ctx)
+            self.fail(f"{value!r} is not in the range x>={self.least}", param, ctx)
         return number
 
 
