@@ -62,17 +62,9 @@ def evaluate(  # noqa: PLR0913
         click.echo(json.dumps(report.to_json(), indent=1))
         return
     from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
 
-    table = Table(
-        box=None, pad_edge=False, title=Text(f"{opened.job.recipe} on {opened.dataset.name}")
-    )
-    for column in ("what", "value", "beside"):
-        table.add_column(column)
-    for row in report.rows():
-        table.add_row(*map(Text, row))
-    Console().print(table)
+    table = report.table(f"{opened.job.recipe} on {opened.dataset.name}")
+    Console().print(table.terminal())
     for warning in report.warnings:
         click.echo(f"warning: {warning}", err=True)
 

@@ -126,8 +126,9 @@ def check_options(run: Any, own: dict[str, Any], method: str = "sample") -> None
     for name in own:
         if name not in known:
             near = nearest(name, named)
-            takes = f"its options are {', '.join(map(_flag, known))}." if known else "it takes none."
-            hint = f"did you mean '{named[near]}'?" if near else takes
+            takes = ", ".join(map(_flag, known))
+            rest = f"its options are {takes}." if takes else "it takes none."
+            hint = f"did you mean '{named[near]}'?" if near else rest
             raise UserError(
                 f"recipe '{run.job.recipe}' {method}s with no {_flag(name)}; {hint} "
                 f"`pofx {verb.name} {run.path} --help` lists them all."
