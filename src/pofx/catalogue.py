@@ -145,12 +145,36 @@ def describe(name: str) -> Entry:
     """The entry of one recipe.
 
     Raises:
-        CatalogueError: there is none of that name.
+        CatalogueError: there is none of that name, or it is no name.
     """
     known = entries()
+    if not isinstance(name, str):
+        raise CatalogueError(_no_name(name))
     if name not in known:
         raise CatalogueError(f"there is no recipe '{name}'; {did_you_mean(name, known)}")
     return known[name]
+
+
+def _no_name(given: Any) -> str:
+    """A sentence for what stands in the place of a recipe's name."""
+    kind = given if isinstance(given, type) else type(given)
+    got = f"the class {kind.__name__}" if kind is given else f"an object of type {kind.__name__}"
+    bases = {f"{base.__module__}.{base.__name__}" for base in kind.__mro__}
+    if "pofx.recipe.Recipe" in bases:
+        cure = "give its name and its arguments, as in pofx.fit('vae', data='digits', latent=8)."
+    elif "torch.nn.modules.module.Module" in bases or any(hasattr(given, m) for m in _MODEL):
+        model = f"{kind.__name__}(...)" if kind is given else "model"
+        cure = (
+            "to train a model of your own, give it an objective and a `recipe` in one file, as "
+            f"CONTRIBUTING.md says; `pofx.check_model({model}, spec)` and "
+            f"`pofx.evaluate({model}, dataset)` take it as it is."
+        )
+    else:
+        cure = "give the name first and then the data, as in pofx.fit('vae', data='digits')."
+    return f"the recipe must be a name such as 'vae' (got {got}): {cure}"
+
+
+_MODEL = ("log_prob", "elbo", "energy", "sample")
 
 
 def build(name: str, spec: DataSpec, **arguments: Any) -> Recipe:
