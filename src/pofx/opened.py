@@ -20,6 +20,7 @@ from pofx.data.source import IN_MEMORY
 from pofx.data.source import load as load_data
 from pofx.errors import UserError, did_you_mean
 from pofx.evaluation.calls import options_of, wanted
+from pofx.functional.random import streams_of
 from pofx.spec import DataSpec
 from pofx.training import checkpoint
 from pofx.training.distributed import local_device
@@ -95,7 +96,8 @@ class Opened:
             RunError: they have changed since.
         """
         source = dict(self.job.source)
-        dataset = load_data(source.pop("source"), **source)
+        with streams_of(self.job.format):
+            dataset = load_data(source.pop("source"), **source)
         if dataset.fingerprint != self.job.fingerprint:
             raise RunError(
                 f"the data of '{self.path}' have changed since it was trained "

@@ -30,7 +30,7 @@ from pofx.evaluation.anomaly import Kind as AnomalyKind
 from pofx.evaluation.evaluate import Report, evaluate
 from pofx.functional.draw import check_finite, draw, evaluating, keyed
 from pofx.functional.interpolation import Curve, between, traversal
-from pofx.functional.random import noise
+from pofx.functional.random import noise, streams_of
 from pofx.hybrids.two_stage import TwoStage
 from pofx.opened import Classes, Opened
 from pofx.spec import Real
@@ -137,9 +137,10 @@ class Run(Opened):
         elif options:
             raise RunError(f"samples of a prior take no option '{min(options)}'.")
         labels = self.labels(n, cond, model)
-        return draw(
-            model, n, seed=seed, cond=labels, batch=batch, stop=stop, finite=True, **options
-        )
+        with streams_of(self.job.format):
+            return draw(
+                model, n, seed=seed, cond=labels, batch=batch, stop=stop, finite=True, **options
+            )
 
     def stream(
         self,
@@ -165,7 +166,8 @@ class Run(Opened):
         assert isinstance(model, Continues)
         assert self.schema.tokens is not None
         going = model.continuation(tokens, self.labels(1, cond), **options)
-        return self.schema.tokens.stream(keyed(going, length, seed))
+        with streams_of(self.job.format):
+            return self.schema.tokens.stream(keyed(going, length, seed))
 
     def _tokens(self, prompt: str) -> Tensor:
         if self.schema.tokens is None:
@@ -296,7 +298,9 @@ class Run(Opened):
         for first in range(0, len(x), _BATCH):
             part = x[first : first + _BATCH].to(self.device)
             own = {} if labels is None else {"cond": labels[first : first + _BATCH]}
-            with evaluating(self.model), noise(seed, len(part), first=first):
+            with streams_of(self.job.format):
+                keyed_by_row = noise(seed, len(part), use=method, first=first)
+            with evaluating(self.model), keyed_by_row:
                 drawn = getattr(self.model, method)(part, **own, **options).cpu()
                 done.append(check_finite(drawn))
         return torch.cat(done)
@@ -499,7 +503,9 @@ class Run(Opened):
             raise RunError(f"the quantile is a share between 0 and 1, and {quantile} came.")
         held = self.dataset.valid.values()[0]
         known = self.dataset.train.values(slice(_NORMAL))[0]
-        scorer = Scorer(self.model, self.spec, known, score, seed=seed, stop=stop)
+        scorer = Scorer(
+            self.model, self.spec, known, score, seed=seed, given=self.schema.given, stop=stop
+        )
         found = self._own_examples("test") if source is None else self.examples(source)
         scores = scorer(found.x)
         anomalous = self._anomalous(found, normal)

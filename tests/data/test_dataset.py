@@ -6,6 +6,7 @@ import torch
 
 from pofx.data import DataError, Schema, Split, dataset, load
 from pofx.data.dataset import Transform, fingerprint, keyed_uniform, shuffled
+from pofx.functional.random import stream
 
 
 def test_values_at_any_index():
@@ -26,9 +27,12 @@ def test_values_at_any_index():
 
 @pytest.mark.parametrize("noise", ["uniform", "bernoulli"])
 def test_what_is_drawn_without_a_generator_never_changes(noise):
-    split = Split(np.full((200, 3), 128, np.uint8), transform=Transform(1 / 256, 0.0, noise))
+    stored = np.random.default_rng(0).integers(64, 192, (200, 3), dtype=np.uint8)
+    split = Split(stored, transform=Transform(1 / 256, 0.0, noise))
     x, _ = split.values()
     assert torch.equal(x, split.values()[0])
+    backwards = Split(stored[::-1].copy(), transform=split.transform)
+    assert torch.equal(x, backwards.values()[0].flip(0)), "one example, one value"
     assert torch.equal(x[40:60], split.values(slice(40, 60))[0])
     assert not torch.equal(x, split.values(generator=torch.Generator().manual_seed(1))[0])
     assert float(x.mean()) == pytest.approx(0.5, abs=0.1)
@@ -41,7 +45,12 @@ def test_the_whole_is_read_in_blocks_and_checked_first(noise, monkeypatch):
     split = Split(x, np.arange(25), Transform(1 / 256, 0.0, noise), rows=rows)
     monkeypatch.setattr(dataset, "_READ_BYTES", 4 * 7)
     values, labels = split.whole("a.npy")
-    assert torch.equal(values, split.values()[0])
+    assert torch.equal(values, split.whole("a.npy")[0])
+    stored = torch.from_numpy(split.gather(np.arange(len(split)))).float()
+    if noise == "bernoulli":
+        assert set(values.unique().tolist()) <= {0.0, 1.0}
+    else:
+        assert 0 <= (values * 256 - stored).min() <= (values * 256 - stored).max() <= 1
     assert torch.equal(labels, split.values()[1])
     monkeypatch.setattr(dataset.limits, "MEMORY_BYTES", 4 * 25 * 4 - 1)
     with pytest.raises(DataError, match=r"a\.npy needs 400 bytes of memory, .* give --limit or a"):
@@ -67,9 +76,9 @@ def splitmix(z):
 
 @pytest.mark.parametrize("seed", [0, 5, -1, 2**70])
 def test_a_permutation_that_no_version_changes(seed):
-    key = splitmix(seed % 2**64)
+    key = splitmix(stream("split", seed))
     marks = [splitmix((i * 0x9E3779B97F4A7C15 + key) % 2**64) for i in range(1000)]
-    assert shuffled(seed, 1000).tolist() == sorted(range(1000), key=lambda i: marks[i])
+    assert shuffled(seed, 1000, "split").tolist() == sorted(range(1000), key=lambda i: marks[i])
 
 
 def test_a_fingerprint_is_that_of_the_content():

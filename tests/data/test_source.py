@@ -77,12 +77,12 @@ def test_drawn_bits_have_the_pixel_as_their_probability(how):
 
 def test_the_seed_and_the_split_fix_what_is_drawn():
     grey = np.full((90, 5, 5), 128, np.uint8)
-    splits = [
-        s.values()[0][:9]
-        for d in (0, 1)
-        for s in load(grey, binarize="sample", seed=d).splits.values()
-    ]
-    assert not any(torch.equal(a, b) for a, b in combinations(splits, 2))
+    one, other = (load(grey, binarize="sample", seed=d) for d in (0, 1))
+    learned = [row for d in (one, other) for row in d.train.values()[0]]
+    assert not any(torch.equal(a, b) for a, b in combinations(learned, 2))
+    held = [torch.cat([d.valid.values()[0], d.test.values()[0]]) for d in (one, other)]
+    assert all(len(bits.unique(dim=0)) == 1 for bits in held), "equal examples are equal bits"
+    assert not torch.equal(*held)
 
 
 def test_dynamic_bits_change_in_training_only():

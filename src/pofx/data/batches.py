@@ -20,8 +20,9 @@ from torch import Tensor
 
 from pofx.batch import Batch
 from pofx.data import Verb, limits
-from pofx.data.dataset import Split, keyed_uniform
+from pofx.data.dataset import Split, keyed_uniform, shuffled
 from pofx.errors import UserError
+from pofx.functional.random import former, stream
 
 AHEAD = 2
 """How many jobs of the background thread are prepared while the batches of one are in use."""
@@ -96,7 +97,8 @@ class _Maker:
     def __init__(
         self, split: Split, size: int, seed: int, rank: int, world: int, device: torch.device
     ) -> None:
-        self.split, self.seed, self.device = split, seed, device
+        self.split, self.seed, self.device, self.former = split, seed, device, former()
+        self.presented = seed if self.former else stream("presented", seed)
         self.size, self.share = size, size // world
         self.offset = rank * self.share
         self.epoch, self.permutation = -1, np.empty(0, np.int64)
@@ -114,7 +116,7 @@ class _Maker:
         u = None
         if self.split.transform.noise:
             entries = np.arange(first, first + self.share)
-            u = keyed_uniform(self.seed, entries, self.split.x.shape[1:]).to(self.device)
+            u = keyed_uniform(self.presented, entries, self.split.x.shape[1:]).to(self.device)
         x = self.split.transform(self.stored(index), u)
         y = self.split.labels(index)
         return Batch(x, None if y is None else y.to(self.device))
@@ -132,10 +134,16 @@ class _Maker:
     def order(self, epoch: int) -> np.ndarray:
         """The permutation of one epoch; the last one asked for is kept."""
         if epoch != self.epoch:
-            generator = torch.Generator().manual_seed(_key(self.seed, epoch))
-            self.permutation = torch.randperm(len(self.split), generator=generator).numpy()
+            self.permutation = self.ordered(epoch)
             self.epoch = epoch
         return self.permutation
+
+    def ordered(self, epoch: int) -> np.ndarray:
+        """A permutation of all examples."""
+        if not self.former:
+            return shuffled(self.seed, len(self.split), f"epoch {epoch}")
+        generator = torch.Generator().manual_seed(_former_key(self.seed, epoch))
+        return torch.randperm(len(self.split), generator=generator).numpy()
 
     def stored(self, index: np.ndarray) -> Tensor:
         """Stored examples, on the device; the store's type is what travels there."""
@@ -149,7 +157,7 @@ class _Maker:
         return stored.to(self.device)
 
 
-def _key(seed: int, epoch: int) -> int:
+def _former_key(seed: int, epoch: int) -> int:
     return (seed * 0x9E3779B97F4A7C15 + epoch * 0xD1342543DE82EF95 + 0x5851F42D) % (1 << 63)
 
 

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from pofx.data import limits
 from pofx.data.schema import Schema
+from pofx.functional.random import content, former, stream
 from pofx.spec import DataSpec
 from pofx.tables import Table
 
@@ -79,7 +80,7 @@ class Split:
         from a file.
         y: labels, int64, `(n,)`, or None.
         transform: from stored to model values.
-        seed: keys what the transform draws when no generator is given.
+        seed: keys what the transform draws, beside the content, when no generator is given.
         captions: one text for each example, or none at all.
         rows: where `x` is mapped and shared between splits, the rows of it that belong to this one
             (`y` and `captions` are this split's own all the same); None when `x` holds exactly this
@@ -112,8 +113,8 @@ class Split:
         """Model values and labels of the examples at `index`: float32 `(m, *shape)` and int64
         `(m,)` or None.
 
-        What is drawn at random comes from the generator; without one, each example has a draw of
-        its own that never changes, so that an evaluation repeats.
+        What is drawn at random comes from the generator; without one, it belongs to the example's
+        content, so that an evaluation repeats and equal examples have equal values.
         """
         index = self.positions(index)
         stored = torch.from_numpy(self.gather(index))
@@ -122,7 +123,7 @@ class Split:
             u = (
                 torch.rand(stored.shape, generator=generator)
                 if generator is not None
-                else keyed_uniform(self.seed, index, self.x.shape[1:])
+                else uniform_of(self.seed, stored)
             )
         return self.transform(stored, u), self.labels(index)
 
@@ -143,7 +144,10 @@ class Split:
         count = max(1, _READ_BYTES // max(1, self.x[:1].nbytes))
         for first in range(0, n, count):
             rows = np.arange(first, min(first + count, n))
-            x[first : first + count] = self.values(rows)[0]
+            block, u = torch.from_numpy(self.gather(rows)), None
+            if self.transform.noise:  # equal examples are spread out, as a model learns from them
+                u = keyed_uniform(stream("whole", self.seed), rows, event)
+            x[first : first + count] = self.transform(block, u)
         return x, self.labels(np.arange(n))
 
     def positions(self, index: Index = None) -> np.ndarray:
@@ -288,6 +292,17 @@ def _hash_some(digest: Any, x: np.ndarray) -> None:
         digest.update(np.ascontiguousarray(x[first : first + count]).data)
 
 
+def uniform_of(seed: int, x: Tensor) -> Tensor:
+    """Draws uniform numbers on (0, 1), float32, for each element of stored examples, fixed by the
+    seed and each example's content.
+
+    >>> u = uniform_of(0, torch.tensor([[1, 2], [3, 4], [1, 2]]))
+    >>> torch.equal(u[0], u[2]), torch.equal(u[0], u[1])
+    (True, False)
+    """
+    return keyed_uniform(stream("stored", seed), content(x).cpu().numpy(), tuple(x.shape[1:]))
+
+
 def keyed_uniform(seed: int, rows: np.ndarray, shape: tuple[int, ...]) -> Tensor:
     """Uniform numbers on (0, 1), float32 `(m, *shape)`, that depend on the seed and each row's own
     number alone.
@@ -324,12 +339,16 @@ def _mix(z: np.ndarray) -> np.ndarray:
     return z
 
 
-def shuffled(seed: int, n: int) -> np.ndarray:
-    """A permutation of `0 .. n - 1` that the seed fixes for good, whatever the version of any
-    library.
+def shuffled(seed: int, n: int, use: str) -> np.ndarray:
+    """Permutes `0 .. n - 1` by the seed, for good, whatever the version of any library.
 
-    >>> shuffled(0, 4).tolist() == shuffled(0, 4).tolist()
+    Args:
+        seed: fixes the permutation.
+        n: how many.
+        use: what it is for; two uses of one seed have permutations of their own.
+
+    >>> shuffled(0, 4, "split").tolist() == shuffled(0, 4, "split").tolist()
     True
     """
-    key = _mix(np.array([seed % (1 << 64)], np.uint64))
+    key = _mix(np.array([(seed if former() else stream(use, seed)) % (1 << 64)], np.uint64))
     return np.argsort(_mix(np.arange(n, dtype=np.uint64) * _GOLDEN + key), kind="stable")

@@ -144,7 +144,7 @@ def read_images(
             return _inner_archive(tree, resize=resize, limit=limit, seed=seed)
         captions, notes = find_captions(tree, names)
         if limit is not None and limit < len(names):
-            names = [names[i] for i in np.sort(shuffled(seed, len(names))[:limit])]
+            names = [names[i] for i in np.sort(shuffled(seed, len(names), "limit")[:limit])]
         survey = _survey(tree, names)
         _check_damage(path, survey, len(names))
         height, width = resize or _common_size(path, survey)

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from pofx.data.tokens import NAMES, Tokens
@@ -180,6 +181,18 @@ class Schema:
         mean, std = (_event(v, self.spec.shape) for v in (self.mean, self.std))
         native = values.double().numpy() * std + mean
         return np.rint(native).astype(np.int64) if self.integer else native.astype(np.float32)
+
+    def given(self, x: Tensor) -> Tensor:
+        """Tells which elements of examples are the user's, bool of the shape of `x`: all but the
+        draws that stand for missing numbers.
+        """
+        known, place = torch.ones_like(x, dtype=torch.bool), 0
+        for column in self.columns:
+            width = len(column.supports)
+            if column.missing and width == 2:
+                known[:, place] = x[:, place + 1] < 0.5
+            place += width
+        return known
 
     def texts(self, x: Tensor) -> list[str]:
         """The examples of `x` as texts."""

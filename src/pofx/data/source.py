@@ -21,6 +21,7 @@ from pofx.data.dataset import (
     fingerprint,
     keyed_uniform,
     shuffled,
+    uniform_of,
 )
 from pofx.data.images import is_image, read_images
 from pofx.data.limits import DataError
@@ -29,6 +30,7 @@ from pofx.data.raw import WHOLE, Raw, listed, take
 from pofx.data.schema import Schema, table_spec
 from pofx.data.tokens import Kind
 from pofx.errors import did_you_mean
+from pofx.functional.random import former, stream
 from pofx.spec import Binary, Bytes, DataSpec, Interval, Mixed, Real, Support
 
 Source = str | Path | np.ndarray | Tensor | Dataset
@@ -294,7 +296,7 @@ def _keep_some(raw: Raw, options: Options) -> None:
     sizes[max(sizes, key=lambda p: sizes[p])] += options.limit - sum(sizes.values())
     for part, n in sizes.items():
         split = raw.parts[part]
-        raw.parts[part] = take(split, np.sort(shuffled(options.seed, len(split))[:n]))
+        raw.parts[part] = take(split, np.sort(shuffled(options.seed, len(split), "limit")[:n]))
 
 
 def _split(raw: Raw, options: Options) -> None:
@@ -307,7 +309,7 @@ def _split(raw: Raw, options: Options) -> None:
     if whole is None or (test is not None and len(whole) < 2):
         raise DataError(f"{raw.name} has only one example to train and validate on: give more.")
     n = len(whole)
-    order = shuffled(options.seed, n)
+    order = shuffled(options.seed, n, "split")
     tenth = max(1, round(n / 10))
     held = tenth if test is None else 0
     valid = tenth if raw.valid is None else max(1, min(raw.valid, n // 10))
@@ -437,20 +439,21 @@ def _discrete(raw: Raw, options: Options) -> tuple[Schema, dict[str, Split]]:
 
 def presented(raw: Raw, split: Split, part: str, number: int, options: Options) -> Split:
     """A split of bytes with the transform that the options ask for."""
-    levels, seed = raw.levels, options.seed * 3 + number
-    split = replace(split, seed=seed)
+    levels, seed = raw.levels, stream("binarize", options.seed)
+    split = replace(split, seed=options.seed * 3 + number if former() else seed)
     if options.dequantize:
         return replace(split, transform=Transform(2 / levels, -1.0, "uniform"))
     if options.binarize == "dynamic" and part == "train" and levels > 2:
         return replace(split, transform=Transform(1 / (levels - 1), 0.0, "bernoulli"))
     if options.binarize and levels > 2:
-        return replace(split, x=_bits(raw.name, split, levels, options.binarize), rows=None)
+        bits = _bits(raw.name, split, levels, options.binarize, part)
+        return replace(split, x=bits, rows=None)
     if levels == 2:
         return split
     return replace(split, transform=Transform(2 / (levels - 1), -1.0))
 
 
-def _bits(name: str, split: Split, levels: int, how: Binarize) -> np.ndarray:
+def _bits(name: str, split: Split, levels: int, how: Binarize, part: str) -> np.ndarray:
     limits.check_memory(name, len(split) * int(np.prod(split.x.shape[1:])))
     x = np.empty((len(split), *split.x.shape[1:]), np.uint8)
     for first, block in _blocks(split):
@@ -458,6 +461,14 @@ def _bits(name: str, split: Split, levels: int, how: Binarize) -> np.ndarray:
         if how == "threshold":
             x[rows] = block >= levels // 2
         else:
-            u = keyed_uniform(split.seed, np.arange(first, first + len(block)), block.shape[1:])
+            u = _sampled(split.seed, block, first, part)
             x[rows] = u.numpy() < block * np.float32(1 / (levels - 1))
     return x
+
+
+def _sampled(seed: int, block: np.ndarray, first: int, part: str) -> Tensor:
+    """What decides bits: of examples to learn from by their place, of others by their content."""
+    if part == "train" or former():
+        rows = np.arange(first, first + len(block))
+        return keyed_uniform(seed, rows, block.shape[1:])
+    return uniform_of(seed, torch.from_numpy(np.ascontiguousarray(block)))

@@ -23,6 +23,7 @@ from pofx.data.delimited import DECIMAL_COMMA, NUMBER, find_delimiter, read_reco
 from pofx.data.limits import DataError, listing
 from pofx.data.raw import WHOLE, Raw, encode_labels
 from pofx.data.schema import Column
+from pofx.functional.random import content, former, stream
 
 MISSING = frozenset(
     ("", "?", "NA", "N/A", "n/a", "na", "nan", "NaN", "NAN", "null", "NULL", "<NA>", "#N/A")
@@ -316,14 +317,23 @@ def scale(
         c if c.kind in ("category", "binary") else replace(c, mean=float(m), std=float(s))
         for c, m, s in zip(columns, means, stds, strict=True)
     )
-    return done, model_values(done, x)
+    return done, model_values(done, x, learned=len(train))
 
 
-def model_values(columns: tuple[Column, ...], x: np.ndarray) -> np.ndarray:
-    """Float32 values, with one column for each of the columns' `supports`, of numbers and codes,
-    `(n, len(columns))`.
+def model_values(columns: tuple[Column, ...], x: np.ndarray, *, learned: int = 0) -> np.ndarray:
+    """Float32 values, with one column for each of the columns' `supports`, of numbers and codes.
+
+    What stands for a missing number belongs to the row's content, so that equal rows have equal
+    values and equal scores.
+
+    Args:
+        columns: those of the schema.
+        x: numbers and codes, `(n, len(columns))`, float64.
+        learned: how many of the first rows are learned from. Equal ones among them have draws of
+            their own, or a model would learn a draw that is repeated.
     """
     values: list[np.ndarray] = []
+    rows = np.arange(len(x)) if former() else _keys(x, learned)
     for i, (column, v) in enumerate(zip(columns, x.T, strict=True)):
         if column.kind in ("category", "binary"):
             values.append(v)
@@ -331,12 +341,25 @@ def model_values(columns: tuple[Column, ...], x: np.ndarray) -> np.ndarray:
         values.append((v - column.mean) / column.std)
         if column.missing:
             gap = np.isnan(v)
-            values[-1] = np.where(gap, _draws(i, len(v)), values[-1])
+            values[-1] = np.where(gap, _draws(i, rows), values[-1])
             values.append(gap)
     with np.errstate(over="ignore"):
         return np.stack(values, 1).astype(np.float32)
 
 
-def _draws(column: int, n: int) -> np.ndarray:
-    """A draw from N(0, 1) for each row, float64, the same in every process."""
-    return torch.special.ndtri(keyed_uniform(column, np.arange(n), ()).double()).numpy()
+def _keys(x: np.ndarray, learned: int) -> np.ndarray:
+    """A key for each row, int64: its content, and its number among equal ones to learn from."""
+    keys = content(torch.from_numpy(x)).numpy().copy()
+    _, kind = np.unique(keys[:learned], return_inverse=True)
+    order = np.argsort(kind, kind="stable")
+    first = np.searchsorted(kind[order], np.arange(kind.max(initial=-1) + 1))
+    before = np.empty(learned, np.int64)
+    before[order] = np.arange(learned) - first[kind[order]]
+    keys[:learned] += before
+    return keys
+
+
+def _draws(column: int, rows: np.ndarray) -> np.ndarray:
+    """Draws a number from N(0, 1) for each row, float64, the same in every process."""
+    seed = column if former() else stream("gap", column)
+    return torch.special.ndtri(keyed_uniform(seed, rows, ()).double()).numpy()

@@ -277,5 +277,5 @@ def density(name: str) -> Density:
 def examples(name: str, seed: int, n: int = EXAMPLES) -> Tensor:
     """`n` draws, `(n, 2)` float32, fixed by the seed; torch's global random state is left alone."""
     toy = density(name)
-    with noise(seed, n):
+    with noise(seed, n, use="toy data"):
         return toy.sample(n).float()

@@ -93,7 +93,11 @@ def _text(source: Source, schema: Schema) -> Examples:
 
 
 def _options(settings: Mapping[str, Any]) -> Options:
-    kept = {k: settings[k] for k in ("binarize", "dequantize", "resize", "label") if k in settings}
+    kept = {
+        k: settings[k]
+        for k in ("seed", "binarize", "dequantize", "resize", "label")
+        if k in settings
+    }
     if isinstance(kept.get("resize"), list):
         kept["resize"] = tuple(kept["resize"])
     return Options(**kept)

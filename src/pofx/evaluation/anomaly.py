@@ -18,13 +18,15 @@ References:
 
 from __future__ import annotations
 
+import copy
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from pofx.capabilities import Bound, Density, Energy, EnergyBound, Estimate, Latent
 from pofx.errors import UserError
@@ -138,6 +140,8 @@ class Scorer:
         normal: normal examples, whose codes the `latent` score measures from.
         kind: of the score; None for the first of `kinds`.
         seed: of random draws.
+        given: which elements of examples count, as a mask; a draw from N(0, 1) that stands for a
+            missing number does not. By default all.
         stop: polled between batches.
 
     Raises:
@@ -152,6 +156,7 @@ class Scorer:
         kind: Kind | None = None,
         *,
         seed: int = 0,
+        given: Callable[[Data], Tensor] | None = None,
         stop: Stop | None = None,
     ) -> None:
         known = kinds(model)
@@ -163,6 +168,9 @@ class Scorer:
             )
         self.model, self.spec, self.seed, self.stop = model, spec, seed, stop
         self.kind: Kind = kind or known[0]
+        self.given = given or (lambda x: torch.ones_like(x, dtype=torch.bool))
+        if self.kind == "latent":  # distances in units of small variances carry rounding far
+            self.model = copy.deepcopy(model).double() if isinstance(model, nn.Module) else model
         self._score = self._scores(normal)
 
     def __call__(self, x: Data, *, batch: int = 100) -> Tensor:
@@ -175,7 +183,8 @@ class Scorer:
             return self._surprise()
         if self.kind == "energy":
             known = isinstance(self.model, Energy)
-            return self.model.energy if known else self.model.energy_bound  # type: ignore[attr-defined]
+            energy = self.model.energy if known else self.model.energy_bound  # type: ignore[attr-defined]
+            return self._without_gaps(energy)
         return self._reconstruction if self.kind == "reconstruction" else self._latent(normal)
 
     def _surprise(self) -> Callable[..., PerExample]:
@@ -185,10 +194,20 @@ class Scorer:
         def score(x: Data, cond: Cond | None = None) -> PerExample:
             return -call(said.log_prob, x, cond=cond, **said.options)
 
-        return score
+        return self._without_gaps(score)
+
+    def _without_gaps(self, score: Callable[..., PerExample]) -> Callable[..., PerExample]:
+        """A score of log p(x) without the share of what stands for gaps: log N(u; 0, 1)."""
+
+        def rest(x: Data, cond: Cond | None = None) -> PerExample:
+            drawn = -0.5 * x**2 - 0.5 * math.log(2 * math.pi)
+            return call(score, x, cond=cond) + sum_event(drawn.masked_fill(self.given(x), 0.0))
+
+        return rest
 
     def _reconstruction(self, x: Data, cond: Cond | None = None) -> PerExample:
         back = call(self.model.decode, self._codes(x), cond=None)  # type: ignore[attr-defined]
+        back = torch.where(self.given(x), back, x)  # what stands for a gap need not come back
         return sum_event((relax(back, self.spec) - relax(x, self.spec)) ** 2)
 
     def _codes(self, x: Data) -> Tensor:

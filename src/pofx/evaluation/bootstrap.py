@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from pofx.evaluation.blocks import Stop, poll
+from pofx.functional.random import stream
 
 
 class Interval(NamedTuple):
@@ -45,7 +46,7 @@ def bootstrap(
     Interval(value=1.0, low=1.0, high=1.0)
     """
     value = statistic(a, b)
-    generator = torch.Generator().manual_seed(seed)
+    generator = torch.Generator().manual_seed(stream("bootstrap", seed))
     values = torch.empty(resamples, dtype=torch.float64)
     for i in range(resamples):
         poll(stop)

@@ -64,7 +64,7 @@ def draw_examples(
     cond = None if cond is None else cond.to(device_of(model))
     source = model if takes_cond(model.sample) else Unconditional(model)
     with evaluating(model):
-        drawn = draw(source, n, seed=seed, cond=cond, stop=stop or (lambda: False))
+        drawn = draw(source, n, seed=seed, cond=cond, stop=stop or (lambda: False), use="evaluate")
     poll(stop)
     return drawn
 

@@ -20,7 +20,7 @@ from pofx.evaluation.blocks import Stop, poll
 from pofx.evaluation.calls import options_of
 from pofx.evaluation.report import Measured
 from pofx.functional.draw import evaluating
-from pofx.functional.random import seeded
+from pofx.functional.random import seeded, stream
 from pofx.mcmc.chains import Chains
 from pofx.mcmc.diagnostics import diagnose
 
@@ -45,7 +45,7 @@ def judge_chains(
     >>> round(metrics["r_hat"].value, 1), words
     (1.0, [])
     """
-    with evaluating(model), torch.no_grad(), seeded(seed):
+    with evaluating(model), torch.no_grad(), seeded(stream("chains", seed)):
         steps = list(_steps(model, stop))
     if len(steps) < _FEWEST:
         return {}, []

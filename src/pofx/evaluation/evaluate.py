@@ -48,7 +48,7 @@ from pofx.evaluation.precision_recall import PrecisionRecall, precision_recall
 from pofx.evaluation.report import Measured, Report
 from pofx.evaluation.text import copied, text_likelihood
 from pofx.evaluation.two_sample import energy_distance, sliced_wasserstein
-from pofx.functional.random import seeded
+from pofx.functional.random import seeded, stream
 from pofx.spec import DataSpec
 from pofx.typing import Cond, Data
 
@@ -86,7 +86,7 @@ class Plan(NamedTuple):
     def rows(self, split: str, n: int) -> tuple[Data, Cond | None]:
         """`n` rows of a split, chosen by the seed."""
         part: Examples = getattr(self.dataset, split)
-        generator = torch.Generator().manual_seed(self.seed)
+        generator = torch.Generator().manual_seed(stream("rows", self.seed))
         index = torch.randperm(len(part), generator=generator)[:n]
         x, cond = part.values(index)
         return x.float(), cond

@@ -24,6 +24,7 @@ from torch import Tensor
 
 from pofx.errors import UserError
 from pofx.evaluation.blocks import Stop, blocks, poll
+from pofx.functional.random import stream
 
 
 class KernelDistance(NamedTuple):
@@ -68,7 +69,7 @@ def kernel_distance_by_subsets(
     """
     size = min(size, len(a), len(b))
     _check(a, b, 2)
-    generator = torch.Generator().manual_seed(seed)
+    generator = torch.Generator().manual_seed(stream("subsets", seed))
     values = torch.empty(subsets, dtype=torch.float64)
     for i in range(subsets):
         poll(stop)

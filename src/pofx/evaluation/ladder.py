@@ -24,6 +24,7 @@ from pofx.evaluation.evaluate import DatasetLike
 from pofx.evaluation.features import Features, build_features
 from pofx.evaluation.frechet import frechet_distance
 from pofx.functional.draw import draw
+from pofx.functional.random import stream
 from pofx.typing import Cond, Data
 
 COMPARED = 6
@@ -122,7 +123,7 @@ class Ladder:
         for sampler, count in self.settings:
             model.check(**self.options, sampler=sampler, steps=count)
         self.features: Features = build_features(features, dataset, stop=stop)
-        generator = torch.Generator().manual_seed(seed)
+        generator = torch.Generator().manual_seed(stream("ladder", seed))
         x, cond = real.values(torch.randperm(len(real), generator=generator)[:n])
         self.n = len(x)
         self.real = self.features(x.float(), stop=stop).features

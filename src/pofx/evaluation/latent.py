@@ -73,6 +73,6 @@ def _mapped(
         for rows in blocks(len(x), _BATCH, stop):
             part = x[rows].to(device, dtype)
             label = None if cond is None else cond[rows].to(device)
-            with noise(seed, len(part), first=rows.start):
+            with noise.of(part, seed, use=method):
                 parts.append(call(getattr(model, method), part, cond=label).cpu())
     return torch.cat(parts)

@@ -31,7 +31,7 @@ from pofx.capabilities import (
 from pofx.evaluation.blocks import Stop, blocks
 from pofx.evaluation.calls import call, device_of, dtype_of
 from pofx.functional.draw import evaluating
-from pofx.functional.random import noise, seeded
+from pofx.functional.random import noise, seeded, stream
 from pofx.spec import DataSpec, Interval
 from pofx.typing import Cond, Data, PerExample
 
@@ -109,7 +109,7 @@ def state(model: object, samples: int, seed: int = 0) -> Statement | None:
         samples: importance samples for each example.
         seed: of the chains that estimate a constant, which belong to no example.
     """
-    with evaluating(model), torch.no_grad(), seeded(seed):
+    with evaluating(model), torch.no_grad(), seeded(stream("normalizer", seed)):
         return _strongest(model, samples)
 
 
@@ -209,7 +209,7 @@ def per_example(
         for rows in blocks(len(x), batch, stop):
             part = x[rows].to(device, dtype)
             label = None if cond is None else cond[rows].to(device)
-            with noise(seed, len(part), first=rows.start):
+            with noise.of(part, seed):
                 value = call(statement.log_prob, part, cond=label, **statement.options)
             parts.append(value.double().cpu())
     return torch.cat(parts)

@@ -18,7 +18,7 @@ def uniform_like(real: Data, spec: DataSpec, *, seed: int = 0) -> Data:
     >>> uniform_like(torch.zeros(4, 2), DataSpec((2,), Binary())).unique().tolist()
     [0.0, 1.0]
     """
-    with noise(seed, len(real)):
+    with noise(seed, len(real), use="noise ceiling"):
         u = torch.rand(real.shape)
     low, high = real.amin(0), real.amax(0)
     if not isinstance(spec.support, Mixed):

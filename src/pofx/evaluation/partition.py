@@ -30,7 +30,7 @@ from pofx.evaluation.calls import device_of, draw_examples, dtype_of
 from pofx.functional.dequantize import indices, values
 from pofx.functional.draw import evaluating
 from pofx.functional.gradients import check_energy, out_of_inference
-from pofx.functional.random import seeded
+from pofx.functional.random import seeded, stream
 from pofx.functional.unbound import bound, unbound
 from pofx.mcmc.ais import Sandwich, ais, reverse_ais, temperatures
 from pofx.mcmc.chains import take
@@ -103,7 +103,7 @@ def partition(
                 f"{len(some)} came, {finite} of them finite; give more, and leave NaN out."
             )
     build = _discrete if spec.support.discrete else _continuous
-    with evaluating(model), torch.no_grad(), seeded(seed):
+    with evaluating(model), torch.no_grad(), seeded(stream("partition", seed)):
         path, there, log_scale = build(model, spec, x)
         betas = temperatures(steps)
         both = (ais(path, betas, chains), reverse_ais(path, betas, there(ends)))

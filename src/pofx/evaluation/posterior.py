@@ -69,7 +69,7 @@ def codes(
         for rows in blocks(len(x), _BATCH, stop):
             part = x[rows].to(device, dtype)
             label = None if cond is None else cond[rows].to(device)
-            with noise(seed, len(part), first=rows.start):
+            with noise.of(part, seed, use="posterior"):
                 divergence.append(call(model.terms, part, cond=label)[1].cpu())  # type: ignore[arg-type]
             posterior: Any = call(model.posterior, part, cond=label)  # type: ignore[arg-type]
             posteriors.append(posterior)
@@ -90,7 +90,7 @@ def _information(posteriors: list[Any], seed: int) -> float | None:
     mu, log_var = (
         torch.cat([getattr(q, a) for q in posteriors]).double() for a in ("mu", "log_var")
     )
-    with noise(seed + 1, len(mu)):
+    with noise.of(mu, seed, use="mutual information"):
         z = mu + (0.5 * log_var).exp() * torch.randn_like(mu)
     precision = (-log_var).exp()
     # log q(z_i | x_j) up to a constant, by matrix products: row i, column j

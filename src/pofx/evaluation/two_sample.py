@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from pofx.evaluation.blocks import Stop, blocks
+from pofx.functional.random import stream
 
 
 def energy_distance(a: Tensor, b: Tensor, stop: Stop | None = None) -> float:
@@ -32,7 +33,7 @@ def energy_distance(a: Tensor, b: Tensor, stop: Stop | None = None) -> float:
 
 def sliced_wasserstein(a: Tensor, b: Tensor, *, slices: int = 200, seed: int = 0) -> float:
     """The sliced 2-Wasserstein distance of `(n, d)` and `(m, d)` over random directions."""
-    generator = torch.Generator().manual_seed(seed)
+    generator = torch.Generator().manual_seed(stream("slices", seed))
     u = torch.randn(a.shape[1], slices, generator=generator).to(a)
     u = u / u.norm(dim=0)
     grid = (torch.arange(max(len(a), len(b))).to(a) + 0.5) / max(len(a), len(b))

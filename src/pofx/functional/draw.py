@@ -38,6 +38,7 @@ def draw(
     batch: int = 256,
     stop: Callable[[], bool] = lambda: False,
     finite: bool = False,
+    use: str = "sample",
     **options: Any,
 ) -> Data:
     """Draws `n` examples, the same ones for any `batch`; on the CPU, of shape `(n, *event)`.
@@ -51,6 +52,7 @@ def draw(
         stop: polled between batches; once it is true the examples drawn so far are returned.
         finite: refuse samples with NaN or infinity, at the first batch that has some; else they are
             the caller's to judge.
+        use: what the samples are for; two uses of one seed share no noise.
         options: what the model's own `sample` takes, such as `steps`.
 
     Raises:
@@ -63,7 +65,7 @@ def draw(
                 break
             size = min(batch, n - first)
             part = None if cond is None else cond[first : first + size]
-            with noise(seed, size, first=first):
+            with noise(seed, size, use=use, first=first):
                 x = model.sample(size, part, **options).cpu()
             parts.append(check_finite(x) if finite else x)
     return torch.cat(parts) if parts else torch.empty(0)
@@ -82,8 +84,11 @@ def check_finite(x: Data) -> Data:
 
 
 def keyed(tokens: Iterator[int], length: int, seed: int) -> Iterator[int]:
-    """The first `length` tokens of an endless sequence, which depend on the seed alone."""
-    mode = noise(seed, 1)
+    """Returns the first `length` tokens of an endless sequence, which depend on the seed alone."""
+    return _under(noise(seed, 1, use="continue"), tokens, length)
+
+
+def _under(mode: noise, tokens: Iterator[int], length: int) -> Iterator[int]:
     for _ in range(length):
         with mode:  # not around the loop, whose body is the caller's
             k = next(tokens)

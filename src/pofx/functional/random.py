@@ -1,11 +1,13 @@
 """Noise that belongs to an example, not to the batch that it happens to be in.
 
 `noise(seed, n)` is a context in which torch's random functions give example i the values that the
-key (seed, i, draw) fixes, whatever the size of the batch around it. Sampling in it gives the same
-examples for any batch split; training in it gives the same step for any number of processes and any
-accumulation.
+key (use, seed, i, draw) fixes, whatever the size of the batch around it. Sampling in it gives the
+same examples for any batch split; training in it gives the same step for any number of processes
+and any accumulation. What is scored is keyed by its content instead of its number: one example has
+one score, wherever it stands.
 
-The stream is counter-based: the SplitMix64 finaliser of a key and a counter.
+The stream is counter-based: the SplitMix64 finalizer of a key and a counter. A hash makes the key
+of what the noise is for and of the seed, so that no two uses and no two seeds share any.
 
 References:
     Parallel random numbers: as easy as 1, 2, 3 (Salmon et al., 2011).
@@ -17,6 +19,8 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
+from hashlib import blake2b
 from typing import Any
 
 import torch
@@ -26,6 +30,8 @@ from torch.overrides import TorchFunctionMode
 _GOLDEN = -7046029254386353131  # 0x9E3779B97F4A7C15 as a signed integer
 _MIX_1 = -4658895280553007687  # 0xBF58476D1CE4E5B9
 _MIX_2 = -7723592293110705685  # 0x94D049BB133111EB
+_HASHED = 1 << 20
+"""Elements that are hashed at a time, which bounds the memory that it takes."""
 
 
 def _shift(x: Tensor, bits: int) -> Tensor:
@@ -36,6 +42,57 @@ def _mix(x: Tensor) -> Tensor:
     x = (x ^ _shift(x, 30)) * _MIX_1
     x = (x ^ _shift(x, 27)) * _MIX_2
     return x ^ _shift(x, 31)
+
+
+def stream(use: str, seed: int, *counters: int) -> int:
+    """Hashes what noise is for, its seed and any counters into a seed of 63 bits.
+
+    >>> len({stream(use, seed) for use in ("split", "toy") for seed in range(1000)})
+    2000
+    """
+    words = "/".join(map(str, (use, seed, *counters)))
+    return int.from_bytes(blake2b(words.encode(), digest_size=8).digest(), "little") >> 1
+
+
+_FORMER: ContextVar[bool] = ContextVar("former streams", default=False)
+
+
+@contextmanager
+def streams_of(format: int) -> Iterator[None]:
+    """A block whose streams are those of a run's format: before 2, a seed was added to the number
+    of an example, whatever the use, and neighboring seeds shared their noise.
+    """
+    token = _FORMER.set(format < 2)
+    try:
+        yield
+    finally:
+        _FORMER.reset(token)
+
+
+def former() -> bool:
+    """Whether streams are those of the first format."""
+    return _FORMER.get()
+
+
+def content(x: Tensor) -> Tensor:
+    """Hashes the values of each example, int64 `(n,)`: equal examples have equal hashes.
+
+    >>> content(torch.tensor([[0.0, 1.0], [1.0, 0.0], [-0.0, 1.0]])).unique().numel()
+    2
+    """
+    rows = max(1, _HASHED // max(1, x[:1].numel()))
+    return (
+        torch.cat([_content(part) for part in x.split(rows)]) if len(x) else x.new_zeros(0).long()
+    )
+
+
+def _content(x: Tensor) -> Tensor:
+    flat = x.detach().reshape(len(x), -1)
+    if flat.is_floating_point():
+        flat = torch.where(flat.isnan(), math.nan, flat.float() + 0.0)  # one zero, and one NaN
+        flat = flat.view(torch.int32)
+    place = torch.arange(1, flat.shape[1] + 1, device=x.device) * _GOLDEN
+    return _mix(_mix(_mix(flat.long()) + place).sum(1))
 
 
 @contextmanager
@@ -62,7 +119,9 @@ class noise(TorchFunctionMode):
     Args:
         seed: any integer.
         n: how many examples the batch has.
+        use: what the noise is for; two uses of one seed share none.
         first: the index of the batch's first example in the whole.
+        rows: a key for each example, int64 `(n,)`, in place of its index.
 
     >>> with noise(0, 4): whole = torch.randn(4, 2)
     >>> with noise(0, 2, first=2): half = torch.randn(2, 2)
@@ -70,12 +129,30 @@ class noise(TorchFunctionMode):
     True
     """
 
-    def __init__(self, seed: int, n: int, *, first: int = 0) -> None:
+    def __init__(
+        self,
+        seed: int,
+        n: int,
+        *,
+        use: str = "sample",
+        first: int = 0,
+        rows: Tensor | None = None,
+    ) -> None:
         super().__init__()
-        self.n = n
-        self.first = first
+        self.n, self.first, self.rows = n, first, rows
         self.draw = 0
-        self.seed = (seed * 0x9E3779B97F4A7C15 + 0x5851F42D4C957F2D) % (1 << 63)
+        self.seed = _former_key(seed) if former() else stream(use, seed)
+
+    @classmethod
+    def of(cls, x: Tensor, seed: int = 0, *, use: str = "score") -> noise:
+        """Noise that depends on what each example is, and not on where it stands.
+
+        >>> x = torch.tensor([[1.0], [2.0], [1.0]])
+        >>> with noise.of(x): z = torch.randn(3, 4)
+        >>> torch.equal(z[0], z[2]), torch.equal(z[0], z[1])
+        (True, False)
+        """
+        return cls(seed, len(x), use=use, rows=content(x))
 
     def __torch_function__(
         self,
@@ -94,10 +171,19 @@ class noise(TorchFunctionMode):
         self.draw += 1
         rows = shape[0] if len(shape) else 1
         width = math.prod(shape[1:])
-        row = torch.arange(self.first, self.first + rows, device=device)
+        row = self._rows(rows, device)
         key = _mix(_mix(row * _GOLDEN + self.seed) + self.draw * 0x2545F4914F6CDD1D % (1 << 63))
         column = torch.arange(1, width + 1, device=device) * _GOLDEN
         return _shift(_mix(key[:, None] + column), 1).reshape(shape)
+
+    def _rows(self, count: int, device: torch.device | str | None) -> Tensor:
+        if self.rows is None or count % max(1, self.n):
+            return torch.arange(self.first, self.first + count, device=device)
+        rows = self.rows.to(device or self.rows.device)
+        if count == self.n:
+            return rows
+        turn = torch.arange(count // self.n, device=rows.device) * _MIX_1
+        return (rows + turn[:, None]).flatten()
 
     def uniform(self, shape: Sequence[int], options: Mapping[str, Any]) -> Tensor:
         """Uniform on (0, 1), open at both ends."""
@@ -116,6 +202,10 @@ class noise(TorchFunctionMode):
         angle = (bits & 0xFFFFFFFF).to(wide) * (2 * math.pi * 2.0**-32)
         radius = radius.clamp(max=1 - 2.0**-24) if wide == torch.float32 else radius
         return ((-2 * radius.log()).sqrt() * angle.cos()).to(dtype)
+
+
+def _former_key(seed: int) -> int:
+    return (seed * 0x9E3779B97F4A7C15 + 0x5851F42D4C957F2D) % (1 << 63)
 
 
 def _shape(size: Sequence[Any]) -> tuple[int, ...]:

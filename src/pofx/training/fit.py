@@ -27,12 +27,13 @@ from pofx.data.source import load
 from pofx.data.write import write
 from pofx.errors import UserError
 from pofx.functional.draw import draw
+from pofx.functional.random import streams_of
 from pofx.recipe import Recipe, RecipeError
 from pofx.training import checkpoint
 from pofx.training.distributed import World, local_device, world
 from pofx.training.folder import Job, RunError, new_folder, read, versions
 from pofx.training.log import Log
-from pofx.training.loop import Budget, NonFinite, Options, Step, Training, step_seed, train, under
+from pofx.training.loop import Budget, NonFinite, Options, Step, Training, train, under
 from pofx.training.signals import Stop, stopping
 from pofx.training.validation import validation_loss
 
@@ -142,7 +143,8 @@ def resume(
         _check_budget(steps, minutes)
         job = replace(job, steps=steps, minutes=minutes)
     source = dict(job.source)
-    dataset = load(source.pop("source"), **source)
+    with streams_of(job.format):
+        dataset = load(source.pop("source"), **source)
     if dataset.fingerprint != job.fingerprint:
         raise RunError(
             f"the data of '{folder}' has changed since it was trained "
@@ -203,7 +205,8 @@ class _Run:
 
 def _run(folder: Path, job: Job, dataset: Dataset, *, quiet: bool) -> Path:
     device = _device(job.device)
-    with world(device) as here, stopping() as stop, _own_random_state(device):
+    streams = streams_of(job.format)
+    with world(device) as here, stopping() as stop, _own_random_state(device), streams:
         torch.manual_seed(job.options.get("seed", 0))
         recipe = catalogue.build(job.recipe, dataset.spec, **job.arguments)
         job = replace(job, threads=job.threads or _suitable_threads(recipe))
@@ -470,9 +473,7 @@ def _draw(run: _Run, model: nn.Module, step: int) -> None:
         if getattr(model, "conditional", False)
         else None
     )
-    x = draw(
-        model, n, seed=step_seed(run.job.options.get("seed", 0), 0, 0), cond=cond, stop=run.stop
-    )
+    x = draw(model, n, seed=run.job.options.get("seed", 0), cond=cond, stop=run.stop, use="picture")
     if len(x) < n or not bool(x.isfinite().all()):
         return
     path = run.folder / "samples" / f"{step:06d}{run.dataset.schema.suffix}"

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from pofx.batch import Batch
 from pofx.errors import UserError
-from pofx.functional.random import noise
+from pofx.functional.random import former, noise, stream
 from pofx.objective import Objective, Update
 from pofx.recipe import Recipe
 from pofx.training.distributed import World
@@ -156,7 +156,9 @@ class Training:
             return [nullcontext()] * len(sizes)
         seed = step_seed(self.options.seed, self.step, 0)
         start = self.world.rank * sum(sizes)
-        return [noise(seed, n, first=start + sum(sizes[:i])) for i, n in enumerate(sizes)]
+        return [
+            noise(seed, n, use="train", first=start + sum(sizes[:i])) for i, n in enumerate(sizes)
+        ]
 
     def _accumulate(
         self,
@@ -169,9 +171,9 @@ class Training:
         gradient is ready.
         """
         name = None
-        for stream, mode, weight in zip(streams, modes, weights, strict=True):
+        for updates, mode, weight in zip(streams, modes, weights, strict=True):
             with mode, self._autocast():
-                update = next(stream, None)
+                update = next(updates, None)
             if update is None:
                 return None
             name, first = update.player, name is None
@@ -183,7 +185,7 @@ class Training:
             log = {f"loss/{name}" if len(self.players) > 1 else "loss": update.loss}
             for key, value in {**log, **update.metrics}.items():
                 part = value.detach() * weight
-                metrics[key] = metrics[key] + part if stream is not streams[0] else part
+                metrics[key] = metrics[key] + part if updates is not streams[0] else part
         return name
 
     def _autocast(self) -> AbstractContextManager[Any]:
@@ -277,6 +279,8 @@ def step_seed(seed: int, step: int, rank: int) -> int:
     >>> len({step_seed(s, t, r) for s in range(5) for t in range(50) for r in range(4)})
     1000
     """
+    if not former():
+        return stream("step", seed, step, rank)
     x = (seed * 0x9E3779B97F4A7C15 + step * 0xBF58476D1CE4E5B9 + rank * 0x94D049BB133111EB) % 2**64
     x = (x ^ (x >> 30)) * 0xBF58476D1CE4E5B9 % 2**64
     x = (x ^ (x >> 27)) * 0x94D049BB133111EB % 2**64

@@ -37,8 +37,9 @@ def validation_loss(
                 return None
             x, cond = split.values(slice(first, min(first + _BLOCK, n)))
             cond = None if cond is None else cond.to(training.device)
-            with noise(0, len(x), first=first):
-                value = _loss(training, x.to(training.device), cond)
+            x = x.to(training.device)
+            with noise.of(x, use="validation"):
+                value = _loss(training, x, cond)
             if value is None:
                 return None
             total += float(value) * len(x)
