@@ -99,6 +99,9 @@ class Mine(nn.Module):
     pass
 
 
+RECIPE = catalogue.build("vae", DataSpec((2,)))
+
+
 class Plain:
     def sample(self, n, cond=None):
         return torch.zeros(n, 2)
@@ -113,7 +116,7 @@ class Plain:
         (np.zeros((9, 2)), r"an object of type ndarray\).*give the name first and then the data"),
         (None, r"an object of type NoneType\).*as in pofx.fit\('vae', data='digits'\)"),
         (["vae"], r"an object of type list\).*give the name first"),
-        (catalogue.build("vae", DataSpec((2,))), r"an object of type Recipe\).*its name and its arguments"),
+        (RECIPE, r"an object of type Recipe\).*its name and its arguments"),
     ],
     ids=["a module", "a class", "a model", "an array", "nothing", "a list", "a recipe"],
 )
