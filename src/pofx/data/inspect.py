@@ -227,6 +227,18 @@ def _without_draws(x: np.ndarray, columns: tuple[Column, ...]) -> np.ndarray:
     return x
 
 
+def spelled(piece: bytes) -> str:
+    r"""A token as text in quotes, or as bytes where it is a part of a character.
+
+    >>> print(spelled("é".encode()), spelled("é".encode()[:1]))
+    'é' b'\xc3'
+    """
+    try:
+        return repr(piece.decode())
+    except UnicodeDecodeError:
+        return repr(piece)
+
+
 def _text(dataset: Dataset) -> TextReport | None:
     tokens = dataset.schema.tokens
     if tokens is None:
@@ -237,9 +249,7 @@ def _text(dataset: Dataset) -> TextReport | None:
     newlines = np.array([piece.count(b"\n") for piece in tokens.pieces])
 
     def listed(some: np.ndarray) -> str:
-        return ", ".join(
-            f"{tokens.pieces[k].decode('utf-8', 'replace')!r} {counts[k]:,}" for k in some
-        )
+        return ", ".join(f"{spelled(tokens.pieces[k])} {counts[k]:,}" for k in some)
 
     return TextReport(
         characters=tokens.count(index),
