@@ -6,9 +6,11 @@ from html.parser import HTMLParser
 
 import numpy as np
 import pytest
+import torch
 from rich.console import Console
 
 import pofx
+from pofx.batch import Batch
 from pofx.data.inspect import inspect
 from pofx.evaluation.ladder import Ladder
 from pofx.tables import Table
@@ -125,6 +127,15 @@ def test_names_of_the_user_are_no_tags(pets):
     for page in (pets._repr_html_(), pets.schema._repr_html_(), inspect(pets)._repr_html_()):
         assert not {"script", "img"} & Tags(page).seen
     assert "<img src=x>" in Tags(pets.schema._repr_html_()).text
+
+
+def test_a_recipe_and_a_batch_are_a_line():
+    vae = pofx.build("vae", pofx.DataSpec((2,)), latent=1, hidden=(2,), steps=1000)
+    count = sum(p.numel() for p in vae.model.parameters())
+    assert repr(vae) == f"Recipe(VAE of {count} parameters, 1,000 steps of 128 examples)"
+    assert repr(pofx.build("gmm", pofx.DataSpec((2,)))).endswith("fitted at once)")
+    batch = Batch(torch.zeros(5, 2), torch.zeros(5), 0.25)
+    assert repr(batch) == "Batch(5 of shape (2,), conditions of shape (), progress 0.25)"
 
 
 def test_a_long_text_is_not_shown(tmp_path):

@@ -63,9 +63,11 @@ def _show_run(path: str) -> None:
     run = Run(path, device="cpu")
     entry = catalogue.describe(run.job.recipe)
     click.echo(f"{run}\n\n{entry.name}: {entry.title}\n\nGood for: {entry.use}.")
-    for method in ("sample", "complete", "edit"):
-        if rows := described(run, method) if hasattr(run.model, method) else []:
-            click.echo(f"\n`pofx {method} {path}` also takes")
+    for method in filter(lambda m: hasattr(run.model, m), ("sample", "complete", "edit")):
+        rows = described(run, method)
+        takes = "also takes" if rows else "takes no options of the model's own."
+        click.echo(f"\n`pofx {method} {path}` {takes}")
+        if rows:
             _print(("flag", "meaning"), rows)
 
 
