@@ -34,7 +34,6 @@ from pofx.functional.random import noise, streams_of
 from pofx.hybrids.two_stage import TwoStage
 from pofx.opened import Classes, Opened
 from pofx.spec import Real
-from pofx.tables import Table
 from pofx.training import checkpoint
 from pofx.training import fit as training
 from pofx.training.folder import RunError
@@ -60,22 +59,10 @@ class Run(Opened):
     """A run folder, opened, with all that can be done with its model; made as `Opened` is."""
 
     def __repr__(self) -> str:
-        known = status(self.path)
-        reached = f", {known.reached} steps" if known.steps else ""
-        data = self.job.source["source"]
-        return f"Run('{self.path}': {self.job.recipe} on {data}, {known.state}{reached})"
+        return f"Run({status(self.path)})"
 
     def _repr_html_(self) -> str:
-        known = status(self.path)
-        facts = {
-            "run": str(self.path),
-            "recipe": self.job.recipe,
-            "data": self.job.source["source"],
-            "examples": self.schema.what,
-            "state": known.state,
-            "steps": known.reached,
-        }
-        return Table([(k, v) for k, v in facts.items() if v])._repr_html_()
+        return status(self.path).table()._repr_html_()
 
     def sample(
         self,

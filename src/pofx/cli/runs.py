@@ -31,7 +31,7 @@ def runs(folder: str, sort: str) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    from pofx.data.limits import printable
+    from pofx.tables import shown
     from pofx.training.status import statuses
 
     found = sorted(statuses(folder), key=_ORDERS[sort])
@@ -43,7 +43,7 @@ def runs(folder: str, sort: str) -> None:
         # a long path is folded, so that it never pushes the rest out of sight
         table.add_column(column, no_wrap=column in _SHORT, overflow="fold")
     for run in found:
-        table.add_row(*(Text(printable(cell)) for cell in _row(run)))
+        table.add_row(*(Text(shown(cell)) for cell in _row(run)))
     console = Console()
     (console if console.is_terminal else Console(width=_WIDTH)).print(table)
 

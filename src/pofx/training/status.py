@@ -18,6 +18,7 @@ from typing import Any, Literal, TypeGuard
 
 from pofx import catalogue
 from pofx.errors import UserError
+from pofx.tables import Table
 
 State = Literal["new", "running", "stopped", "complete", "failed", "damaged"]
 _READ_BYTES = 64 << 20
@@ -54,6 +55,21 @@ class Status:
     seconds: float | None = None
     started: float = 0.0
     losses: dict[str, float] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        reached = f", {self.reached} steps" if self.steps else ""
+        return f"'{self.path}': {self.recipe} on {self.data}, {self.state}{reached}"
+
+    def table(self) -> Table:
+        """Name and value of what is known, for a notebook."""
+        facts = {
+            "run": str(self.path),
+            "recipe": self.recipe,
+            "data": self.data,
+            "state": self.state,
+            "steps": self.reached,
+        }
+        return Table([(name, value) for name, value in facts.items() if value])
 
     @property
     def reached(self) -> str:
