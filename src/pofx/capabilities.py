@@ -268,6 +268,24 @@ class Fits(Protocol):
 
 
 @dataclass(frozen=True)
+class Spread:
+    """How log p(x) of some examples is spread, and what the least likely ones do to its mean.
+
+    Args:
+        median: of log p(x), nats.
+        worst: how many examples the least likely 1% are; at least one.
+        share: of all that lies below the median, sum over examples of the distance from it, the
+            part that these make; .07 for a normal distribution.
+        pull: the mean less that of the other examples, nats.
+    """
+
+    median: float
+    worst: int
+    share: float
+    pull: float
+
+
+@dataclass(frozen=True)
 class Likelihood:
     """A mean log-likelihood that says what it is.
 
@@ -278,6 +296,7 @@ class Likelihood:
         unit: what p is relative to: `mass` of a discrete x, or `density` in the user's units.
         detail: how it was computed, such as `500 importance samples` or `uniform dequantisation`.
         gap: how far a constant from above is from one from below, nats, where both were estimated.
+        spread: how the examples' values are spread about the mean, where that is known.
     """
 
     nats: float
@@ -286,6 +305,7 @@ class Likelihood:
     unit: Literal["mass", "density"]
     detail: str = ""
     gap: float = 0.0
+    spread: Spread | None = None
 
     def __repr__(self) -> str:
         """The figure with all that it needs to be read.

@@ -13,7 +13,9 @@ import torch
 from torch import Tensor, nn
 
 from pofx import catalogue
+from pofx.capabilities import Completes, Continues
 from pofx.data.builtin import NAMES
+from pofx.data.codes import coded_by
 from pofx.data.dataset import Dataset
 from pofx.data.schema import Schema
 from pofx.data.source import IN_MEMORY
@@ -24,11 +26,14 @@ from pofx.functional.random import streams_of
 from pofx.spec import DataSpec
 from pofx.training import checkpoint
 from pofx.training.distributed import local_device
+from pofx.training.entries import Rule
 from pofx.training.folder import Job, RunError, read
+from pofx.training.status import status
 
 Classes = int | str | Sequence[int | str] | Tensor
 """One class by number or name, one for each example, or a tensor of their labels."""
 
+RUN = Rule("a run, as pofx.load opens it", lambda v: isinstance(v, Opened))
 _GIVEN = ("n", "x", "known", "cond", "options", "strength")
 """What no option of a user's own is called."""
 
@@ -46,47 +51,64 @@ class Opened:
     """
 
     def __init__(self, path: str | Path, *, device: str = "auto") -> None:
+        if not isinstance(path, str | Path):
+            raise RunError(
+                f"a run must be given as a path (got a {type(path).__name__}): give that of its "
+                "folder."
+            )
         self.path = Path(path)
         try:
             self.job = read(self.path)
-            _check_types(self.job)
+            _check_source(self.job)
             self.spec = DataSpec.from_json(self.job.spec)
             self.schema = Schema.from_json(self.job.schema)
+            _check_schema(self.schema)
         except UserError:
             raise
-        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        except (ValueError, TypeError, KeyError, AttributeError, IndexError) as error:
             reason = error if isinstance(error, ValueError) else type(error).__name__
             raise RunError(
-                f"'{self.path / 'run.json'}' is damaged ({reason}); restore it or train again."
+                f"'{self.path / 'run.json'}' is damaged: {reason}; restore it or train again."
             ) from error
         self.device = _device(device)
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}('{self.path}', recipe '{self.job.recipe}')"
+        return f"{type(self).__name__}({status(self.path)})"
+
+    def _repr_html_(self) -> str:
+        return status(self.path).table()._repr_html_()
+
+    @cached_property
+    def _built(self) -> nn.Module:
+        """The model as its recipe begins, whose weights say what a file of them may hold."""
+        with torch.inference_mode(False):  # it is used outside as well
+            with torch.random.fork_rng([]):
+                return catalogue.build(self.job.recipe, self.spec, **self.job.arguments).model
 
     @cached_property
     def _weights(self) -> tuple[dict[str, Tensor], dict[str, str]]:
         path = self.path / "model.safetensors"
-        if not path.exists():
+        if not os.path.lexists(path):
             raise RunError(
                 f"'{self.path}' has no weights yet; train it with `pofx resume {self.path}`."
             )
-        return checkpoint.load_model(path)
+        like = self._built.state_dict()
+        weights, metadata = checkpoint.load_model(path, like)
+        wrong = checkpoint.misfit(weights, like)
+        if wrong is not None or metadata.get("recipe") != self.job.recipe:
+            raise RunError(
+                f"the weights of '{self.path}' do not fit recipe '{self.job.recipe}' as this "
+                f"version builds it ({wrong or 'they are of another'}); train it again."
+            )
+        return weights, metadata
 
     @cached_property
     def model(self) -> nn.Module:
         """The trained model, in evaluation mode."""
-        with torch.inference_mode(False):  # it is used outside as well
-            with torch.random.fork_rng([]):
-                recipe = catalogue.build(self.job.recipe, self.spec, **self.job.arguments)
-            try:
-                recipe.model.load_state_dict(self._weights[0])
-            except RuntimeError as error:
-                raise RunError(
-                    f"the weights of '{self.path}' do not fit recipe '{self.job.recipe}' as this "
-                    "version builds it; train it again."
-                ) from error
-            return recipe.model.to(self.device).eval()
+        weights, model = self._weights[0], self._built
+        with torch.inference_mode(False):
+            model.load_state_dict(weights)
+            return model.to(self.device).eval()
 
     @cached_property
     def dataset(self) -> Dataset:
@@ -166,6 +188,16 @@ class Opened:
             return int(cond)
         raise RunError(f"there is no class '{cond}'; {did_you_mean(str(cond), names)}")
 
+    def _tokens(self, prompt: str) -> Tensor:
+        if self.schema.tokens is None:
+            raise RunError(f"'{self.path}' was not trained on text, so it takes no prompt.")
+        if not isinstance(self.model, Continues):
+            cure = "train one such as gpt"
+            if isinstance(self.model, Completes):
+                cure = "draw the rest of a text of the same length with `pofx complete`"
+            raise RunError(f"recipe '{self.job.recipe}' goes on from no prompt; {cure}.")
+        return torch.from_numpy(self.schema.tokens.encode(prompt))
+
     def options_of(self, method: str) -> dict[str, str]:
         """What a method of the model that draws examples takes beside examples and classes."""
         found = options_of(self.model, method)
@@ -199,6 +231,24 @@ class Opened:
                     f"{lacking}, and {came} came."
                 )
 
+    def refuse_other_codes(self, prior: Opened) -> None:
+        """Refuses a prior that was trained on anything but this run's codes, where that is known.
+
+        Args:
+            prior: another run.
+
+        Raises:
+            RunError: it was trained on built-in data, or on codes of another model.
+        """
+        source = prior.job.source["source"]
+        of = coded_by(Path(source)) if source not in NAMES else ""
+        if of is not None and of != self.model_hash:
+            what = f"codes of another model ({source})" if of else f"the data '{source}'"
+            raise RunError(
+                f"'{prior.path}' must be trained on codes of '{self.path}' (it was on {what}): "
+                f"write those with `pofx encode {self.path}`, and train it on them."
+            )
+
     def spare(self, path: str | Path, *read: object) -> None:
         """Refuses a path to write to where data lie, the run's own or others.
 
@@ -225,28 +275,24 @@ def _device(name: str) -> torch.device:
     try:
         device = local_device(name)
         torch.zeros(1, device=device).item()
-    except (RuntimeError, AssertionError, ZeroDivisionError) as error:
+    except (RuntimeError, TypeError, AssertionError, ZeroDivisionError) as error:
         raise RunError(f"--device {name} is not there; use auto or cpu.") from error
     return device
 
 
-_TYPES: dict[str, type] = {
-    "recipe": str,
-    "arguments": dict,
-    "source": dict,
-    "spec": dict,
-    "schema": dict,
-    "fingerprint": str,
-    "options": dict,
-}
-
-
-def _check_types(job: Job) -> None:
-    for name, kind in _TYPES.items():
-        if not isinstance(getattr(job, name), kind):
-            raise ValueError(f"its '{name}' is of type {type(getattr(job, name)).__name__}")
-    if not isinstance(job.source.get("source"), str):
-        raise ValueError("its 'source' names no data")
+def _check_source(job: Job) -> None:
     unknown = set(job.source) - set(inspect.signature(load_data).parameters)
     if unknown:
         raise ValueError(f"its 'source' has an unknown entry '{min(unknown)}'")
+
+
+def _check_schema(schema: Schema) -> None:
+    """Holds the user's columns and tokens against the support of the model's values."""
+    supports = [s for c in schema.columns for s in c.supports]
+    if schema.columns and supports != list(schema.spec.columns):
+        raise ValueError("its columns and its spec are of different tables")
+    levels = None if schema.tokens is None else schema.tokens.levels
+    if levels is not None and levels != getattr(schema.spec.support, "levels", None):
+        raise ValueError("its tokens and its spec are of different texts")
+    if schema.label is not None and not 0 <= schema.label[1] <= len(schema.columns):
+        raise ValueError("the column of its labels has no place")

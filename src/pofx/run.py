@@ -8,20 +8,34 @@ run.evaluate()
 from __future__ import annotations
 
 import json
-import operator
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
+from pofx.arguments import (
+    CALLED,
+    CODES,
+    LABELS,
+    PATH,
+    WHOLE,
+    checked,
+    must_be_examples,
+    must_be_options,
+    told,
+    whole_numbers,
+)
+from pofx.arguments import Unwritten as Unwritten
 from pofx.capabilities import Completes, Continues, Edits, Guidable, Samples
-from pofx.data.limits import MEMORY_BYTES, size
+from pofx.data.limits import MEMORY_BYTES, DataError, size
 from pofx.data.raw import listed
 from pofx.data.source import Source
 from pofx.data.under import Examples, under
+from pofx.data.whole import written
 from pofx.data.write import write
 from pofx.errors import did_you_mean
 from pofx.evaluation import latent
@@ -32,13 +46,14 @@ from pofx.functional.draw import check_finite, draw, evaluating, keyed
 from pofx.functional.interpolation import Curve, between, traversal
 from pofx.functional.random import noise, streams_of
 from pofx.hybrids.two_stage import TwoStage
-from pofx.opened import Classes, Opened
+from pofx.opened import RUN, Classes, Opened
 from pofx.spec import Real
 from pofx.training import checkpoint
 from pofx.training import fit as training
+from pofx.training.entries import COUNT, NUMBER, SEED, TEXT, maybe, one_of
+from pofx.training.entries import listed as many
 from pofx.training.folder import RunError
 from pofx.training.loop import Options
-from pofx.training.status import status
 from pofx.typing import Data
 
 _BATCH = 256
@@ -58,12 +73,7 @@ _NORMAL = 10_000
 class Run(Opened):
     """A run folder, opened, with all that can be done with its model; made as `Opened` is."""
 
-    def __repr__(self) -> str:
-        return f"Run({status(self.path)})"
-
-    def _repr_html_(self) -> str:
-        return status(self.path).table()._repr_html_()
-
+    @checked(prior=maybe(RUN), worse=maybe(RUN), stop=CALLED)
     def sample(
         self,
         n: int = 64,
@@ -106,7 +116,7 @@ class Run(Opened):
                 f"recipe '{self.job.recipe}' does not sample; encode its data, train another "
                 "recipe on the codes, and give that run as the prior."
             )
-        n, batch, seed = _whole(n=n, batch=batch, seed=seed)
+        n, batch, seed = whole_numbers(n=n, batch=batch, seed=seed)
         if n < 1 or batch < 1:
             raise RunError(
                 f"the number of samples and the batch are at least 1, and {min(n, batch)} came."
@@ -147,7 +157,7 @@ class Run(Opened):
             cond: a class, by number or name.
             options: what the model's own `continuation` takes, such as `temperature`.
         """
-        length, seed = _whole(length=length, seed=seed)
+        length, seed = whole_numbers(length=length, seed=seed)
         model, tokens = self.model, self._tokens(prompt)
         self.check(options)
         assert isinstance(model, Continues)
@@ -156,16 +166,7 @@ class Run(Opened):
         with streams_of(self.job.format):
             return self.schema.tokens.stream(keyed(going, length, seed))
 
-    def _tokens(self, prompt: str) -> Tensor:
-        if self.schema.tokens is None:
-            raise RunError(f"'{self.path}' was not trained on text, so it takes no prompt.")
-        if not isinstance(self.model, Continues):
-            cure = "train one such as gpt"
-            if isinstance(self.model, Completes):
-                cure = "draw the rest of a text of the same length with `pofx complete`"
-            raise RunError(f"recipe '{self.job.recipe}' goes on from no prompt; {cure}.")
-        return torch.from_numpy(self.schema.tokens.encode(prompt))
-
+    @checked(prior=RUN)
     def with_prior(self, prior: Run) -> TwoStage:
         """This run's decoder behind a run that was trained on its codes.
 
@@ -181,6 +182,7 @@ class Run(Opened):
                 f"'{self.path}' are numbers of shape {shape}; train the prior on those codes."
             )
         mean, std = (torch.tensor(v) for v in (prior.schema.mean, prior.schema.std))
+        self.refuse_other_codes(prior)
         return TwoStage(prior.model, self.model, mean, std).to(self.device)  # type: ignore[arg-type]
 
     def _guided_by(self, worse: Run) -> nn.Module:
@@ -222,7 +224,7 @@ class Run(Opened):
         shape = self.spec.shape
         if not isinstance(known, Tensor) or known.dtype != torch.bool or known.shape != shape:
             raise RunError(
-                f"what is known is a tensor of bool of shape {shape}, and {_told(known)} came; "
+                f"what is known is a tensor of bool of shape {shape}, and {told(known)} came; "
                 "True is where an example is kept."
             )
         self.check(options, "complete")
@@ -265,13 +267,8 @@ class Run(Opened):
 
     def _anew(self, method: str, x: Data, seed: int, cond: Classes | None, **options: Any) -> Data:
         """What a method makes of examples, on the CPU; the same for any batch."""
-        (seed,) = _whole(seed=seed)
-        if not isinstance(x, Tensor) or x.shape[1:] != self.spec.shape:
-            shape = ", ".join(map(str, ("n", *self.spec.shape)))
-            raise RunError(
-                f"examples are a tensor of shape ({shape}), and {_told(x)} came; a single one is "
-                "x[None]."
-            )
+        (seed,) = whole_numbers(seed=seed)
+        must_be_examples(x, self.spec.shape)
         if not len(x):
             raise RunError(f"to {method} takes at least one example, and none came.")
         read = x[:, known.cpu()] if (known := options.get("known")) is not None else x
@@ -292,6 +289,7 @@ class Run(Opened):
                 done.append(check_finite(drawn))
         return torch.cat(done)
 
+    @checked(path=PATH, cond=maybe(LABELS))
     def save(
         self,
         x: Data,
@@ -300,6 +298,7 @@ class Run(Opened):
         seed: int = 0,
         metadata: bool = True,
         cond: Tensor | None = None,
+        escape_formulas: bool = False,
     ) -> Path:
         """Writes samples as a `.png` grid, a folder of pictures, `.npz`, `.npy` or `.csv`.
 
@@ -309,28 +308,52 @@ class Run(Opened):
             seed: recorded in a picture.
             metadata: whether a picture carries the recipe, the seed and the model's hash.
             cond: the samples' labels.
+            escape_formulas: in a `.csv`, whether words that a spreadsheet takes for a formula get
+                an apostrophe.
 
         Raises:
             RunError: the run's own data lie there.
         """
+        must_be_examples(x, self.spec.shape)
+        if cond is not None and len(cond) != len(x):
+            raise RunError(f"cond must be a label for each of {len(x)} (got {len(cond)}): do that.")
         self.spare(path)
         about = {"recipe": self.job.recipe, "seed": str(seed), "model": self.model_hash}
-        return write(x, self.schema, path, cond=cond, metadata=about if metadata else None)
+        return write(
+            x, self.schema, path, cond=cond, metadata=about if metadata else None,
+            escape_formulas=escape_formulas,
+        )  # fmt: skip
 
-    def evaluate(self, *, prior: Run | None = None, **options: Any) -> Report:
+    @checked(
+        prior=maybe(RUN), out=maybe(PATH), n=maybe(WHOLE), features=maybe(TEXT), split=TEXT,
+        seed=SEED,
+    )  # fmt: skip
+    def evaluate(
+        self, *, prior: Run | None = None, out: str | Path | None = None, **options: Any
+    ) -> Report:
         """Measures the run on its own test data; see `pofx.evaluation.evaluate`. Written to
         `evaluation.json` too.
 
         Args:
             prior: as for `sample`.
+            out: another file to write to.
             options: those of `pofx.evaluation.evaluate`.
+
+        Raises:
+            Unwritten: the file cannot be written; the error has the report.
         """
+        must_be_options(evaluate, options)
+        path = self.path / "evaluation.json" if out is None else Path(out)
+        self.spare(path)
         model = self.model if prior is None else self.with_prior(prior)
         report = evaluate(model, self.dataset, **options)
         content = {"recipe": self.job.recipe, "model": self.model_hash, **report.to_json()}
-        checkpoint.write_atomically(
-            self.path / "evaluation.json", (json.dumps(content, indent=1) + "\n").encode()
-        )
+        try:
+            with written(path, "w") as file:
+                file.write(json.dumps(content, indent=1) + "\n")
+        except DataError as error:
+            told = f"{error} What was measured is told here; give another --out."
+            raise Unwritten(told, report) from error
         return report
 
     def examples(self, source: Source) -> Examples:
@@ -341,6 +364,7 @@ class Run(Opened):
         """
         return under(source, self.schema, self.job.source)
 
+    @checked(limit=maybe(COUNT), seed=SEED)
     def encode(
         self, source: Source | None = None, *, limit: int | None = None, seed: int = 0
     ) -> tuple[Tensor, tuple[str, ...] | None]:
@@ -363,6 +387,7 @@ class Run(Opened):
             return None
         return torch.tensor([self._class(label) for label in labels])
 
+    @checked(z=CODES, seed=SEED)
     def decode(
         self, z: Tensor, *, cond: int | str | Sequence[str] | None = None, seed: int = 0
     ) -> Data:
@@ -386,6 +411,7 @@ class Run(Opened):
         known = cond if cond is None or isinstance(cond, int | str) else self._classes_of(cond)
         return latent.decode(self.model, z, self.labels(len(z), known), seed=seed)
 
+    @checked(first=WHOLE, last=WHOLE, steps=WHOLE, curve=one_of("spherical", "linear"))
     def interpolate(
         self,
         first: int,
@@ -414,6 +440,7 @@ class Run(Opened):
             cond = torch.cat([a[1].expand((steps + 1) // 2), b[1].expand(steps // 2)])
         return latent.decode(self.model, z, cond)
 
+    @checked(example=WHOLE, dimensions=maybe(many(WHOLE)), steps=WHOLE, reach=NUMBER)
     def traverse(
         self,
         example: int = 0,
@@ -463,6 +490,7 @@ class Run(Opened):
         z = latent.encode(self.model, found.x[list(numbers)], cond)
         return [(z[i], None if cond is None else cond[i : i + 1]) for i in range(len(z))]
 
+    @checked(quantile=NUMBER, seed=SEED, stop=CALLED)
     def anomaly(
         self,
         source: Source | None = None,
@@ -545,21 +573,6 @@ class Run(Opened):
         return Run(self.path, device=str(self.device))
 
 
-def _whole(**values: object) -> Iterator[int]:
-    """Numbers that must be whole, as Python's own."""
-    for name, value in values.items():
-        try:
-            yield operator.index(value)  # type: ignore[arg-type]
-        except TypeError:
-            raise RunError(f"{name} is a whole number, and {value!r} came; round it.") from None
-
-
-def _told(value: object) -> str:
-    if not isinstance(value, Tensor):
-        return f"a {type(value).__name__}"
-    return f"one of {str(value.dtype).removeprefix('torch.')} of shape {tuple(value.shape)}"
-
-
 def fit(
     recipe: str,
     data: Any = "digits",
@@ -577,7 +590,8 @@ def fit(
         options: how to run the loop.
         arguments: those of `pofx.training.fit.fit` and of the recipe.
     """
-    options = replace(options, seed=seed)
+    options = training.checked_options(options)
+    options = replace(options, seed=seed.item() if isinstance(seed, np.generic) else seed)
     device = arguments.get("device", "auto")
     return Run(training.fit(recipe, data, options=options, **arguments), device=device)
 

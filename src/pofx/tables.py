@@ -11,6 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from pofx.errors import printable
+
 if TYPE_CHECKING:
     from rich.table import Table as Terminal
 
@@ -66,13 +68,14 @@ class Table:
         from rich.table import Table as Terminal
         from rich.text import Text
 
-        title = Text(shown(self.title)) if self.title else None
+        title = Text(printable(self.title)) if self.title else None
         table = Terminal(box=None, pad_edge=False, show_header=bool(self.header), title=title)
         for name in self.header or ("",) * len(next(iter(self.rows), ())):
             table.add_column(name)
         for first, *others in self.rows:
             style = "" if self.header else "bold"
-            table.add_row(Text(shown(first), style), *(Text(shown(cell)) for cell in others))
+            cells = (Text(printable(cell)) for cell in others)
+            table.add_row(Text(printable(first), style), *cells)
         return table
 
     def _below(self) -> list[str]:
@@ -80,17 +83,8 @@ class Table:
         return [*([f"and {more:,} more"] if more > 0 else []), *self.notes]
 
 
-def shown(text: str) -> str:
-    r"""A text without what a terminal would obey.
-
-    >>> shown("a\nb")
-    'a�b'
-    """
-    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
-
-
 def _clipped(text: str) -> str:
-    text = shown(text)
+    text = printable(text)
     return text if len(text) <= _CELL else f"{text[: _CELL - 1]}…"
 
 
@@ -105,7 +99,7 @@ def _padded(text: str, width: int) -> str:
 
 
 def _escaped(text: str) -> str:
-    return html.escape(shown(text))
+    return html.escape(printable(text))
 
 
 def _html_row(cells: Sequence[str], first: str, others: str = "td") -> str:

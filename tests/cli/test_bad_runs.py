@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from pofx.cli import main
+from pofx.training.folder import sealed
 
 SMALL = ["--latent", 2, "--hidden", 8, "--channels", 4, "--batch-size", 16, "--steps", 2, "--quiet"]
 
@@ -97,9 +98,20 @@ def test_a_samplers_own_options(name, value, remedy, diffusion, refused):
 def rewritten(**changes):
     def damage(run):
         content = json.loads((run / "run.json").read_text())
-        (run / "run.json").write_text(json.dumps({**content, **changes}))
+        (run / "run.json").write_text(json.dumps(sealed({**content, **changes})))
 
     return damage
+
+
+def edited(run):
+    text = (run / "run.json").read_text()
+    (run / "run.json").write_text(text.replace('"steps": 2', '"steps": 3'))
+
+
+def unhashed(run):
+    content = json.loads((run / "run.json").read_text())
+    content.pop("sha256")
+    (run / "run.json").write_text(json.dumps(content))
 
 
 def filled(file, content):
@@ -124,15 +136,30 @@ DAMAGED = [
     ("not UTF-8", filled("run.json", b"\xff"), ALL, "run.json' is damaged", "restore it"),
     ("a list", filled("run.json", b"[1]"), ALL, "run.json' is damaged", "restore it"),
     ("nested", filled("run.json", b"[" * 100_000), ALL, "run.json' is damaged", "restore it"),
+    ("edited", edited, ALL, "must be as pofx wrote it", "resume plain --steps"),
+    ("unhashed", unhashed, ALL, "must be as pofx wrote it", "train a new run"),
+    ("steps", rewritten(steps=-5), ALL, "'steps' must be a whole number from 1, or none (got -5)",
+     "restore it"),
+    ("minutes", rewritten(steps=None, minutes=-1), ALL, "positive number, or none (got -1)",
+     "restore"),
+    ("no number", rewritten(minutes=float("nan")), ALL, "positive number, or none (got nan)",
+     "restore"),
+    ("threads", rewritten(threads=10**6), ALL, "from 1 to 1,024, or none (got 1000000)", "restore"),
+    ("clip", rewritten(options={"clip": -1}), ALL, "'options clip' must be a positive", "restore"),
+    ("kept", rewritten(keep="all"), ALL, "'keep' must be one of last, best (got 'all')", "restore"),
+    ("long", rewritten(device="x" * 10**6 + "y" * 10**6), ALL, "must be a name (got 'xxx",
+     "restore"),
     ("newer", rewritten(format=99), ALL, "newer version", "upgrade"),
     ("unknown recipe", rewritten(recipe="vea"), ALL, "'vea'", "did you mean 'vae'"),
     ("a module", rewritten(recipe="os.system"), ALL, "'os.system'", "choose one of"),
-    ("a numbered recipe", rewritten(recipe=5), ALL, "its 'recipe' is of type int", "restore it"),
+    ("a numbered recipe", rewritten(recipe=5), ALL, "'recipe' must be a name (got 5)",
+     "restore it"),
     ("unknown argument", rewritten(arguments={"x": 1}), ALL, "no argument 'x'", "choose one of"),
-    ("listed arguments", rewritten(arguments=[1]), ALL, "'arguments' is of type list", "restore"),
+    ("listed arguments", rewritten(arguments=[1]), ALL, "a set of named values (got [1])",
+     "restore"),
     ("no spec", rewritten(spec={}), ALL, "run.json' is damaged", "restore it"),
     ("no schema", rewritten(schema={}), ALL, "run.json' is damaged", "restore it"),
-    ("no source", rewritten(source={}), ALL, "'source' names no data", "restore it"),
+    ("no source", rewritten(source={}), ALL, "'source' must name data", "restore it"),
     ("odd source", rewritten(source={"source": "digits", "x": 1}), ALL, "entry 'x'", "restore it"),
     ("an entry more", rewritten(more=1), ALL, "'more'", "restore it"),
     ("data gone", rewritten(source={"source": "gone.csv"}), ALL[1:], "gone.csv", "give one"),

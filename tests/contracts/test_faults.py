@@ -20,6 +20,7 @@ from zoo import LOOPED, NAMES, ONE_EACH, SPECS, build, small, stream
 from pofx.errors import UserError
 from pofx.training import checkpoint
 from pofx.training.fit import fit, resume
+from pofx.training.folder import sealed
 from pofx.training.loop import Budget, NonFinite, Options, Training, train
 
 STEPS = 14
@@ -445,6 +446,6 @@ def test_a_checkpoint_of_another_architecture_is_refused(tmp_path):
     fit("vae", data, out=out, quiet=True, **{**small("vae"), "steps": 2})
     job = json.loads((out / "run.json").read_text())
     job["arguments"]["latent"] = 3
-    (out / "run.json").write_text(json.dumps(job))
+    (out / "run.json").write_text(json.dumps(sealed(job)))
     with pytest.raises(UserError, match="does not fit recipe 'vae'"):
         resume(out, steps=4, quiet=True)

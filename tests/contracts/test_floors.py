@@ -19,7 +19,7 @@ FLOOR = {
     **dict.fromkeys(FAMILIES, 3),
     **dict.fromkeys(["consistency", "hybrids"], 4),
     **dict.fromkeys(FIVE, 5),
-    **dict.fromkeys(["opened", "run", "cli", "__init__", "__main__"], 6),
+    **dict.fromkeys(["arguments", "opened", "run", "cli", "__init__", "__main__"], 6),
 }
 FILES = sorted(ROOT.rglob("*.py"))
 

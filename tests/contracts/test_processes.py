@@ -77,7 +77,7 @@ def test_processes_see_disjoint_shares_whose_union_is_the_batch(tmp_path):
         batches(data.train, 24, seed=3, rank=r, world=w) for r, w in ((0, 1), (0, 2), (1, 2))
     ]
     for _ in range(30):
-        whole, first, second = (set(next(s)[0][:, 0].tolist()) for s in streams)
+        whole, first, second = (set(next(s).x[:, 0].tolist()) for s in streams)
         assert first | second == whole
         assert len(first) == len(second) == 12
     for s in streams:

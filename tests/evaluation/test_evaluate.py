@@ -164,6 +164,62 @@ def test_a_model_with_a_likelihood_only(digits):
     assert found.rows()[0][0] == "log p(x), nats (exact, mass)"
 
 
+def test_an_array_a_name_or_a_path_will_do_for_a_data_set(grid, tmp_path):
+    class Density(nn.Module):
+        def log_prob(self, x):
+            return -((x - 100) ** 2).sum(1) / 2 - math.log(2 * math.pi)
+
+    x = 100 + torch.randn(400, 2)
+    for source in (x, x.numpy()):
+        found = evaluate(Density(), source)  # as it stands, and not standardized
+        assert found.likelihood.nats == pytest.approx(-1 - math.log(2 * math.pi), abs=0.5)
+    named = evaluate(Resampler(grid, 0.05), "grid-25", n=300)
+    assert (
+        named.metrics["frechet"] == evaluate(Resampler(grid, 0.05), grid, n=300).metrics["frechet"]
+    )
+    with pytest.raises(UserError, match="a name, a path or an array, not a list"):
+        evaluate(Density(), [[1.0, 2.0]])
+
+
+def test_an_array_is_standardized_for_a_model_that_learned_so():
+    x = 100 + 5 * torch.randn(400, 2)
+
+    class Standard(nn.Module):
+        spec = load(x).spec
+
+        def log_prob(self, x):
+            return -(x**2).sum(1) / 2 - math.log(2 * math.pi)
+
+    expected = -1 - math.log(2 * math.pi) - 2 * math.log(5)
+    assert evaluate(Standard(), x).likelihood.nats == pytest.approx(expected, abs=0.5)
+
+
+def test_the_table_says_of_how_many_examples_the_likelihood_is(grid):
+    class Tight(nn.Module):
+        def importance_bound(self, x, cond=None, *, samples=500):
+            return torch.zeros(len(x))
+
+    found = evaluate(Tight(), grid, n=1200)
+    assert found.counts["likelihood"] == 1000
+    assert found.rows()[0][2] == "500 importance samples, 1,000 of 1,200 examples"
+    assert "of" not in evaluate(Tight(), grid, n=1000).rows()[0][2]
+
+
+def test_a_few_examples_that_decide_the_mean_are_told_of(grid):
+    class Outlier(nn.Module):
+        def log_prob(self, x, cond=None):
+            return torch.where(x[:, 0] == x[:, 0].max(), -1e6, 0.0)
+
+    found = evaluate(Outlier(), grid, n=100)
+    assert found.rows()[1][:2] == ("log p(x), median", "0.000")
+    assert found.rows()[1][2] == "the worst 1 example makes 100% of what is below it"
+    assert found.to_json()["likelihood"]["median"] == 0.0
+    assert found.to_json()["likelihood"]["worst_share"] == 1.0
+    assert found.to_json()["likelihood"]["worst_examples"] == 1
+    assert any("decide the mean" in w for w in found.warnings)
+    assert len(evaluate(Scored(), grid, n=100).rows()) == 1
+
+
 def test_samples_that_are_not_finite_are_left_out_and_named(grid):
     class Broken(Resampler):
         def sample(self, n, cond=None):
@@ -182,6 +238,11 @@ def test_what_cannot_be_evaluated_is_said_in_one_sentence(grid):
         evaluate(Resampler(grid, 0.1), grid, split="tset")
     with pytest.raises(UserError, match="at least 2"):
         evaluate(Resampler(grid, 0.1), grid, n=1)
+    for options in ({"n": 2.5}, {"n": "10"}, {"seed": 1.5}, {"samples": 0}, {"samples": None}):
+        with pytest.raises(UserError, match="must be a whole number"):
+            evaluate(Resampler(grid, 0.1), grid, **options)
+    with pytest.raises(UserError, match="train, valid or test, not None"):
+        evaluate(Resampler(grid, 0.1), grid, split=None)
     with pytest.raises(UserError, match=r"shape \(2,\), but have \(3,\)"):
         evaluate(OnePoint(torch.zeros(3)), grid, n=10)
 

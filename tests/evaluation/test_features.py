@@ -66,6 +66,22 @@ def test_a_damaged_or_unwritable_cache_costs_time_only(digits, cache, monkeypatc
     assert classifier(digits).accuracy == expected.accuracy
 
 
+def test_a_flipped_bit_of_the_cache_is_seen_and_told_of(digits, cache, monkeypatch):
+    few_steps(monkeypatch)
+    expected = classifier(digits)
+    assert not expected.renewed
+    (file,) = cache.iterdir()
+    whole = file.read_bytes()
+    begin = 8 + int.from_bytes(whole[:8], "little")
+    for at in (begin, begin + 1001, len(whole) - 3):
+        content = bytearray(whole)
+        content[at] ^= 16
+        file.write_bytes(bytes(content))
+        detail = build_features("classifier", digits).detail
+        assert detail.endswith("made anew, as the cached one was damaged")
+        assert "anew" not in build_features("classifier", digits).detail
+
+
 def test_training_stops_when_asked(digits):
     with pytest.raises(Stopped):
         classifier(digits, cache=False, stop=lambda: True)

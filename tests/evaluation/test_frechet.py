@@ -107,7 +107,7 @@ def test_the_bootstrap_interval_covers_the_figures_of_other_samples():
 
 
 def test_what_cannot_be_compared_is_said_in_one_sentence():
-    with pytest.raises(UserError, match=r"equal width, but got \(5, 3\) and \(5, 4\)"):
+    with pytest.raises(UserError, match=r"equal width \(got \(5, 3\) and \(5, 4\)\)"):
         frechet_distance(torch.zeros(5, 3), torch.zeros(5, 4))
     with pytest.raises(UserError, match="at least two rows"):
         frechet_distance(torch.zeros(1, 3), torch.zeros(5, 3))

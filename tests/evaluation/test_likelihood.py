@@ -5,8 +5,9 @@ import torch
 from torch import nn
 
 from pofx.capabilities import Likelihood
+from pofx.errors import UserError
 from pofx.evaluation.blocks import Stopped
-from pofx.evaluation.likelihood import bits_per_dim, likelihood
+from pofx.evaluation.likelihood import bits_per_dim, likelihood, warn_of_worst
 from pofx.spec import Bytes, DataSpec, Interval, Mixed, Real
 
 REAL = DataSpec((3,), Real(), log_scale=1.5)
@@ -64,7 +65,9 @@ def test_exact_density_in_the_users_units():
 
 def test_the_strongest_statement_is_taken_and_named():
     assert likelihood(Bounded(), X, None, MASS).kind == "bound"
-    assert likelihood(Bounded(), X, None, MASS).detail == "uniform dequantisation"
+    assert likelihood(Bounded(), X, None, MASS).detail == (
+        "uniform dequantisation, 16 draws of each"
+    )
     tight = likelihood(Tight(), X, None, MASS, samples=64)
     assert (tight.nats, tight.kind, tight.detail) == (64.0, "bound", "64 importance samples")
     assert likelihood(Guess(), X, None, MASS).kind == "estimate"
@@ -86,7 +89,77 @@ def test_random_draws_belong_to_examples_and_widen_the_error():
     assert by_batch[1] == by_batch[2]
     assert likelihood(Bounded(), X, None, MASS, seed=1).nats != by_batch[0].nats
     many = torch.linspace(0, 1e-3, 2000)[:, None].expand(-1, 3)  # unlike, and all the same nats
-    assert likelihood(Bounded(), many, None, MASS).stderr == pytest.approx(1 / 2000**0.5, rel=0.1)
+    found = likelihood(Bounded(), many, None, MASS)
+    assert found.stderr == pytest.approx(1 / (16 * 2000) ** 0.5, rel=0.1)
+    assert found.nats == pytest.approx(0, abs=4 * found.stderr)
+
+
+def test_as_many_draws_as_are_cheap():
+    wide = DataSpec((1000,), Bytes(4))
+    for n, draws in ((4, 16), (16, 8), (65, 2)):
+        found = likelihood(Bounded(), torch.rand(n, 1000), None, wide)
+        assert found.detail == f"uniform dequantisation, {draws} draws of each"
+    assert likelihood(Bounded(), torch.rand(66, 1000), None, wide).detail == (
+        "uniform dequantisation"
+    )
+
+    class Sure(nn.Module):
+        calls = 0
+
+        def elbo(self, x):
+            self.calls += 1
+            return -(x**2).sum(1)
+
+    sure = Sure()
+    found = likelihood(sure, X, None, MASS)
+    assert (found.detail, sure.calls) == ("", 2)
+    assert found.nats == pytest.approx(float(-(X.double() ** 2).sum(1).mean()), abs=1e-6)
+
+
+def test_the_worst_examples_and_what_they_do_to_the_mean():
+    class Told(nn.Module):
+        def log_prob(self, x):
+            return x[:, 0]
+
+    one = DataSpec((1,), Real(), log_scale=2.0)
+    x = torch.cat([torch.full((500,), 12.0), torch.full((499,), 14.0), torch.tensor([-999_986.0])])
+    found = likelihood(Told(), x[:, None], None, one)
+    # the median is 12 less the unit's 2; below it lies one example alone
+    assert found.spread.median == 10.0
+    assert (found.spread.worst, found.spread.share) == (10, 1.0)
+    rest = (491 * 12 + 499 * 14) / 990 - 2
+    assert found.spread.pull == pytest.approx(found.nats - rest, abs=1e-6)
+    (sentence,) = warn_of_worst(found, 1000)
+    assert "the worst 10 examples make 100%" in sentence
+    normal = torch.erfinv(torch.linspace(-1, 1, 10_002)[1:-1]) * 2**0.5
+    found = likelihood(Told(), normal[:, None], None, one)
+    # of a normal variable the worst 1% make phi(z.01) / phi(0) = .0668
+    assert found.spread.share == pytest.approx(0.0668, abs=1e-3)
+    assert not list(warn_of_worst(found, 10_000))
+    assert likelihood(Told(), torch.ones(1, 1), None, one).spread is None
+    same = likelihood(Told(), torch.ones(300, 1), None, one)
+    assert (same.spread.share, same.spread.pull) == (0.0, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        ({"x": X.numpy()}, r"tensor of shape \(n, 3\) \(got a ndarray\)"),
+        ({"x": X[:, :2]}, r"got a float32 tensor of shape \(20, 2\)"),
+        ({"x": X.long()}, "must be floating"),
+        ({"x": X[:0]}, "at least 1"),
+        ({"spec": (3,)}, "must be a DataSpec"),
+        ({"cond": [1] * 20}, "int64 tensor"),
+        ({"cond": torch.ones(3, dtype=torch.int64)}, "equally many rows"),
+        ({"samples": 0}, r"samples must be a whole number of at least 1 \(got 0\)"),
+        ({"batch": 2.5}, r"batch must be .* \(got 2\.5\)"),
+        ({"seed": None}, "seed must be a whole number"),
+    ],
+)
+def test_wrong_calls(arguments, says):
+    given = {"x": X, "cond": None, "spec": REAL} | arguments
+    with pytest.raises(UserError, match=says):
+        likelihood(Exact(), given.pop("x"), given.pop("cond"), given.pop("spec"), **given)
 
 
 def test_a_class_reaches_a_model_that_takes_one_and_is_named_where_it_matters():
@@ -96,7 +169,8 @@ def test_a_class_reaches_a_model_that_takes_one_and_is_named_where_it_matters():
     assert given.nats == pytest.approx(likelihood(OfAClass(), X, None, spec).nats - 1)
     assert given.detail == "given the class"
     assert likelihood(Exact(), X, cond, spec).detail == ""
-    assert likelihood(Bounded(), X, cond, spec).detail == "uniform dequantisation"
+    unheeded = likelihood(Bounded(), X, cond, spec).detail
+    assert unheeded == "uniform dequantisation, 16 draws of each"
 
 
 def test_the_model_is_in_evaluation_mode_meanwhile_and_no_gradient_is_kept():

@@ -82,3 +82,27 @@ def test_disentanglement():
     s = torch.tensor([[4.0, 1.5], [1.5, 2.25]])
     assert total_correlation(s) == pytest.approx(-math.log(1 - 0.25) / 2, abs=1e-6)
     assert total_correlation(s) == pytest.approx(0.143841, abs=1e-6)
+
+
+def test_codes_at_uneven_places_and_constant_factors():
+    """A code that tells a factor without error has the gap 1, wherever its values lie."""
+    factor = torch.arange(4).repeat(50)
+    places = torch.tensor([0.0, 1e-6, 1.0, 1000.0], dtype=torch.float64)
+    code = places[factor][:, None]
+    noisy = code + 1e-8 * torch.rand(200, 1, dtype=torch.float64)
+    for codes in (code, noisy):
+        assert mutual_information_gap(codes, factor[:, None]) == pytest.approx(1, abs=1e-9)
+    many = torch.arange(50).repeat(20)
+    assert mutual_information_gap(many[:, None] ** 3.0, many[:, None]) == pytest.approx(1)
+    beside = torch.stack([factor, torch.full_like(factor, 7)], 1)
+    assert mutual_information_gap(code, beside) == pytest.approx(1, abs=1e-9)
+    # half of the examples of two levels in one place: I = log 2 - log(2) / 2 of H = log 2
+    halves = torch.tensor([0, 0, 1, 1]).repeat(50)
+    told = torch.tensor([0.0, 0.1, 0.1, 0.5]).repeat(50)[:, None]
+    assert mutual_information_gap(told, halves[:, None]) == pytest.approx(0.5, abs=1e-9)
+
+
+def test_an_uninformative_code_has_no_gap():
+    factor = torch.arange(4).repeat(1000)
+    gap = mutual_information_gap(torch.randn(4000, 1), factor[:, None])
+    assert 0 <= gap < 0.02  # (20 - 1) (4 - 1) / (2 n) nats of log 4, by chance

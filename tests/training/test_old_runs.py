@@ -1,6 +1,6 @@
 """Runs that earlier formats made open, sample what they sampled, and resume to where they went.
 
-`tests/runs/pack.py` made the archives, each by the code of its time.
+`tests/formats/pack.py` made the archives, each by the code of its time.
 """
 
 import io
@@ -16,7 +16,7 @@ import pofx
 from pofx.training.checkpoint import load_model
 from pofx.training.fit import resume
 
-ARCHIVES = sorted((Path(__file__).parents[1] / "runs").glob("format-*.zip"))
+ARCHIVES = sorted((Path(__file__).parents[1] / "formats").glob("format-*.zip"))
 MORE, SEED = 6, 3
 
 

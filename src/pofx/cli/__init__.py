@@ -5,6 +5,7 @@ A user's mistake prints one sentence and exits with code 2.
 
 from __future__ import annotations
 
+import errno
 import importlib
 import io
 import os
@@ -13,7 +14,7 @@ from typing import Any
 
 import click
 
-from pofx.errors import UserError, did_you_mean
+from pofx.errors import UserError, did_you_mean, printable
 
 VERBS = {
     "list": "the recipes there are",
@@ -115,16 +116,19 @@ def _give_way() -> None:
         os.environ["GOMP_SPINCOUNT"] = "1000"
 
 
+_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EFBIG)
+
+
 def _lack(error: Exception) -> str | None:
     """What the machine refused, if that and no defect of ours is behind the error."""
     if isinstance(error, OSError) and error.filename is not None:
         return f"'{error.filename}' cannot be used ({error.strerror}); choose another path."
+    if isinstance(error, OSError) and error.errno in _DISK:
+        return f"the disk must take what is written ({error.strerror}): free some space."
     if isinstance(error, MemoryError) or "allocate" in str(error):
         return "there is not enough memory; make the model, the batch or the data smaller."
     return None
 
 
 def _complain(message: str) -> None:
-    line = " ".join(message.split())
-    shown = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in line)
-    click.echo(f"pofx: {shown}", err=True)
+    click.echo(f"pofx: {printable(' '.join(message.split()))}", err=True)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import csv
 from pathlib import Path
+from typing import Any
 
 import click
 
-from pofx.cli.data_options import Seed
-from pofx.cli.outputs import target
+from pofx.cli.data_options import FiniteRange, Seed
+from pofx.cli.outputs import escape_formulas, say, target
 from pofx.errors import UserError
 
 
@@ -20,7 +21,7 @@ from pofx.errors import UserError
     help="What to score by; the most telling that the model gives by default.",
 )  # fmt: skip
 @click.option(
-    "--quantile", type=click.FloatRange(0, 1, min_open=True, max_open=True), default=0.95,
+    "--quantile", type=FiniteRange(0, 1, min_open=True, max_open=True), default=0.95,
     show_default=True, help="Share of validation examples that stay below the threshold.",
 )  # fmt: skip
 @click.option(
@@ -30,8 +31,9 @@ from pofx.errors import UserError
 )
 @click.option("--out", help="A .csv of scores; in the run folder by default.")
 @click.option("--seed", type=Seed(), default=0, show_default=True, help="Of random draws.")
+@escape_formulas
 @click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda.")
-def anomaly(
+def anomaly(  # noqa: PLR0913
     run: str,
     source: str | None,
     score: str | None,
@@ -39,6 +41,7 @@ def anomaly(
     normal: str | None,
     out: str | None,
     seed: int,
+    escape_formulas: bool,
     device: str,
 ) -> None:
     """Scores data by RUN: the higher, the stranger.
@@ -47,30 +50,32 @@ def anomaly(
     """
     if out and not out.lower().endswith(".csv"):
         raise UserError(f"scores are written as .csv, and --out is {out}.")
-    from pofx.data.whole import complete, parents
+    from pofx.data.whole import written
+    from pofx.data.write import escaped
     from pofx.run import Run
 
     opened = Run(run, device=device)
     path = Path(target(opened, out, "anomaly.csv", source))
-    found = opened.anomaly(
-        source, score=score, quantile=quantile, normal=normal, seed=seed  # type: ignore[arg-type]
-    )  # fmt: skip
-    header = ["example", "score", "anomaly", *(["label"] if found.labels else [])]
-    with parents(path), complete(path, "w") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerows([header, *found.rows()])
+    kind: Any = score
+    found = opened.anomaly(source, score=kind, quantile=quantile, normal=normal, seed=seed)
     flagged = int(found.flagged.sum())
-    click.echo(
+    say(
         f"score: {found.kind}; threshold {found.threshold:.6g}, the {quantile:g} quantile of "
         f"validation; {flagged:,} of {len(found.scores):,} examples above it"
     )
     if found.detection is not None:
         d = found.detection
-        click.echo(
+        say(
             f"AUROC {d.auroc:.4f}, average precision {d.average_precision:.4f} "
             f"({d.anomalies:,} anomalies of {d.examples:,})"
         )
-    click.echo(f"{path}")
+    header = ["example", "score", "anomaly", *(["label"] if found.labels else [])]
+    with written(path, "w") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        rows = found.rows()
+        writer.writerow(header)
+        writer.writerows(map(escaped, row) if escape_formulas else row for row in rows)
+    say(path)
 
 
 COMMANDS = {"anomaly": anomaly}

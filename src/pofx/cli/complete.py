@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from pofx.cli.data_options import Seed
+from pofx.cli.data_options import FiniteRange, Seed
 from pofx.cli.model_options import ModelCommand, check_options, own_options
-from pofx.cli.outputs import target
+from pofx.cli.outputs import say, target
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -54,7 +54,7 @@ def _shared(command: Callable[..., None]) -> Callable[..., None]:
     help="What is known: whole rows of an image from the top, or the first elements.",
 )  # fmt: skip
 @click.option(
-    "--fraction", type=click.FloatRange(0, 1), default=0.5, show_default=True,
+    "--fraction", type=FiniteRange(0, 1), default=0.5, show_default=True,
     help="How much of it.",
 )  # fmt: skip
 def complete(  # noqa: PLR0913
@@ -92,7 +92,7 @@ def complete(  # noqa: PLR0913
 @click.command("edit", cls=ModelCommand, context_settings={"ignore_unknown_options": True})
 @_shared
 @click.option(
-    "--strength", type=click.FloatRange(0, 1, min_open=True), default=0.5, show_default=True,
+    "--strength", type=FiniteRange(0, 1, min_open=True), default=0.5, show_default=True,
     help="How much of an example may change: 1 leaves nothing of it.",
 )  # fmt: skip
 def edit(  # noqa: PLR0913
@@ -163,15 +163,14 @@ def _save(
         import torch
 
         from pofx.data.pictures import displayed, grid
-        from pofx.data.whole import complete as whole
-        from pofx.data.whole import parents
+        from pofx.data.whole import written
 
         before, after = displayed(x, run.schema), displayed(done, run.schema)
         row = [before, *(stage(before) for stage in between), after]
         columns = len(row) * max(1, round(math.sqrt(len(x) / len(row))))
-        with parents(Path(path)), whole(Path(path)) as file:
+        with written(Path(path)) as file:
             grid(torch.stack(row, 1).flatten(0, 1), columns).save(file, "PNG")
-    click.echo(path)
+    say(path)
 
 
 COMMANDS = {"complete": complete, "edit": edit}

@@ -25,6 +25,7 @@ def data(source: str, seed: int, sheet: str | None, **options: Any) -> None:
     from rich.console import Console
 
     from pofx.data import inspect
+    from pofx.errors import printable
 
     report = inspect.inspect(source, seed=seed, **split_data_options(options))
     drawn = None if sheet is None else inspect.sheet(report.dataset, sheet)
@@ -33,18 +34,18 @@ def data(source: str, seed: int, sheet: str | None, **options: Any) -> None:
         console = Console(highlight=False, width=120)
     _print(console, report)
     if drawn is not None:
-        console.print(f"contact sheet: {drawn}", markup=False)
+        console.print(printable(f"contact sheet: {drawn}"), markup=False)
 
 
 def _print(console: Console, report: Report) -> None:
     from rich.text import Text
 
-    from pofx.tables import shown
+    from pofx.errors import printable
 
     for table in report.tables():
         console.print(table.terminal())
     for note in report.dataset.notes:
-        console.print(Text.assemble(("note: ", "yellow"), shown(note)))
+        console.print(Text.assemble(("note: ", "yellow"), printable(note)))
 
 
 data.params.extend(data_options())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import click
@@ -35,6 +36,18 @@ class Seed(click.ParamType):
         if not -(1 << 63) <= seed < 1 << 63:
             self.fail(f"{value} is not a whole number of 64 bits", param, ctx)
         return seed
+
+
+class FiniteRange(click.FloatRange):
+    """A number of a range, which NaN and infinity are in none of."""
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        number = super().convert(value, param, ctx)
+        if not math.isfinite(number):
+            self.fail(f"{value} is not a finite number", param, ctx)
+        return number
 
 
 def data_options() -> list[click.Option]:

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import json
+from typing import TYPE_CHECKING
 
 import click
 
 from pofx.cli.data_options import Seed
+from pofx.cli.outputs import say, target
 from pofx.errors import UserError
+
+if TYPE_CHECKING:
+    from pofx.evaluation.report import Report
+    from pofx.run import Run
 
 
 @click.command("evaluate")
@@ -34,6 +40,7 @@ from pofx.errors import UserError
 )  # fmt: skip
 @click.option("--prior", help="A run trained on the codes of RUN, whose draws RUN decodes.")
 @click.option("--seed", type=Seed(), default=0, show_default=True, help="Fixes the samples.")
+@click.option("--out", help="A .json of the report; `evaluation.json` in RUN by default.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda.")
 def evaluate(  # noqa: PLR0913
@@ -46,27 +53,38 @@ def evaluate(  # noqa: PLR0913
     prior: str | None,
     seed: int,
     as_json: bool,
+    out: str | None,
     device: str,
 ) -> None:
-    """Measures RUN on its own data, and writes `evaluation.json` into its folder."""
+    """Measures RUN on its own data, and writes `evaluation.json` into its folder, or --out."""
     if weights is not None and features != "inception":
         raise UserError("--weights are those of Inception-v3; give --features inception with them.")
-    from pofx.run import Run
+    from pofx.run import Run, Unwritten
 
     opened = Run(run, device=device)
+    path = target(opened, out, "evaluation.json")
     before = None if prior is None else Run(prior, device=device)
-    report = opened.evaluate(
-        prior=before, n=n, features=features, weights=weights, split=split, flow=flow, seed=seed
-    )
+    try:
+        report = opened.evaluate(
+            prior=before, out=path, n=n, features=features, weights=weights, split=split, flow=flow,
+            seed=seed,
+        )  # fmt: skip
+    except Unwritten as error:  # what was measured is told all the same
+        _tell(opened, error.report, as_json=as_json)
+        raise
+    _tell(opened, report, as_json=as_json)
+
+
+def _tell(opened: Run, report: Report, *, as_json: bool) -> None:
     if as_json:
-        click.echo(json.dumps(report.to_json(), indent=1))
+        say(json.dumps(report.to_json(), indent=1))
         return
     from rich.console import Console
 
     table = report.table(f"{opened.job.recipe} on {opened.dataset.name}")
     Console().print(table.terminal())
     for warning in report.warnings:
-        click.echo(f"warning: {warning}", err=True)
+        say(f"warning: {warning}", err=True)
 
 
 COMMANDS = {"evaluate": evaluate}

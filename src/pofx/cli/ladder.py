@@ -10,7 +10,7 @@ import click
 
 from pofx.cli.data_options import Seed
 from pofx.cli.model_options import ModelCommand, check_options, own_options
-from pofx.cli.outputs import target
+from pofx.cli.outputs import say, target
 from pofx.errors import UserError
 
 if TYPE_CHECKING:
@@ -76,12 +76,16 @@ def ladder(  # noqa: PLR0913
     rungs = list(_told(found, quiet=as_json))
     best = recommended(rungs)
     report = _report(found, rungs, best, split)
-    _write(opened, rungs, report, Path(path))
     if as_json:
-        click.echo(json.dumps(report, indent=1))
-        return
-    click.echo(f"as many real examples: {found.floor:.3f}, by {found.features.name} features")
-    click.echo(
+        say(json.dumps(report, indent=1))
+    else:
+        _recommend(found, best)
+    _write(opened, rungs, report, Path(path))
+
+
+def _recommend(found: Ladder, best: Rung) -> None:
+    say(f"as many real examples: {found.floor:.3f}, by {found.features.name} features")
+    say(
         f"recommended: --sampler {best.sampler} --steps {best.steps}, the fewest evaluations "
         "within 5% of the best distance"
     )
@@ -105,9 +109,9 @@ def _told(found: Ladder, *, quiet: bool) -> Any:
     """The rungs, each said as it comes."""
     for i, rung in enumerate(found):
         if not i and not quiet:
-            click.echo(f"{'sampler':20s} steps  evaluations  ms a sample  Frechet distance")
+            say(f"{'sampler':20s} steps  evaluations  ms a sample  Frechet distance")
         if not quiet:
-            click.echo(
+            say(
                 f"{rung.sampler:20s} {rung.steps:5d}  {rung.evaluations:11.1f}  "
                 f"{1000 * rung.seconds:11.2f}  {rung.frechet:16.3f}"
             )
@@ -132,14 +136,14 @@ def _write(run: Any, rungs: list[Rung], report: dict[str, Any], path: Path) -> N
     import torch
 
     from pofx.data.pictures import displayed, grid
-    from pofx.data.whole import complete, parents
-    from pofx.training.checkpoint import write_atomically
+    from pofx.data.whole import written
 
-    write_atomically(run.path / "ladder.json", (json.dumps(report, indent=1) + "\n").encode())
+    with written(run.path / "ladder.json", "w") as file:
+        file.write(json.dumps(report, indent=1) + "\n")
     if not run.spec.is_image:
         return
     sheet = displayed(torch.cat([r.shown for r in rungs]), run.schema)
-    with parents(path), complete(path) as file:
+    with written(path) as file:
         grid(sheet, len(rungs[0].shown)).save(file, "PNG")
 
 

@@ -7,7 +7,8 @@ from typing import Any
 
 import click
 
-from pofx.cli.outputs import target
+from pofx.cli.data_options import FiniteRange
+from pofx.cli.outputs import say, target
 from pofx.errors import UserError
 
 _DEVICE = click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda.")
@@ -28,14 +29,14 @@ def encode(run: str, source: str | None, limit: int | None, out: str | None, dev
     _suffix(out, ".npz", ".npy", ".csv")
     import numpy as np
 
-    from pofx.data.whole import complete, parents
+    from pofx.data.whole import written
     from pofx.run import Run
 
     opened = Run(run, device=device)
     path = Path(target(opened, out, "codes.npz", source))
     z, labels = opened.encode(source, limit=limit)
     flat = z.flatten(1).numpy()
-    with parents(path), complete(path, "w" if path.suffix == ".csv" else "wb") as file:
+    with written(path, "w" if path.suffix == ".csv" else "wb") as file:
         if path.suffix == ".csv":
             header = ",".join(f"z{i}" for i in range(flat.shape[1]))
             np.savetxt(file, flat, delimiter=",", fmt="%.7g", header=header, comments="")
@@ -43,8 +44,9 @@ def encode(run: str, source: str | None, limit: int | None, out: str | None, dev
             np.save(file, z.numpy(), allow_pickle=False)
         else:
             y = {} if labels is None else {"y": np.array(labels)}
-            np.savez_compressed(file, allow_pickle=False, x=z.numpy(), **y)
-    click.echo(f"{len(z):,} codes of shape {tuple(z.shape[1:])}: {path}")
+            model = np.array(opened.model_hash)
+            np.savez_compressed(file, allow_pickle=False, x=z.numpy(), model=model, **y)
+    say(f"{len(z):,} codes of shape {tuple(z.shape[1:])}: {path}")
 
 
 @click.command("decode")
@@ -70,7 +72,7 @@ def decode(run: str, codes: str, cond: str | None, out: str | None, device: str)
     z = torch.cat([torch.from_numpy(p.gather(p.positions())).float() for p in parts])
     labels = [raw.class_names[k] for p in parts if p.y is not None for k in p.y]
     x = opened.decode(z, cond=cond if cond is not None else labels or None)
-    click.echo(f"{opened.save(x, path)}")
+    say(f"{opened.save(x, path)}")
 
 
 @click.command("interpolate")
@@ -102,7 +104,7 @@ def interpolate(
     _no_film(opened, out)
     path = target(opened, out, f"interpolation{opened.schema.suffix}", source)
     x = opened.interpolate(*between, steps=steps, curve=curve, source=source)
-    click.echo(f"{_save(opened, x, path, columns=steps)}")
+    say(f"{_save(opened, x, path, columns=steps)}")
 
 
 @click.command("traverse")
@@ -112,7 +114,7 @@ def interpolate(
     "--dimensions", help="Numbers separated by commas; by default the ten that vary most."
 )
 @click.option(
-    "--reach", type=float, default=2.0, show_default=True,
+    "--reach", type=FiniteRange(0, min_open=True), default=2.0, show_default=True,
     help="How far to move either way, in standard deviations of the codes.",
 )  # fmt: skip
 @click.option("--steps", type=click.IntRange(2, 1000), default=9, show_default=True)
@@ -137,7 +139,7 @@ def traverse(
     _no_film(opened, out)
     path = target(opened, out, f"traversal{opened.schema.suffix}", source)
     x = opened.traverse(example, dimensions=chosen, reach=reach, steps=steps, source=source)
-    click.echo(f"{_save(opened, x, path, columns=steps)}")
+    say(f"{_save(opened, x, path, columns=steps)}")
 
 
 def _numbers(text: str) -> list[int]:
@@ -168,10 +170,10 @@ def _save(run: Any, x: Any, path: str, columns: int) -> Path:
     if not run.spec.is_image or target.suffix.lower() not in (".png", ".gif"):
         return run.save(x, path)
     from pofx.data.pictures import displayed, film, grid
-    from pofx.data.whole import complete, parents
+    from pofx.data.whole import written
 
     images = displayed(x, run.schema)
-    with parents(target), complete(target) as file:
+    with written(target) as file:
         if target.suffix.lower() == ".gif":
             film(images, file)
         else:

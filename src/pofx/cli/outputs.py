@@ -4,10 +4,23 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pofx.errors import UserError
+import click
+
+from pofx.errors import UserError, printable
 
 if TYPE_CHECKING:
     from pofx.opened import Opened
+
+
+escape_formulas = click.option(
+    "--escape-formulas", is_flag=True,
+    help="In a .csv or .tsv, an apostrophe before words that a spreadsheet takes for a formula.",
+)  # fmt: skip
+
+
+def say(text: object = "", *, err: bool = False, nl: bool = True) -> None:
+    """Prints what may hold names from files, of which a terminal obeys none."""
+    click.echo(printable(str(text), spared="\n\t"), err=err, nl=nl)
 
 
 def target(run: Opened, out: str | None, name: str, *read: str | None) -> str:

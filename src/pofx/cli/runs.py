@@ -9,6 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from pofx.cli.outputs import say
+from pofx.errors import printable
+
 if TYPE_CHECKING:
     from pofx.training.status import Status
 
@@ -31,19 +34,18 @@ def runs(folder: str, sort: str) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    from pofx.tables import shown
     from pofx.training.status import statuses
 
     found = sorted(statuses(folder), key=_ORDERS[sort])
     if not found:
-        click.echo(f"no runs under '{folder}'; `pofx train vae --data digits` makes one.")
+        say(f"no runs under '{folder}'; `pofx train vae --data digits` makes one.")
         return
     table = Table(box=None, pad_edge=False)
     for column in ("run", "recipe", "data", "state", "step", "time", "loss"):
         # a long path is folded, so that it never pushes the rest out of sight
         table.add_column(column, no_wrap=column in _SHORT, overflow="fold")
     for run in found:
-        table.add_row(*(Text(shown(cell)) for cell in _row(run)))
+        table.add_row(*(Text(printable(cell)) for cell in _row(run)))
     console = Console()
     (console if console.is_terminal else Console(width=_WIDTH)).print(table)
 

@@ -9,7 +9,7 @@ import click
 
 from pofx.cli.data_options import Seed
 from pofx.cli.model_options import ModelCommand, check_options, own_options
-from pofx.cli.outputs import target
+from pofx.cli.outputs import escape_formulas, say, target
 from pofx.errors import UserError
 
 
@@ -45,6 +45,7 @@ from pofx.errors import UserError
 @click.option(
     "--metadata/--no-metadata", default=True, help="Whether a picture says where it came from."
 )
+@escape_formulas
 @click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda.")
 def sample(  # noqa: PLR0913
     run: str,
@@ -59,6 +60,7 @@ def sample(  # noqa: PLR0913
     cond: str | None,
     batch: int,
     metadata: bool,
+    escape_formulas: bool,
     device: str,
 ) -> None:
     """Draws new examples from RUN, a run folder.
@@ -85,19 +87,17 @@ def sample(  # noqa: PLR0913
     path = target(opened, out, f"samples-{seed}{opened.schema.suffix}", *sources)
     x = opened.sample(n, seed=seed, cond=cond, batch=batch, prior=before, worse=bad, **own)
     labels = opened.labels(n, cond)
-    click.echo(f"{opened.save(x, path, seed=seed, metadata=metadata, cond=labels)}")
+    done = opened.save(
+        x, path, seed=seed, metadata=metadata, cond=labels, escape_formulas=escape_formulas
+    )
+    say(done)
 
 
 def _write(prompt: str, text: Iterator[str]) -> None:
     """Shows a text as it is drawn."""
     for piece in itertools.chain([prompt], text):
-        shown = piece.replace("\r", "")
-        shown = "".join(c if c.isprintable() or c in "\n\t" else _STRANGE for c in shown)
-        click.echo(shown, nl=False)
-    click.echo()
-
-
-_STRANGE = "\N{REPLACEMENT CHARACTER}"
+        say(piece.replace("\r", ""), nl=False)
+    say()
 
 
 COMMANDS = {"sample": sample}

@@ -14,6 +14,7 @@ from pofx import catalogue
 from pofx.catalogue import Entry, Parameter
 from pofx.cli.data_options import Seed, data_options, split_data_options
 from pofx.cli.formulas import inline, paragraphs
+from pofx.cli.outputs import say
 
 
 class _Numbers(click.ParamType):
@@ -219,7 +220,7 @@ def _train(name: str, values: dict[str, Any]) -> None:
     own = {k: v for k, v in values.items() if k not in known or k == "steps" or v != known[k]}
     folder = fit(name, own.pop("data"), options=options, data_options=given, command=command, **own)
     if os.environ.get("RANK", "0") == "0":
-        click.echo(f"{folder}")
+        say(f"{folder}")
 
 
 @click.group("train", cls=_Recipes, subcommand_metavar="RECIPE [OPTIONS]")
@@ -237,7 +238,7 @@ def resume(run: str, steps: int | None, minutes: float | None, quiet: bool) -> N
     """Goes on with a run from its newest sound checkpoint, exactly where it was."""
     from pofx.run import Run
 
-    click.echo(f"{Run(run, device='cpu').resume(steps=steps, minutes=minutes, quiet=quiet).path}")
+    say(f"{Run(run, device='cpu').resume(steps=steps, minutes=minutes, quiet=quiet).path}")
 
 
 COMMANDS = {"train": train, "resume": resume}

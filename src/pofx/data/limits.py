@@ -16,6 +16,7 @@ from typing import BinaryIO
 import numpy as np
 
 from pofx.errors import UserError
+from pofx.errors import printable as printable
 
 FILE_BYTES = 2 << 30
 """Largest file that is read into memory; a larger `.npy` is mapped."""
@@ -60,15 +61,6 @@ class DataError(UserError):
     """The data cannot be read as they are: one sentence that names the file, the place and what to
     do.
     """
-
-
-def printable(text: str) -> str:
-    r"""The text without what a terminal would obey and what cannot be encoded.
-
-    >>> printable("a\nb")
-    'a�b'
-    """
-    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
 
 
 def size(count: int) -> str:

@@ -161,6 +161,8 @@ class Schema:
         """The kind of file that says most of a few examples."""
         if self.tokens is not None:
             return ".txt"
+        if len(self.spec.shape) not in (1, 3):
+            return ".npz"
         return ".png" if self.spec.is_image or self.spec.shape == (2,) else ".csv"
 
     @property

@@ -5,7 +5,8 @@ from __future__ import annotations
 import csv
 import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,7 @@ from pofx.data import Verb
 from pofx.data.limits import DataError
 from pofx.data.pictures import displayed, grid, picture, scatter, to_bytes
 from pofx.data.pixels import MODES, to_image
-from pofx.data.schema import Schema
+from pofx.data.schema import Cell, Schema
 from pofx.data.whole import complete, complete_folder, parents
 
 __all__ = ["grid", "scatter", "write"]
@@ -33,6 +34,7 @@ def write(
     *,
     cond: Tensor | None = None,
     metadata: Mapping[str, str] | None = None,
+    escape_formulas: bool = False,
 ) -> Path:
     """Writes examples where the path's suffix says and in the user's own units.
 
@@ -48,6 +50,7 @@ def write(
         path: what to write.
         cond: labels, `(n,)`.
         metadata: texts to store in every PNG.
+        escape_formulas: whether a table's cells are `escaped`.
 
     Returns:
         The path.
@@ -58,6 +61,12 @@ def write(
     target = Path(path)
     try:
         writer = _writer(str(path), target)
+        if escape_formulas:
+            if writer is not _csv:
+                raise DataError(
+                    f"{target} must be a .csv or .tsv for --escape-formulas: leave that out."
+                )
+            writer = partial(_csv, escape=True)
         with parents(target):
             writer(target, x, schema, cond, metadata or {})
     except OSError as e:
@@ -140,19 +149,38 @@ def _array(x: Tensor, schema: Schema) -> np.ndarray:
 
 
 def _csv(
-    path: Path, x: Tensor, schema: Schema, cond: Tensor | None, metadata: Mapping[str, str]
+    path: Path,
+    x: Tensor,
+    schema: Schema,
+    cond: Tensor | None,
+    metadata: Mapping[str, str],
+    *,
+    escape: bool = False,
 ) -> None:
     if len(schema.spec.shape) != 1:
-        raise DataError(
-            f"{path} would be a table, and these data are images: write a .png or .npz."
-        )
+        what, suffix = ("images", ".png or .npz") if schema.spec.is_image else ("arrays", ".npz")
+        raise DataError(f"{path} would be a table, and these data are {what}: write a {suffix}.")
     delimiter = "\t" if path.suffix.lower() == ".tsv" else schema.delimiter
     names, rows = schema.table(x, cond)
     with complete(path, "w") as file:
         writer = csv.writer(file, delimiter=delimiter, lineterminator="\n")
-        if schema.header:
-            writer.writerow(names)
-        writer.writerows(rows)
+        table: list[Sequence[Cell]] = [names, *rows] if schema.header else [*rows]
+        writer.writerows([escaped(c) for c in row] if escape else row for row in table)
+
+
+def escaped(cell: object) -> object:
+    """A cell that no spreadsheet takes for a formula: words that begin as one do get an apostrophe.
+
+    >>> [escaped(cell) for cell in ("=1+1", "@x", "-5", -5.0, "a=b")]
+    ["'=1+1", "'@x", '-5', -5.0, 'a=b']
+    """
+    if not isinstance(cell, str) or not cell.startswith(("=", "+", "-", "@", "\t", "\r")):
+        return cell
+    try:
+        float(cell)
+    except ValueError:
+        return f"'{cell}"
+    return cell
 
 
 def _txt(

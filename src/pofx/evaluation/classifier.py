@@ -11,15 +11,12 @@ import contextlib
 import hashlib
 import json
 import os
-import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from pofx.errors import UserError
@@ -28,11 +25,14 @@ from pofx.functional.dequantize import relax, relaxed_shape
 from pofx.functional.random import seeded
 from pofx.nn.mlp import MLP
 from pofx.spec import DataSpec
+from pofx.training.checkpoint import load_model, misfit, save_model
 
 _ARCHITECTURE = (
-    "conv 16 32 64 / mlp 256 64, batch norm, 40 epochs or 200 to 1,000 steps of 128, version 1"
+    "conv 16 32 64 / mlp 256 64, batch norm, 40 epochs or 200 to 1,000 steps of 128, version 2"
 )
 _BATCH, _RATE = 128, 5e-3
+_ACCURACY = "accuracy"
+"""Kept among the weights, so that their hash is of it too."""
 
 
 class Examples(Protocol):
@@ -96,10 +96,13 @@ def _dense(spec: DataSpec, outputs: int) -> list[nn.Module]:
 
 @dataclass(frozen=True)
 class Trained:
-    """A classifier and the share of test examples that it classes rightly."""
+    """A classifier, the share of test examples that it classes rightly, and whether a damaged one
+    was found in its place in the cache.
+    """
 
     model: Classifier
     accuracy: float
+    renewed: bool = False
 
 
 def classifier(dataset: Labelled, *, cache: bool = True, stop: Stop | None = None) -> Trained:
@@ -119,7 +122,8 @@ def classifier(dataset: Labelled, *, cache: bool = True, stop: Stop | None = Non
     if kept is not None:
         return kept
     model = _train(dataset, stop)
-    trained = Trained(model, _accuracy(model, dataset.test, stop))
+    renewed = path is not None and os.path.lexists(path)
+    trained = Trained(model, _accuracy(model, dataset.test, stop), renewed)
     if path is not None:
         _save(path, trained)
     return trained
@@ -177,24 +181,23 @@ def _cache_path(dataset: Labelled) -> Path | None:
 
 
 def _load(path: Path, spec: DataSpec) -> Trained | None:
+    """The classifier of a file whose hash, names, shapes and numbers are sound; else None."""
+    model = Classifier(spec)
+    like = {**model.state_dict(), _ACCURACY: torch.zeros((), dtype=torch.float64)}
     try:
-        with safe_open(path, framework="pt") as file:
-            tensors = {name: file.get_tensor(name) for name in file.keys()}
-            accuracy = float(file.metadata()["accuracy"])
-        model = Classifier(spec)
-        model.load_state_dict(tensors)
-    except (OSError, SafetensorError, RuntimeError, KeyError, TypeError, ValueError):
+        tensors, _ = load_model(path, like)
+    except UserError:
         return None
+    if misfit(tensors, like) is not None:
+        return None
+    accuracy = float(tensors.pop(_ACCURACY))
+    model.load_state_dict(tensors)
     return Trained(model.eval().requires_grad_(False), accuracy)
 
 
 def _save(path: Path, trained: Trained) -> None:
     """Writes whole or not at all; a cache that cannot be written is no error."""
-    part = path.with_name(f".{uuid.uuid4().hex}.part")
-    try:
+    accuracy = torch.tensor(trained.accuracy, dtype=torch.float64)
+    with contextlib.suppress(OSError, UserError):
         path.parent.mkdir(parents=True, exist_ok=True)
-        save_file(trained.model.state_dict(), part, {"accuracy": repr(trained.accuracy)})
-        os.replace(part, path)
-    except (OSError, SafetensorError):
-        with contextlib.suppress(OSError):
-            part.unlink(missing_ok=True)
+        save_model(path, {**trained.model.state_dict(), _ACCURACY: accuracy}, {"step": "0"})

@@ -2,12 +2,11 @@
 
 References:
     Which training methods for GANs do actually converge? (Mescheder et al., 2018), for the gradient
-    penalty R1.
-    https://arxiv.org/abs/1801.04406
+    penalty R1. https://arxiv.org/abs/1801.04406
     PacGAN: the power of two samples in generative adversarial networks (Lin et al., 2018).
-        https://arxiv.org/abs/1712.04086 Training generative adversarial networks with limited data
-        (Karras et al., 2020), for augmentation and overfitting.
-    https://arxiv.org/abs/2006.06676
+    https://arxiv.org/abs/1712.04086
+    Training generative adversarial networks with limited data (Karras et al., 2020), for
+    augmentation and overfitting. https://arxiv.org/abs/2006.06676
 """
 
 from __future__ import annotations
@@ -24,8 +23,7 @@ from pofx.evaluation.report import Measured
 
 _CURE = (
     "for an adversarial model the cures are a gradient penalty on real data (R1), judging several "
-    "samples at "
-    "once (packing) and an earlier checkpoint, for others more steps or weaker guidance."
+    "samples at once (packing) and an earlier checkpoint, for others more steps or weaker guidance."
 )
 
 _FEWEST = 20
@@ -45,9 +43,8 @@ def warn_of_metrics(metrics: Mapping[str, Measured]) -> Iterator[str]:
     if frechet is not None and (frechet.floor or 0) < (frechet.ceiling or 0) <= frechet.value:
         yield (
             f"No better than noise: the Frechet distance is {frechet.value:.4g} and that of "
-            f"uniform noise is "
-            f"{frechet.ceiling:.4g}; train longer, or check that the data is what the model "
-            f"expects."
+            f"uniform noise is {frechet.ceiling:.4g}; train longer, or check that the data is what "
+            "the model expects."
         )
 
 
@@ -77,8 +74,7 @@ def warn_of_duplicates(real: Tensor, fake: Tensor, stop: Stop | None = None) -> 
     if alike > 0.05 + 2 * expected:
         yield (
             f"Repeated samples: {alike:.0%} of the samples have a twin among the samples "
-            f"({expected:.0%} of real "
-            f"examples have one); {_CURE}"
+            f"({expected:.0%} of real examples have one); {_CURE}"
         )
 
 
@@ -99,12 +95,10 @@ def warn_of_memorization(m: Memorization) -> Iterator[str]:
     if copied > 0.01 + 2 * expected:
         yield (
             f"Memorised: {m.copies} of {samples} samples equal a training example; stop earlier, "
-            f"use a smaller "
-            f"model, or augment the data."
+            "use a smaller model, or augment the data."
         )
     elif m.ratio < 0.5 and m.close > 0.25 and min(m.counts) >= _FEWEST:
         yield (
             f"Memorised: samples are {m.ratio:.2f} times as far from training examples as new real "
-            f"examples are; "
-            f"stop earlier, use a smaller model, or augment the data."
+            "examples are; stop earlier, use a smaller model, or augment the data."
         )

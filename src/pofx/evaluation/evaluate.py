@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -26,8 +27,10 @@ from pofx.capabilities import (
     Samples,
     Walks,
 )
+from pofx.data.source import Source, load
 from pofx.errors import UserError, did_you_mean
 from pofx.evaluation import collapse
+from pofx.evaluation.arguments import check_key, check_whole
 from pofx.evaluation.blocks import Stop, blocks
 from pofx.evaluation.bootstrap import bootstrap
 from pofx.evaluation.calls import draw_examples, takes_cond
@@ -40,7 +43,7 @@ from pofx.evaluation.inception_score import inception_score
 from pofx.evaluation.inversion import inversion_error, warn_of_inversion
 from pofx.evaluation.kernel import kernel_distance
 from pofx.evaluation.latent import reconstruction_error
-from pofx.evaluation.likelihood import bits_per_dim, likelihood, warn_of_constant
+from pofx.evaluation.likelihood import bits_per_dim, likelihood, warn_of_constant, warn_of_worst
 from pofx.evaluation.memorization import Memorization, memorization
 from pofx.evaluation.noise_ceiling import uniform_like
 from pofx.evaluation.posterior import codes, warn_of_collapse
@@ -104,7 +107,7 @@ class Sets:
 
 def evaluate(  # noqa: PLR0913
     model: object,
-    dataset: DatasetLike,
+    dataset: DatasetLike | Source,
     *,
     n: int | None = None,
     features: str | None = None,
@@ -122,7 +125,9 @@ def evaluate(  # noqa: PLR0913
 
     Args:
         model: anything with a capability that can be measured.
-        dataset: what it is held against.
+        dataset: what it is held against: a data set, or whatever `pofx.data.load` takes. An array
+            is taken as it stands, and standardized only where the model's own `spec` says that it
+            learned from standardized values.
         n: real examples, and as many samples; by default all of the split up to 10,000.
         features: `raw`, `pca`, `classifier` or `inception`; by default what suits the data.
         split: the split that serves as real examples.
@@ -139,6 +144,8 @@ def evaluate(  # noqa: PLR0913
         Stopped: `stop` became true.
     """
     start = time.perf_counter()
+    _check_arguments(n, seed, samples)
+    dataset = _loaded(model, dataset)
     plan = Plan(dataset, _known_split(split, dataset), seed, stop)
     x, cond = plan.rows(split, _count(n, split, dataset))
     if flow:
@@ -160,7 +167,7 @@ def evaluate(  # noqa: PLR0913
         counts={"real": len(x), "fake": 0, "reference": 0, "likelihood": stated_of},
         metrics={},
         memorization=None,
-        warnings=() if stated is None else tuple(warn_of_constant(stated)),
+        warnings=() if stated is None else tuple(_warn_of_likelihood(stated, stated_of)),
         seconds=0.0,
     )
     tokens = getattr(getattr(dataset, "schema", None), "tokens", None)
@@ -175,6 +182,30 @@ def evaluate(  # noqa: PLR0913
         report = _judge_samples(report, model, feature, x, plan, cache)
     report = _judge_codes(report, model, x, cond, plan)
     return replace(report, seconds=time.perf_counter() - start)
+
+
+def _check_arguments(n: int | None, seed: int, samples: int) -> None:
+    if n is not None:
+        check_whole("n", n, least=2)
+    check_key(seed)
+    check_whole("samples", samples, least=1)
+
+
+def _loaded(model: object, source: DatasetLike | Source) -> DatasetLike:
+    """A data set, of whatever stands for one."""
+    if all(hasattr(source, name) for name in ("name", "spec", "train", "valid", "test")):
+        return source  # type: ignore[return-value]
+    if not isinstance(source, np.ndarray | Tensor):
+        return load(source)  # type: ignore[arg-type]
+    raw = load(source, standardize=False)
+    own = getattr(model, "spec", raw.spec)
+    scaled = load(source) if own != raw.spec else raw
+    return scaled if scaled.spec == own else raw
+
+
+def _warn_of_likelihood(stated: Likelihood, n: int) -> Iterator[str]:
+    yield from warn_of_constant(stated)
+    yield from warn_of_worst(stated, n)
 
 
 def _judge_codes(report: Report, model: object, x: Data, cond: Cond | None, plan: Plan) -> Report:
@@ -218,9 +249,9 @@ def depends_on_class(model: Samples, spec: DataSpec) -> bool:
 
 def _known_split(split: str, dataset: DatasetLike) -> str:
     known = ("train", "valid", "test")
-    if split not in known:
+    if not isinstance(split, str) or split not in known:
         raise UserError(
-            f"A split is train, valid or test, not {split!r}; {did_you_mean(split, known)}"
+            f"A split is train, valid or test, not {split!r}; {did_you_mean(str(split), known)}"
         )
     if len(getattr(dataset, split)) < 2:
         raise UserError(
@@ -231,10 +262,6 @@ def _known_split(split: str, dataset: DatasetLike) -> str:
 
 
 def _count(n: int | None, split: str, dataset: DatasetLike) -> int:
-    if n is not None and n < 2:
-        raise UserError(
-            f"An evaluation needs at least 2 examples, but {n} were asked for; raise n."
-        )
     return min(10_000 if n is None else n, len(getattr(dataset, split)))
 
 
@@ -338,8 +365,7 @@ def _draw(model: Samples, n: int, cond: Cond | None, plan: Plan) -> Data:
     if fake.shape[1:] != plan.spec.shape:
         raise UserError(
             f"Samples should have the data's shape {plan.spec.shape}, but have "
-            f"{tuple(fake.shape[1:])}; evaluate "
-            f"the model on the data that it was trained on."
+            f"{tuple(fake.shape[1:])}; evaluate the model on the data that it was trained on."
         )
     return fake.float()
 
@@ -349,8 +375,7 @@ def _warn_of_non_finite(finite: Tensor) -> Iterator[str]:
     if bad:
         yield (
             f"{bad} of {len(finite)} samples hold NaN or infinity and were left out; lower the "
-            f"learning rate or "
-            f"clip the gradients."
+            "learning rate or clip the gradients."
         )
 
 

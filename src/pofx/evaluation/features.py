@@ -96,6 +96,7 @@ def build_features(
     if name == "classifier":
         trained = classifier(dataset, cache=cache, stop=stop)
         detail = f"a classifier right on {trained.accuracy:.1%} of the test set"
+        detail += ", made anew, as the cached one was damaged" if trained.renewed else ""
         return Features(name, lambda x: Embedding(*trained.model(x)), detail, trained.accuracy)
     if name == "inception":
         return _inception(dataset.spec, weights)

@@ -23,6 +23,7 @@ import torch
 from torch import Tensor
 
 from pofx.errors import UserError
+from pofx.evaluation.arguments import check_tables
 from pofx.evaluation.blocks import Stop, blocks, poll
 
 
@@ -76,6 +77,7 @@ def frechet_distance(a: Tensor, b: Tensor, stop: Stop | None = None) -> float:
     Raises:
         UserError: the sets have different widths or fewer than two rows.
     """
+    check_tables(("features", "other features"), a, b)
     if a.ndim != 2 or b.ndim != 2 or a.shape[1] != b.shape[1] or min(len(a), len(b)) < 2:
         raise UserError(
             f"A Frechet distance needs two sets of at least two rows and of equal width, but got "

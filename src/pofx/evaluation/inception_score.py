@@ -19,6 +19,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from pofx.errors import UserError
+from pofx.evaluation.arguments import check_table, check_whole
+
 
 class InceptionScore(NamedTuple):
     """The mean score over splits and its standard deviation over them."""
@@ -35,6 +38,13 @@ def inception_score(logits: Tensor, *, splits: int = 1) -> InceptionScore:
     >>> round(inception_score(100 * torch.eye(10)).value, 6)
     10.0
     """
+    check_table("logits", logits)
+    check_whole("splits", splits, least=1)
+    if splits > len(logits):
+        raise UserError(
+            f"splits must be at most the number of rows (got {splits} of {len(logits)} rows): ask "
+            "for fewer."
+        )
     scores = torch.stack([_score(part) for part in logits.double().chunk(splits)])
     return InceptionScore(float(scores.mean()), float(scores.std(correction=0)))
 

@@ -4,8 +4,8 @@ The squared maximum mean discrepancy of two sets of features under a cubic kerne
 bias, so that its expectation is 0 for equal distributions at any count and single values may be
 negative:
 
-.. math:: \frac{\sum_{i \ne j} k(a_i, a_j)}{n (n - 1)} + \frac{\sum_{i \ne j} k(b_i, b_j)}{m (m -
-1)}
+.. math::
+   \frac{\sum_{i \ne j} k(a_i, a_j)}{n (n - 1)} + \frac{\sum_{i \ne j} k(b_i, b_j)}{m (m - 1)}
    - \frac{2 \sum_{ij} k(a_i, b_j)}{n m}, \qquad k(a, b) = (a \cdot b / d + 1)^3
 
 References:
@@ -22,7 +22,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from pofx.errors import UserError
+from pofx.evaluation.arguments import check_key, check_tables, check_whole
 from pofx.evaluation.blocks import Stop, blocks, poll
 from pofx.functional.random import stream
 
@@ -41,7 +41,7 @@ def kernel_distance(a: Tensor, b: Tensor, stop: Stop | None = None) -> KernelDis
     the noise of averaging it over finitely many partners. Memory stays bounded: the kernel matrices
     exist one block at a time.
     """
-    _check(a, b, 2)
+    _check(a, b)
     aa, bb, ab = _sums(a, a, stop), _sums(b, b, stop), _sums(a, b, stop)
     n, m = len(a), len(b)
     own_a, own_b, across = aa.rows / (n - 1), bb.rows / (m - 1), ab.rows / m
@@ -67,8 +67,11 @@ def kernel_distance_by_subsets(
     Subsets overlap when `subsets * size` exceeds the rows, and the standard error then says less
     than that of `kernel_distance`.
     """
+    _check(a, b)
+    check_whole("subsets", subsets, least=2)
+    check_whole("size", size, least=2)
+    check_key(seed)
     size = min(size, len(a), len(b))
-    _check(a, b, 2)
     generator = torch.Generator().manual_seed(stream("subsets", seed))
     values = torch.empty(subsets, dtype=torch.float64)
     for i in range(subsets):
@@ -124,10 +127,5 @@ def _unbiased(a: Tensor, b: Tensor) -> Tensor:
     return own_a + own_b - 2 * ab.mean(dtype=torch.float64)
 
 
-def _check(a: Tensor, b: Tensor, least: int) -> None:
-    if a.ndim != 2 or b.ndim != 2 or a.shape[1] != b.shape[1] or min(len(a), len(b)) < least:
-        raise UserError(
-            f"A kernel distance needs two sets of at least {least} rows and of equal width, but "
-            f"got "
-            f"{tuple(a.shape)} and {tuple(b.shape)}; evaluate more examples with one feature."
-        )
+def _check(a: Tensor, b: Tensor) -> None:
+    check_tables(("features", "other features"), a, b, rows=2)

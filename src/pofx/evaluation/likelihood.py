@@ -1,9 +1,11 @@
 """Likelihood: the strongest statement about log p(x) that a model can make, and its kind.
 
-A note on the evaluation of generative models (Theis et al., 2016) https://arxiv.org/abs/1511.01844
-tells why the unit
-matters: a mass of discrete values, and a density in the user's own units, are not comparable, nor
-is a bound with an exact value.
+The unit matters: a mass of discrete values, and a density in the user's own units, are not
+comparable, nor is a bound with an exact value.
+
+References:
+    A note on the evaluation of generative models (Theis et al., 2016).
+    https://arxiv.org/abs/1511.01844
 """
 
 from __future__ import annotations
@@ -27,6 +29,14 @@ from pofx.capabilities import (
     Likelihood,
     Normalizer,
     NormalizerAbove,
+    Spread,
+)
+from pofx.evaluation.arguments import (
+    check_classes,
+    check_examples,
+    check_key,
+    check_spec,
+    check_whole,
 )
 from pofx.evaluation.blocks import Stop, blocks
 from pofx.evaluation.calls import call, device_of, dtype_of
@@ -37,12 +47,20 @@ from pofx.typing import Cond, Data, PerExample
 
 _APART = 1.0
 """Nats between the two sides of log Z that need no word."""
+_MOST_DRAWS = 16
+_ELEMENTS = 1 << 17
+"""Elements of all examples and draws together that a bound of one random draw is averaged over."""
+_WORST = 100
+"""One example in so many is among the worst."""
+_DECIDE = 0.5
+"""The share of what lies below the median above which the worst examples decide the mean."""
 
 
 @dataclass(frozen=True)
 class Statement:
     """What a model says of log p(x): how, of which kind, with what error common to all examples,
-    and how far the two sides of its constant are apart.
+    how far the two sides of its constant are apart, and, once it was asked, of how many random
+    draws each value is the mean.
     """
 
     log_prob: Callable[..., PerExample]
@@ -51,6 +69,7 @@ class Statement:
     shared_stderr: float = 0.0
     gap: float = 0.0
     options: Mapping[str, Any] = field(default_factory=dict)
+    draws: Callable[[], int] = lambda: 1
 
 
 def likelihood(
@@ -68,9 +87,10 @@ def likelihood(
 
     An exact density comes first, then an energy with an estimated constant, an importance-weighted
     bound, a one-draw bound, one with an estimated constant, and a random estimate. Random draws
-    belong to the examples, so the figure does not depend on `batch`. The standard error is over
-    examples, which carries the noise of their own draws with it, and over the constant where that
-    is estimated.
+    belong to the examples, so the figure does not depend on `batch`. A bound or an estimate of one
+    random draw is averaged over up to 16, the more the fewer and smaller the examples are. The
+    standard error is over examples, which carries the noise of their own draws with it, and over
+    the constant where that is estimated.
 
     Args:
         model: anything with one of the capabilities.
@@ -81,15 +101,29 @@ def likelihood(
         batch: examples at a time.
         seed: of the random draws.
         stop: polled between batches.
+
+    Raises:
+        UserError: an argument is of the wrong type, shape or range.
     """
+    check_spec(spec)
+    check_examples(x, spec)
+    check_classes(cond, x, spec)
+    check_whole("samples", samples, least=1)
+    check_whole("batch", batch, least=1)
+    check_key(seed)
     statement = state(model, samples, seed)
     if statement is None:
         return None
+    statement = _averaged(model, statement, len(x) * spec.size)
     values = per_example(model, statement, x, cond, (batch, seed, stop))
+    if statement.draws() > 1:
+        detail = f"{statement.detail}, {statement.draws()} draws of each".removeprefix(", ")
+        statement = replace(statement, detail=detail)
     if cond is not None and _depends_on_class(model, statement, x[:4], spec):
         detail = f"{statement.detail}, given the class".removeprefix(", ")
         statement = replace(statement, detail=detail)
-    nats = float(values.mean()) - (0.0 if spec.support.discrete else spec.log_scale)
+    unit = 0.0 if spec.support.discrete else spec.log_scale
+    nats = float(values.mean()) - unit
     over_examples = float(values.var()) / len(values) if len(values) > 1 else math.inf
     return Likelihood(
         nats=nats,
@@ -98,6 +132,37 @@ def likelihood(
         unit="mass" if spec.support.discrete else "density",
         detail=statement.detail,
         gap=statement.gap,
+        spread=_spread(values - unit),
+    )
+
+
+def _spread(values: Tensor) -> Spread | None:
+    """How finite values, `(n,)`, are spread; None for fewer than two."""
+    if len(values) < 2 or not values.isfinite().all():
+        return None
+    ordered, count = values.sort().values, math.ceil(len(values) / _WORST)
+    median = float(values.quantile(0.5)) if len(values) < 1 << 20 else float(values.median())
+    below = (median - ordered).clamp(min=0)
+    total = float(below.sum())
+    return Spread(
+        median=median,
+        worst=count,
+        share=float(below[:count].sum()) / total if total > 0 else 0.0,
+        pull=float(ordered.mean() - ordered[count:].mean()),
+    )
+
+
+def warn_of_worst(likelihood: Likelihood, n: int) -> Iterator[str]:
+    """A sentence where a handful of the `n` examples decides the mean."""
+    spread = likelihood.spread
+    if spread is None or spread.share < _DECIDE or spread.pull > -_APART:
+        return
+    who = "example makes" if spread.worst == 1 else f"{spread.worst:,} examples make"
+    yield (
+        f"Few examples decide the mean log-likelihood: the worst {who} {spread.share:.0%} of all "
+        f"that lies below the median of {spread.median:,.4g} nats, and without them the mean of "
+        f"{n:,} is {likelihood.nats - spread.pull:,.4g} and not {likelihood.nats:,.4g}; compare "
+        "medians, and look whether these examples are errors in the data."
     )
 
 
@@ -131,6 +196,26 @@ def _strongest(model: object, samples: int) -> Statement | None:
     return None
 
 
+def _averaged(model: object, statement: Statement, elements: int) -> Statement:
+    """A statement of one random draw, as the mean of as many as are cheap."""
+    random = (Bound, "elbo"), (Estimate, "log_prob_estimate")
+    methods = [getattr(model, name) for kind, name in random if isinstance(model, kind)]
+    draws = max(1, min(_MOST_DRAWS, _ELEMENTS // max(1, elements)))
+    if draws == 1 or statement.log_prob not in methods:
+        return statement
+    method, drawn = statement.log_prob, [1]
+
+    def log_prob(x: Data, cond: Cond | None = None) -> PerExample:
+        each = [call(method, x, cond=cond), call(method, x, cond=cond)]
+        if torch.equal(*each):  # nothing is drawn
+            return each[0]
+        drawn[0] = draws
+        each += [call(method, x, cond=cond) for _ in range(draws - 2)]
+        return torch.stack(each).double().mean(0)
+
+    return replace(statement, log_prob=log_prob, draws=lambda: drawn[0])
+
+
 def bits_per_dim(likelihood: Likelihood, spec: DataSpec) -> float | None:
     """The likelihood in bits for each element, where that has a meaning.
 
@@ -142,6 +227,7 @@ def bits_per_dim(likelihood: Likelihood, spec: DataSpec) -> float | None:
     >>> round(bits_per_dim(uniform, DataSpec((2,), Interval())), 6)
     8.0
     """
+    check_spec(spec)
     bits = -likelihood.nats / (spec.size * math.log(2))
     if likelihood.unit == "mass":
         return bits

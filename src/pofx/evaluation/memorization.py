@@ -19,6 +19,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from pofx.evaluation.arguments import check_tables
 from pofx.evaluation.blocks import Stop, blocks
 
 
@@ -58,6 +59,9 @@ def memorization(
 
     Training examples may come as chunks of rows `(any, d)`, which are read once and not kept.
     """
+    check_tables(("samples", "held-out examples"), samples, held_out)
+    if isinstance(train, Tensor):
+        check_tables(("samples", "training examples"), samples, train)
     chunks = train.split(4096) if isinstance(train, Tensor) else train
     distances, neighbours, copied, count = nearest(torch.cat([samples, held_out]), chunks, stop)
     fake, real = distances.split([len(samples), len(held_out)])

@@ -20,6 +20,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from pofx.evaluation.arguments import check_positive, check_tables
+
 
 class ModeCoverage(NamedTuple):
     """Modes found, share of samples of high quality, and reverse KL to an even spread, nats."""
@@ -41,6 +43,9 @@ def mode_coverage(
     >>> mode_coverage(torch.tensor([[0.1, 0.0], [0.0, 0.1], [2.0, 0.0]]), means, 0.5).modes
     1
     """
+    check_tables(("samples", "means"), samples, means)
+    check_positive("std", std)
+    check_positive("radius", radius)
     distance, nearest = torch.cdist(samples, means).min(1)
     good = distance < radius * std
     histogram = torch.bincount(nearest[good], minlength=len(means)).double()

@@ -29,6 +29,7 @@ import torch
 from torch import Tensor
 
 from pofx.errors import UserError
+from pofx.evaluation.arguments import check_tables, check_whole
 from pofx.evaluation.blocks import Stop, blocks
 from pofx.functional.products import linear
 
@@ -60,6 +61,9 @@ def precision_recall(
     Raises:
         UserError: the sets have different widths or fewer than k + 1 rows.
     """
+    check_tables(("real", "fake"), real, fake)
+    check_whole("k", k, least=1)
+    check_whole("block", block, least=1)
     if real.shape[1:] != fake.shape[1:] or real.ndim != 2 or min(len(real), len(fake)) <= k:
         raise UserError(
             f"Precision and recall with k={k} need two sets of more than {k} rows and of equal "

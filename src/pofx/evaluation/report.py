@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,6 +12,9 @@ from pofx.evaluation.memorization import Memorization
 from pofx.evaluation.text import TextLikelihood
 from pofx.tables import Table
 from pofx.typing import Data
+
+_WEIGHTY = 0.25
+"""The share of what lies below the median from which the worst 1% are told of; .07 is normal."""
 
 
 @dataclass(frozen=True)
@@ -113,7 +117,8 @@ class Report:
         rows = []
         if self.likelihood is not None:
             name = f"log p(x), nats ({self.likelihood.kind}, {self.likelihood.unit})"
-            rows.append((name, self.likelihood.figure, self.likelihood.detail))
+            rows.append((name, self.likelihood.figure, self._likelihood_detail()))
+            rows += self._worst()
         if self.text is not None:
             rows += self.text.rows()
         elif self.bits_per_dim is not None:
@@ -131,12 +136,33 @@ class Report:
             rows.append(("features", f"{self.features['name']}{detail}", counts))
         return rows
 
+    def _likelihood_detail(self) -> str:
+        """How the likelihood was computed, and of how many examples it is where not of all."""
+        n, real = self.counts.get("likelihood", 0), self.counts.get("real", 0)
+        of_some = f"{n:,} of {real:,} examples" if 0 < n < real else ""
+        assert self.likelihood is not None
+        return ", ".join(filter(None, (self.likelihood.detail, of_some)))
+
+    def _worst(self) -> Iterator[tuple[str, str, str]]:
+        """The median, where a few examples weigh much in the mean."""
+        spread = None if self.likelihood is None else self.likelihood.spread
+        if spread is not None and spread.share >= _WEIGHTY:
+            who = "1 example makes" if spread.worst == 1 else f"{spread.worst:,} examples make"
+            beside = f"the worst {who} {spread.share:.0%} of what is below it"
+            yield "log p(x), median", f"{spread.median:.3f}", beside
+
     def _likelihood(self) -> dict[str, Any] | None:
         if self.likelihood is None:
             return None
         numbers = {"nats": self.likelihood.nats, "bits_per_dim": self.bits_per_dim}
         numbers["stderr"] = self.likelihood.stderr
         words = {k: getattr(self.likelihood, k) for k in ("kind", "unit", "detail")}
+        spread = self.likelihood.spread
+        if spread is not None:
+            numbers |= {
+                "median": spread.median, "worst_examples": spread.worst,
+                "worst_share": spread.share, "worst_pull": spread.pull,
+            }  # fmt: skip
         return {k: _finite(v) for k, v in numbers.items()} | words
 
     def _memorization(self) -> dict[str, Any] | None:

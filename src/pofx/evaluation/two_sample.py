@@ -18,12 +18,14 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from pofx.evaluation.arguments import check_tables, check_whole
 from pofx.evaluation.blocks import Stop, blocks
 from pofx.functional.random import stream
 
 
 def energy_distance(a: Tensor, b: Tensor, stop: Stop | None = None) -> float:
     """The unbiased energy distance of `(n, d)` and `(m, d)`, over all pairs, in blocks of rows."""
+    check_tables(("a", "b"), a, b, rows=2)
     n, m = len(a), len(b)
     across = _total_distance(a, b, stop) / (n * m)
     within_a = _total_distance(a, a, stop) / (n * (n - 1))
@@ -33,6 +35,8 @@ def energy_distance(a: Tensor, b: Tensor, stop: Stop | None = None) -> float:
 
 def sliced_wasserstein(a: Tensor, b: Tensor, *, slices: int = 200, seed: int = 0) -> float:
     """The sliced 2-Wasserstein distance of `(n, d)` and `(m, d)` over random directions."""
+    check_tables(("a", "b"), a, b)
+    check_whole("slices", slices, least=1)
     generator = torch.Generator().manual_seed(stream("slices", seed))
     u = torch.randn(a.shape[1], slices, generator=generator).to(a)
     u = u / u.norm(dim=0)

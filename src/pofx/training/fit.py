@@ -4,13 +4,13 @@ grids.
 
 from __future__ import annotations
 
-import math
-import shutil
 import signal
+import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager, nullcontext
 from dataclasses import asdict, dataclass, replace
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -22,14 +22,16 @@ from pofx import catalogue
 from pofx.capabilities import Fits, Samples
 from pofx.data.batches import batches
 from pofx.data.dataset import Dataset
-from pofx.data.limits import DataError
+from pofx.data.limits import DataError, printable
 from pofx.data.source import load
+from pofx.data.whole import written
 from pofx.data.write import write
-from pofx.errors import UserError
+from pofx.errors import UserError, did_you_mean
 from pofx.functional.draw import draw
 from pofx.functional.random import streams_of
 from pofx.recipe import Recipe, RecipeError
-from pofx.training import checkpoint
+from pofx.training import checkpoint, entries, restored
+from pofx.training.claim import beside, claimed, disk, owned
 from pofx.training.distributed import World, local_device, world
 from pofx.training.folder import Job, RunError, new_folder, read, versions
 from pofx.training.log import Log
@@ -40,16 +42,18 @@ from pofx.training.validation import validation_loss
 _SAVE_SECONDS = 120.0
 _LOG_SECONDS = 1.0
 _TEXTS = 16
+_SIGNALS = 128
+"""More than there are."""
 
 
 class Interrupted(UserError):
     """Training was asked to stop; everything is saved, or nothing was done yet."""
 
-    def __init__(self, folder: Path, step: int, signal: int) -> None:
+    def __init__(self, folder: Path, step: int, signal: int, who: str = "") -> None:
         self.signal = signal
         saved = f"stopped at step {step}, and saved; go on"
         done = saved if step else "stopped before it was fitted; start again"
-        super().__init__(f"{done} with `pofx resume {folder}`.")
+        super().__init__(f"{who}{done} with `pofx resume {folder}`.")
 
 
 def fit(  # noqa: PLR0913, the public face of training
@@ -99,24 +103,37 @@ def fit(  # noqa: PLR0913, the public face of training
     entry = catalogue.describe(recipe)
     _check_budget(steps, minutes)
     _check_counts(save_every=save_every, sample_every=sample_every, threads=threads)
+    device, options = str(device), checked_options(options)
+    steps, arguments = _plain(steps), {k: _plain(v) for k, v in arguments.items()}
+    entries.check_given({"keep": keep, "device": device, "command": command}, entries.JOB)
     if steps is not None and any(p.name == "steps" for p in entry.parameters):
         arguments["steps"] = steps
     name = str(data) if isinstance(data, str | Path) else getattr(data, "name", None) or "array"
-    folder = new_folder(out, recipe, name)
-    if isinstance(data, np.ndarray | Tensor):
-        data = _keep_array(data, folder)
-    dataset = load(data, seed=options.seed, **(data_options or {}))
-    catalogue.build(recipe, dataset.spec, **arguments)
-    job = Job(
-        recipe, arguments, dict(dataset.source), dataset.spec.to_json(), dataset.schema.to_json(),
-        dataset.fingerprint, asdict(options), steps, minutes, device, threads, save_every,
-        sample_every, keep, command, versions(),
-    )  # fmt: skip
-    try:
-        return _run(folder, job, dataset, quiet=quiet)
-    except RecipeError:  # the recipe cannot serve this data after all: --out is free again
-        shutil.rmtree(folder, ignore_errors=True)
-        raise
+
+    def choose() -> Path:
+        return new_folder(out, recipe, name)
+
+    def job(dataset: Dataset) -> Job:
+        catalogue.build(recipe, dataset.spec, **arguments)
+        return Job(
+            recipe, arguments, dict(dataset.source), dataset.spec.to_json(),
+            dataset.schema.to_json(), dataset.fingerprint, asdict(options), steps, minutes, device,
+            threads, save_every, sample_every, keep, command, versions(),
+        )  # fmt: skip
+
+    choose()  # what is not free is refused before data are read
+    given = {"seed": options.seed, **_options_of_data(data_options)}
+    kept = isinstance(data, np.ndarray | Tensor)
+    dataset = None if kept else load(data, **given)
+    made = None if dataset is None else job(dataset)
+    with (
+        world(_device(device)) as here,
+        claimed(choose, again=out is None, here=here, spare=Interrupted) as folder,
+    ):
+        if dataset is None or made is None:
+            dataset = load(_keep_array(data, folder, here), **given)  # type: ignore[arg-type]
+            made = job(dataset)
+        return _run(folder, made, dataset, quiet=quiet)
 
 
 def resume(
@@ -137,11 +154,20 @@ def resume(
     Raises:
         UserError: no such run, data that has changed, no checkpoint that verifies.
     """
-    folder = Path(folder)
+    folder = _a_path(folder)
+    _check_budget(steps, minutes)
+    job, dataset = _prepared(folder)
+    with world(_device(job.device)) as here, owned(folder) if here.leads else nullcontext():
+        if read(folder) != job:  # who held it until now has changed its budget
+            job, dataset = _prepared(folder)
+        if steps is not None or minutes is not None:
+            job = replace(job, steps=steps, minutes=minutes)
+        return _run(folder, job, dataset, quiet=quiet)
+
+
+def _prepared(folder: Path) -> tuple[Job, Dataset]:
+    """A run's job and data, which are as they were."""
     job = read(folder)
-    if steps is not None or minutes is not None:
-        _check_budget(steps, minutes)
-        job = replace(job, steps=steps, minutes=minutes)
     source = dict(job.source)
     with streams_of(job.format):
         dataset = load(source.pop("source"), **source)
@@ -151,30 +177,72 @@ def resume(
             f"({job.source.get('source')}): "
             "restore it, or train a new run."
         )
-    return _run(folder, job, dataset, quiet=quiet)
+    with _own_random_state(torch.device("cpu")):
+        catalogue.build(job.recipe, dataset.spec, **job.arguments)
+    return job, dataset
+
+
+def _a_path(path: object) -> Path:
+    if not isinstance(path, str | Path):
+        raise RunError(f"a run must be given as a path (got a {type(path).__name__}): give that.")
+    return Path(path)
+
+
+def _plain(value: Any) -> Any:
+    """A number of NumPy as one of Python."""
+    return value.item() if isinstance(value, np.generic) else value
+
+
+def checked_options(options: object) -> Options:
+    """The options of the loop, if that is what they are."""
+    if not isinstance(options, Options):
+        raise RunError(
+            f"options must be pofx.Options (got {entries.shown(options)}): make them by "
+            "pofx.Options(...)."
+        )
+    return options
+
+
+def _options_of_data(options: object) -> Mapping[str, Any]:
+    if options is not None and not isinstance(options, Mapping):
+        raise RunError(
+            f"data_options must be named values (got {entries.shown(options)}): give a dict such "
+            "as {'limit': 100}."
+        )
+    given = dict(options or {})
+    known = signature(load).parameters
+    if unknown := [k for k in given if k not in known or k == "source"]:
+        raise RunError(
+            f"data_options must be of pofx.load_data (got {entries.shown(unknown[0])}): "
+            f"{did_you_mean(str(unknown[0]), known)}"
+        )
+    entries.check_given(given, entries.LOADING)
+    return given
 
 
 def _check_budget(steps: int | None, minutes: float | None) -> None:
     if steps is not None and minutes is not None:
         raise RunError("--steps and --minutes exclude each other; give one of them.")
     _check_counts(steps=steps)
-    if minutes is not None and not (isinstance(minutes, int | float) and 0 < minutes < math.inf):
+    if minutes is not None and not entries.POSITIVE.holds(minutes):
         raise RunError(f"--minutes is a positive number, and {minutes!r} came.")
 
 
 def _check_counts(**counts: int | None) -> None:
     for name, count in counts.items():
-        if count is not None and not (isinstance(count, int) and count > 0):
+        if count is not None and not entries.COUNT.holds(count):
             flag = name.replace("_", "-")
             raise RunError(f"--{flag} is a whole number from 1, and {count!r} came.")
 
 
-def _keep_array(array: np.ndarray | Tensor, folder: Path) -> Path:
+def _keep_array(array: np.ndarray | Tensor, folder: Path, here: World) -> Path:
     """An array has no path to load it from again, so the run keeps a copy."""
-    folder = folder.with_name(f"{folder.name}-data")
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / "array.npy"
-    np.save(path, array.numpy(force=True) if isinstance(array, Tensor) else array)
+    path = beside(folder) / "array.npy"
+    values = array.numpy(force=True) if isinstance(array, Tensor) else array
+    if here.leads:
+        with written(path) as file:
+            np.save(file, values, allow_pickle=False)
+    here.barrier()
     return path
 
 
@@ -206,12 +274,12 @@ class _Run:
 def _run(folder: Path, job: Job, dataset: Dataset, *, quiet: bool) -> Path:
     device = _device(job.device)
     streams = streams_of(job.format)
-    with world(device) as here, stopping() as stop, _own_random_state(device), streams:
+    own = _own_random_state(device)
+    with world(device) as here, stopping() as stop, own, streams, disk(folder):
         torch.manual_seed(job.options.get("seed", 0))
         recipe = catalogue.build(job.recipe, dataset.spec, **job.arguments)
         job = replace(job, threads=job.threads or _suitable_threads(recipe))
-        owner = checkpoint.lock(folder) if here.leads else nullcontext()
-        with owner, _threads(job.threads):
+        with _threads(job.threads):
             if here.leads:
                 job.write(folder)
             log = Log(folder / "metrics.jsonl" if here.leads else None, quiet=quiet)
@@ -230,7 +298,7 @@ def _device(name: str) -> torch.device:
     try:
         device = local_device(name)
         torch.empty(0, device=device)
-    except (RuntimeError, AssertionError, ZeroDivisionError) as error:
+    except (RuntimeError, TypeError, AssertionError, ZeroDivisionError) as error:
         raise RunError(f"--device {name} is not there; use auto or cpu.") from error
     return device
 
@@ -289,6 +357,11 @@ def _fit_at_once(run: _Run) -> None:
 def _train(run: _Run) -> None:
     options = Options(**run.job.options)
     share = run.recipe.batch_size // run.world.size
+    if not share:
+        raise RecipeError(
+            f"--batch-size must be at least 1 for each of {run.world.size} processes (got "
+            f"{run.recipe.batch_size}): raise it, or start fewer."
+        )
     if options.accumulate > share:
         raise RecipeError(
             f"--accumulate {options.accumulate} divides a batch of {share} into too many parts; "
@@ -300,6 +373,8 @@ def _train(run: _Run) -> None:
     if started >= 1:
         run.log.say(f"{run.folder} is already complete at step {start}; --steps makes it longer.")
         _export_best(run, training)
+        if run.world.leads and not _picture(run, start).exists():  # a kill came before the last
+            _draw(run, training.sampled, start)
         return
     rollbacks = 0
     while True:
@@ -329,12 +404,18 @@ def _train_on(run: _Run, training: Training) -> None:
     with closing(data):  # type: ignore[type-var]
         for step in train(training, data, run.budget):
             progress.after(step)
-            if run.world.any(run.stop()):
+            if (asked := int(run.world.max(_asked(run)))) > 0:
                 progress.save(final=True)
-                assert run.stop.signal is not None
-                raise Interrupted(run.folder, step.number, run.stop.signal)
+                rank, number = divmod(asked, _SIGNALS)
+                who = "" if run.world.size == 1 else f"rank {rank - 1} was asked to stop: "
+                raise Interrupted(run.folder, step.number, number, who)
     progress.save(final=True)
     progress.sample()
+
+
+def _asked(run: _Run) -> float:
+    """Which process was asked to stop, and by which signal, as one number; 0 where none was."""
+    return 0.0 if run.stop.signal is None else _SIGNALS * (run.world.rank + 1) + run.stop.signal
 
 
 class _Progress:
@@ -419,9 +500,18 @@ def _save(run: _Run, training: Training) -> None:
     _export(run, training.sampled, training.step)
 
 
+def _warn(run: _Run, text: str) -> None:
+    """Says what even a quiet run may not keep to itself."""
+    if run.log.console.quiet and run.world.leads:
+        sys.stderr.write(f"{printable(text)}\n")
+    else:
+        run.log.say(text)
+
+
 def _restore(run: _Run, training: Training) -> None:
     """Loads the newest sound checkpoint, if there is one."""
-    path = checkpoint.newest(run.checkpoints, run.log.say)
+    most = restored.most(training)
+    path = checkpoint.newest(run.checkpoints, lambda text: _warn(run, text), most)
     if path is None:
         if checkpoint.checkpoints(run.checkpoints):
             raise checkpoint.CheckpointError(
@@ -430,16 +520,17 @@ def _restore(run: _Run, training: Training) -> None:
             )
         run.log.truncate(0)
         return
-    files, numbers = checkpoint.load(path)
-    tensors = files["state"] | files.get(f"rank{run.world.rank}", {})
+    files, numbers = checkpoint.load(path, most)
+    tensors = files.get("state", {}) | files.get(f"rank{run.world.rank}", {})
     try:
+        restored.check_state(training, tensors, numbers, int(path.name))
         training.load_state({k: v.to(run.device) for k, v in tensors.items()}, numbers)
-    except (RuntimeError, KeyError) as error:
+    except (RuntimeError, KeyError, ValueError) as error:
         raise checkpoint.CheckpointError(
             f"{path} does not fit recipe '{run.job.recipe}' with the arguments in "
-            f"{run.folder / 'run.json'}; restore that file, or train a new run."
+            f"{run.folder / 'run.json'} ({error}); restore that file, or train a new run."
         ) from error
-    run.log.truncate(numbers["metrics"])
+    run.log.truncate(min(numbers["metrics"], run.log.position()))
     if run.world.leads:
         checkpoint.prune(run.checkpoints, {path, checkpoint.best(run.checkpoints)})
         _export(run, training.sampled, training.step)
@@ -462,6 +553,11 @@ def _export_best(run: _Run, training: Training) -> None:
     run.log.say(f"kept the weights of step {numbers['step']}, the best on validation data.")
 
 
+def _picture(run: _Run, step: int) -> Path:
+    """Where the samples of a step are."""
+    return run.folder / "samples" / f"{step:06d}{run.dataset.schema.suffix}"
+
+
 def _draw(run: _Run, model: nn.Module, step: int) -> None:
     """A grid of samples with fixed noise, so that pictures of two steps can be compared."""
     if not isinstance(model, Samples):
@@ -476,7 +572,7 @@ def _draw(run: _Run, model: nn.Module, step: int) -> None:
     x = draw(model, n, seed=run.job.options.get("seed", 0), cond=cond, stop=run.stop, use="picture")
     if len(x) < n or not bool(x.isfinite().all()):
         return
-    path = run.folder / "samples" / f"{step:06d}{run.dataset.schema.suffix}"
+    path = _picture(run, step)
     try:
         write(x, run.dataset.schema, path)
     except DataError as error:

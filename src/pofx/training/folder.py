@@ -9,18 +9,23 @@ samples/             what it draws, as it learns
 
 from __future__ import annotations
 
+import hashlib
 import json
+import os
 import platform
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from pofx.errors import UserError
+from pofx.training import entries, regular
 
 FORMAT = 2
-"""The format of new runs. Since 2, streams of noise are keyed by their use and a hash of the seed;
-a run of format 1 keeps its own streams.
+"""The format of new runs. Since 2, streams of noise are keyed by their use and a hash of the seed,
+and `run.json` carries a hash of its own; a run of format 1 keeps its own streams.
 """
+_HASH = "sha256"
 
 
 class RunError(UserError):
@@ -70,35 +75,68 @@ class Job:
     format: int = FORMAT
 
     def write(self, folder: Path) -> None:
-        """Writes `run.json`."""
+        """Writes `run.json`.
+
+        Raises:
+            RunError: a value is none that could be read again.
+        """
         from pofx.training.checkpoint import write_atomically
 
-        content = json.dumps({"format": self.format, **asdict(self)}, indent=1) + "\n"
-        write_atomically(folder / "run.json", content.encode())
+        content = {"format": self.format, **asdict(self)}
+        try:
+            entries.check_job(json.loads(json.dumps(content)))
+        except (TypeError, entries.EntryError) as error:
+            raise RunError(f"a run must be of values that can be written: {error}.") from error
+        text = json.dumps(sealed(content) if self.format > 1 else content, indent=1) + "\n"
+        write_atomically(folder / "run.json", text.encode())
+
+
+def sealed(content: Mapping[str, Any]) -> dict[str, Any]:
+    """The entries of a `run.json` with their hash, which says whether they were changed."""
+    plain = {k: v for k, v in content.items() if k != _HASH}
+    text = json.dumps(plain, sort_keys=True)
+    return {**plain, _HASH: hashlib.sha256(text.encode()).hexdigest()}
 
 
 def read(folder: str | Path) -> Job:
-    """The job of a run folder.
+    """The job of a run folder, whose own files are sound of kind.
 
     Raises:
-        RunError: there is no such run, or its `run.json` is damaged or from a newer version.
+        RunError: there is no such run, or its `run.json` is damaged, changed or from a newer
+            version.
+        StrangeFile: a link, a pipe or the like is in the place of one of its files.
     """
-    path = Path(folder) / "run.json"
-    if not path.is_file():
+    folder = Path(folder)
+    path = folder / "run.json"
+    if not os.path.isdir(folder) or not os.path.lexists(path):
         raise RunError(
             f"there is no run in '{folder}' (no run.json); `pofx runs` lists the runs there are."
         )
+    regular.check_run(folder)
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        if content["format"] > FORMAT:
-            raise RunError(
-                f"'{folder}' was written by a newer version of pofx; upgrade to read it."
-            )
+        content = regular.parse(regular.content(path, regular.JSON_BYTES))
+        _refuse_changed(folder, content)
+        entries.check_job(content)
         return Job(**content)
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
-        if isinstance(error, RunError):
-            raise
-        raise RunError(f"'{path}' is damaged ({error}); restore it or train again.") from error
+    except RunError:
+        raise
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        missing = isinstance(error, KeyError)
+        reason = f"it has no entry {error}" if missing else error
+        raise RunError(f"'{path}' is damaged: {reason}; restore it or train again.") from error
+
+
+def _refuse_changed(folder: Path, content: dict[str, Any]) -> None:
+    """Holds a `run.json` against the hash that it carries, which is taken out."""
+    entries.check(content, {"format": entries.COUNT})
+    if content["format"] > FORMAT:
+        raise RunError(f"'{folder}' was written by a newer version of pofx; upgrade to read it.")
+    if content["format"] > 1 and sealed(content)[_HASH] != content.pop(_HASH, None):
+        raise RunError(
+            f"'{folder / 'run.json'}' must be as pofx wrote it (it was changed or is damaged: its "
+            "hash does not match): restore it, train a new run with other arguments, or train "
+            f"longer with `pofx resume {folder} --steps`."
+        )
 
 
 def new_folder(out: str | Path | None, recipe: str, data: str) -> Path:
@@ -112,6 +150,8 @@ def new_folder(out: str | Path | None, recipe: str, data: str) -> Path:
             "--out is a folder, and an empty name came; leave it out for the first free "
             "runs/RECIPE-DATA."
         )
+    if out is not None and not isinstance(out, str | Path):
+        raise RunError(f"--out must be a path (got {entries.shown(out)}): give another.")
     if out is not None:
         folder = Path(out)
         if (folder / "run.json").exists():

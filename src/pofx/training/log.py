@@ -11,6 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TextIO
 
+from pofx.data.limits import printable
 from pofx.objective import Symptom
 
 _BAR = 20
@@ -105,7 +106,7 @@ class Log:
     def say(self, text: str) -> None:
         """Shows one line."""
         self._leave_bar()
-        self.bar.console.print(text, highlight=False, markup=False, soft_wrap=True)
+        self.bar.console.print(printable(text), highlight=False, markup=False, soft_wrap=True)
 
     def _draw_bar(self, progress: float, text: str) -> None:
         """Draws the bar of a notebook over the one before it."""

@@ -28,6 +28,7 @@ from pofx.objective import Objective, Update
 from pofx.recipe import Recipe
 from pofx.training.distributed import World
 from pofx.training.ema import EMA
+from pofx.training.entries import OPTIONS, check_given
 from pofx.training.flat import Flat
 from pofx.training.learning_rate import factor
 from pofx.training.memory import keep_freed
@@ -58,6 +59,9 @@ class Options:
         on_nonfinite: `stop`, or `skip` the update (three in a row stop).
         keyed_noise: noise belongs to the example, so that a step is the same for any number of
             processes and any accumulation; a little slower.
+
+    Raises:
+        EntryError: one is of another type, or out of its range.
     """
 
     seed: int = 0
@@ -66,6 +70,9 @@ class Options:
     clip: float | None = None
     on_nonfinite: Literal["stop", "skip", "rollback"] = "stop"
     keyed_noise: bool = False
+
+    def __post_init__(self) -> None:
+        check_given(vars(self), OPTIONS)
 
 
 @dataclass
