@@ -8,6 +8,7 @@ BIN = .venv/bin
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev]"
 	touch $@
+	@echo "The command is $(BIN)/pofx; after 'source $(BIN)/activate' it is pofx."
 
 demo: .venv/installed
 	$(BIN)/python examples/demo.py

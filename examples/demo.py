@@ -1,7 +1,7 @@
 """Families learn the same digits: one picture of what they draw, and a table of how well."""
 
+import itertools
 from pathlib import Path
-from tempfile import mkdtemp
 
 from PIL import Image, ImageDraw
 from rich.console import Console
@@ -29,8 +29,14 @@ def side_by_side(pictures: dict[str, Path], path: Path) -> Path:
     return path
 
 
+def first_free(folder: Path) -> Path:
+    """A folder that is not there yet: `demo`, `demo-2` and so on."""
+    numbered = (folder.with_name(f"{folder.name}-{n}") for n in itertools.count(2))
+    return next(f for f in itertools.chain([folder], numbered) if not f.exists())
+
+
 def main() -> None:
-    folder = Path(mkdtemp(prefix="pofx-demo-"))
+    folder = first_free(Path("runs/demo"))
     table = Table("recipe", "log p(x), nats", "kind", "Frechet distance", "real", "noise")
     pictures = {}
     for name, arguments in RECIPES.items():
@@ -42,7 +48,8 @@ def main() -> None:
         figures = (frechet.value, frechet.floor, frechet.ceiling)
         table.add_row(name, nats, kind, *(f"{v:.2f}" for v in figures))
     Console(width=100).print(table)
-    print(side_by_side(pictures, folder / "demo.png"))
+    print(f"picture: {side_by_side(pictures, folder / 'demo.png')}")
+    print(f"runs: {folder}, with samples as they learned; `pofx runs` lists them")
 
 
 main()

@@ -26,7 +26,7 @@ def test_its_commands_run_one_after_the_other():
         for line in block.splitlines()
         if not language and line.startswith("pofx ")
     ]
-    assert [c.split()[1] for c in commands] == ["data", "train", "sample", "evaluate"]
+    assert [c.split()[1] for c in commands] == ["data", "train", "sample", "evaluate", "runs"]
     for command in commands:
         for slow, quick in QUICK.items():
             command = command.replace(slow, quick)

@@ -30,6 +30,11 @@ class Batch:
     cond: Cond | None = None
     progress: float = 0.0
 
+    def __repr__(self) -> str:
+        cond = "" if self.cond is None else f", conditions of shape {tuple(self.cond.shape[1:])}"
+        shape = tuple(self.x.shape[1:])
+        return f"Batch({len(self):,} of shape {shape}{cond}, progress {self.progress:.3g})"
+
     def __len__(self) -> int:
         return len(self.x)
 

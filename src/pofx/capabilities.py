@@ -320,3 +320,18 @@ class Likelihood:
     detail: str = ""
     gap: float = 0.0
     spread: Spread | None = None
+
+    def __repr__(self) -> str:
+        """The figure with all that it needs to be read.
+
+        >>> Likelihood(-61.25, "bound", 0.5, "mass", "500 importance samples")
+        >= -61.250 +- 0.5 nats (bound, mass; 500 importance samples)
+        """
+        detail = f"; {self.detail}" if self.detail else ""
+        return f"{self.figure} nats ({self.kind}, {self.unit}{detail})"
+
+    @property
+    def figure(self) -> str:
+        """The mean and its standard error, with a sign where it is not exact."""
+        sign = {"exact": "", "bound": ">= ", "estimate": "~ "}[self.kind]
+        return f"{sign}{self.nats:.3f} +- {self.stderr:.2g}"

@@ -52,6 +52,8 @@ class Parameter:
         meaning: from the docstring.
         choices: the values it may take, if it is a `Literal`.
         optional: whether None is allowed.
+        checked: the smallest number that the recipe itself says it takes; None where it does not
+            say.
     """
 
     name: str
@@ -60,6 +62,7 @@ class Parameter:
     meaning: str
     choices: tuple[str, ...] = ()
     optional: bool = False
+    checked: float | None = None
 
     @property
     def least(self) -> int | None:
@@ -69,17 +72,60 @@ class Parameter:
         counts = self.type == "int" and (self.default is None or self.default >= 0)
         return 0 if counts else None
 
+    @property
+    def default_text(self) -> str:
+        """The default as one would type it; empty where there is none, which the meaning tells.
+
+        >>> Parameter("hidden", "ints", (256, 256), "widths.").default_text
+        '256,256'
+        """
+        if self.default is None:
+            return ""
+        if isinstance(self.default, tuple):
+            return ",".join(map(str, self.default)) or "none"
+        plain = isinstance(self.default, bool | str)
+        return str(self.default).lower() if plain else f"{self.default:.12g}"
+
+    @property
+    def range_text(self) -> str:
+        """The numbers that it may be, in words; empty where that is not known.
+
+        >>> Parameter("latent", "int", 32, "numbers in a code.", checked=1).range_text
+        'at least 1'
+        """
+        if self.name == "lr":
+            return "above 0"
+        least = self.checked if self.checked is not None else self.least or None
+        return "" if least is None else f"at least {least:g}"
+
 
 @dataclass(frozen=True)
 class Entry:
-    """A recipe, described."""
+    """A recipe, described.
+
+    Args:
+        name: in kebab case.
+        family: the folder of its file.
+        module: the file, as Python imports it.
+        title: of its paper, with authors and year.
+        use: a clause that says what it is good for.
+        description: the rest of its docstring, with formulas in LaTeX.
+        parameters: its arguments.
+    """
 
     name: str
     family: str
     module: str
     title: str
+    use: str
     description: str
     parameters: tuple[Parameter, ...]
+
+    @property
+    def paper(self) -> str:
+        """Who wrote the paper, and when."""
+        match = re.search(r"\(([^()]+, \d{4})\)\.?$", self.title)
+        return match[1] if match else ""
 
 
 @cache
@@ -99,12 +145,36 @@ def describe(name: str) -> Entry:
     """The entry of one recipe.
 
     Raises:
-        CatalogueError: there is none of that name.
+        CatalogueError: there is none of that name, or it is no name.
     """
     known = entries()
-    if not isinstance(name, str) or name not in known:
-        raise CatalogueError(f"there is no recipe '{name}'; {did_you_mean(str(name), known)}")
+    if not isinstance(name, str):
+        raise CatalogueError(_no_name(name))
+    if name not in known:
+        raise CatalogueError(f"there is no recipe '{name}'; {did_you_mean(name, known)}")
     return known[name]
+
+
+def _no_name(given: Any) -> str:
+    """A sentence for what stands in the place of a recipe's name."""
+    kind = given if isinstance(given, type) else type(given)
+    got = f"the class {kind.__name__}" if kind is given else f"an object of type {kind.__name__}"
+    bases = {f"{base.__module__}.{base.__name__}" for base in kind.__mro__}
+    if "pofx.recipe.Recipe" in bases:
+        cure = "give its name and its arguments, as in pofx.fit('vae', data='digits', latent=8)."
+    elif "torch.nn.modules.module.Module" in bases or any(hasattr(given, m) for m in _MODEL):
+        model = f"{kind.__name__}(...)" if kind is given else "model"
+        cure = (
+            "to train a model of your own, give it an objective and a `recipe` in one file, as "
+            f"CONTRIBUTING.md says; `pofx.check_model({model}, spec)` and "
+            f"`pofx.evaluate({model}, dataset)` take it as it is."
+        )
+    else:
+        cure = "give the name first and then the data, as in pofx.fit('vae', data='digits')."
+    return f"the recipe must be a name such as 'vae' (got {got}): {cure}"
+
+
+_MODEL = ("log_prob", "elbo", "energy", "sample")
 
 
 def build(name: str, spec: DataSpec, **arguments: Any) -> Recipe:
@@ -203,14 +273,16 @@ def _describe(family: str, stem: str, source: str) -> Entry:
     docstring = ast.get_docstring(tree) or ""
     first, _, rest = docstring.partition("\n")
     function = next(n for n in tree.body if isinstance(n, ast.FunctionDef) and n.name == "recipe")
-    meanings = _meanings(ast.get_docstring(function) or "")
+    meanings = argument_meanings(ast.get_docstring(function) or "")
+    checked = _checked(function)
+    use = re.match(r"\s*Good for: ([^\n]+)\.\n", rest)
     aliases = {
         n.targets[0].id: ast.unparse(n.value)
         for n in tree.body
         if isinstance(n, ast.Assign) and isinstance(n.targets[0], ast.Name)
     }
     parameters = tuple(
-        _parameter(a, d, meanings.get(a.arg, ""), aliases)
+        _parameter(a, d, meanings.get(a.arg, ""), aliases, checked.get(a.arg))
         for a, d in zip(function.args.kwonlyargs, function.args.kw_defaults, strict=True)
     )
     return Entry(
@@ -218,13 +290,27 @@ def _describe(family: str, stem: str, source: str) -> Entry:
         family=family,
         module=f"pofx.{family}.{stem}",
         title=first.partition(": ")[2].strip() or first,
-        description=rest.strip(),
+        use=use[1] if use else "",
+        description=rest[use.end() if use else 0 :].strip(),
         parameters=parameters,
     )
 
 
+def _checked(function: ast.FunctionDef) -> dict[str, float]:
+    """The smallest numbers that a recipe's own calls of `check_at_least` let pass."""
+    found: dict[str, float] = {}
+    for call in (n for n in ast.walk(function) if isinstance(n, ast.Call)):
+        if ast.unparse(call.func) == "check_at_least" and isinstance(call.args[1], ast.Constant):
+            found |= {k.arg: float(str(call.args[1].value)) for k in call.keywords if k.arg}
+    return found
+
+
 def _parameter(
-    argument: ast.arg, default: ast.expr | None, meaning: str, aliases: Mapping[str, str]
+    argument: ast.arg,
+    default: ast.expr | None,
+    meaning: str,
+    aliases: Mapping[str, str],
+    checked: float | None,
 ) -> Parameter:
     assert argument.annotation is not None
     assert default is not None
@@ -240,11 +326,12 @@ def _parameter(
         annotation = "str"
     kind = "ints" if annotation.startswith("tuple[") else annotation
     assert kind in _TYPES, f"a recipe's parameter cannot be of type {annotation}"
-    return Parameter(argument.arg, kind, ast.literal_eval(default), meaning, choices, optional)
+    value = ast.literal_eval(default)
+    return Parameter(argument.arg, kind, value, meaning, choices, optional, checked)
 
 
-def _meanings(docstring: str) -> dict[str, str]:
-    """What the `Args:` section says of each parameter."""
+def argument_meanings(docstring: str) -> dict[str, str]:
+    """The text of each parameter in the `Args:` section of a docstring without indentation."""
     section = re.search(r"^Args:\n((?:[ \t]+.*\n?|\n)+)", docstring, re.MULTILINE)
     if section is None:
         return {}

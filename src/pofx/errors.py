@@ -39,5 +39,10 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     "did you mean 'vae'?"
     """
     known = sorted(known)
-    near = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
-    return f"did you mean '{near[0]}'?" if near else f"choose one of {', '.join(known)}."
+    near = nearest(word, known)
+    return f"did you mean '{near}'?" if near else f"choose one of {', '.join(known)}."
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """The known word that is most like `word`; empty when none is near."""
+    return next(iter(difflib.get_close_matches(word, sorted(known), n=1, cutoff=0.5)), "")

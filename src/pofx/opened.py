@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from pofx import catalogue
-from pofx.capabilities import Completes, Continues
+from pofx.capabilities import Completes, Continues, Edits
 from pofx.data.builtin import NAMES
 from pofx.data.codes import coded_by
 from pofx.data.dataset import Dataset
@@ -28,6 +28,7 @@ from pofx.training import checkpoint
 from pofx.training.distributed import local_device
 from pofx.training.entries import Rule
 from pofx.training.folder import Job, RunError, read
+from pofx.training.status import status
 
 Classes = int | str | Sequence[int | str] | Tensor
 """One class by number or name, one for each example, or a tensor of their labels."""
@@ -35,6 +36,17 @@ Classes = int | str | Sequence[int | str] | Tensor
 RUN = Rule("a run, as pofx.load opens it", lambda v: isinstance(v, Opened))
 _GIVEN = ("n", "x", "known", "cond", "options", "strength")
 """What no option of a user's own is called."""
+
+
+_GIVEN_SOME = {
+    "complete": (
+        Completes,
+        "an autoregressive model such as made, a diffusion such as ddpm or mdlm, or a Boltzmann "
+        "machine such as rbm",
+    ),
+    "edit": (Edits, "a diffusion of continuous noise such as ddpm or edm"),
+}
+"""What draws examples from given ones, and which recipes do."""
 
 
 class Opened:
@@ -72,7 +84,10 @@ class Opened:
         self.device = _device(device)
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}('{self.path}', recipe '{self.job.recipe}')"
+        return f"{type(self).__name__}({status(self.path)})"
+
+    def _repr_html_(self) -> str:
+        return status(self.path).table()._repr_html_()
 
     @cached_property
     def _built(self) -> nn.Module:
@@ -244,6 +259,16 @@ class Opened:
                 f"'{prior.path}' must be trained on codes of '{self.path}' (it was on {what}): "
                 f"write those with `pofx encode {self.path}`, and train it on them."
             )
+
+    def must(self, method: str) -> None:
+        """Refuses a method that draws examples from given ones, where the model has none.
+
+        Args:
+            method: `complete` or `edit`.
+        """
+        capability, kinds = _GIVEN_SOME[method]
+        if not isinstance(self.model, capability):
+            raise RunError(f"recipe '{self.job.recipe}' {method}s no examples; train {kinds}.")
 
     def spare(self, path: str | Path, *read: object) -> None:
         """Refuses a path to write to where data lie, the run's own or others.

@@ -132,6 +132,13 @@ class Recipe:
     clip: float | None = None
     ema: float | None = None
 
+    def __repr__(self) -> str:
+        count = sum(p.numel() for p in self.model.parameters())
+        how = "fitted at once"
+        if self.objective is not None:
+            how = f"{self.steps:,} steps of {self.batch_size:,} examples"
+        return f"Recipe({type(self.model).__name__} of {count:,} parameters, {how})"
+
     def __post_init__(self) -> None:
         if self.ema is not None and self.ema < 0:
             raise RecipeError(

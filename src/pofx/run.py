@@ -30,7 +30,7 @@ from pofx.arguments import (
     whole_numbers,
 )
 from pofx.arguments import Unwritten as Unwritten
-from pofx.capabilities import Completes, Continues, Edits, Guidable, Samples
+from pofx.capabilities import Continues, Guidable, Samples
 from pofx.data.limits import MEMORY_BYTES, DataError, size
 from pofx.data.raw import listed
 from pofx.data.source import Source
@@ -58,14 +58,6 @@ from pofx.typing import Data
 
 _BATCH = 256
 """Examples that are completed or edited at a time."""
-_GIVEN_SOME = {
-    "complete": (
-        Completes,
-        "an autoregressive model such as made, a diffusion such as ddpm or mdlm, or a Boltzmann "
-        "machine such as rbm",
-    ),
-    "edit": (Edits, "a diffusion of continuous noise such as ddpm or edm"),
-}
 _NORMAL = 10_000
 """Training examples whose codes the distance of an anomaly is measured from."""
 
@@ -254,16 +246,6 @@ class Run(Opened):
         self.must("edit")
         self.check(options, "edit")
         return self._anew("edit", x, seed, cond, strength=strength, **options)
-
-    def must(self, method: str) -> None:
-        """Refuses a method that draws examples from given ones, where the model has none.
-
-        Args:
-            method: `complete` or `edit`.
-        """
-        capability, kinds = _GIVEN_SOME[method]
-        if not isinstance(self.model, capability):
-            raise RunError(f"recipe '{self.job.recipe}' {method}s no examples; train {kinds}.")
 
     def _anew(self, method: str, x: Data, seed: int, cond: Classes | None, **options: Any) -> Data:
         """What a method makes of examples, on the CPU; the same for any batch."""

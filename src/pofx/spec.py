@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -60,6 +61,15 @@ class Mixed:
 
     columns: tuple[Simple, ...]
 
+    def __repr__(self) -> str:
+        """How many columns of each kind there are.
+
+        >>> Mixed((Real(), Real(), Binary()))
+        Mixed(2 x Real, 1 x Binary)
+        """
+        counts = Counter(type(c).__name__ for c in self.columns)
+        return f"Mixed({', '.join(f'{n} x {name}' for name, n in counts.items())})"
+
     @property
     def discrete(self) -> bool:
         """Whether every column is discrete."""
@@ -94,7 +104,7 @@ class DataSpec:
     shape: tuple[int, ...]
     support: Support = field(default_factory=Real)
     classes: int = 0
-    class_names: tuple[str, ...] = ()
+    class_names: tuple[str, ...] = field(default=(), repr=False)
     log_scale: float = 0.0
     count: int | None = field(default=None, compare=False)
 

@@ -29,6 +29,9 @@ def test_codes_are_written_and_decoded(run, tmp_path, suffix):
     with torch.no_grad():
         expected = opened.model.decode(opened.model.encode(x))
     assert (np.load(out)["x"] == opened.schema.native(expected)).mean() > 0.999
+    if suffix == "csv":
+        assert codes.read_text().splitlines()[0] == "z0,z1,z2"
+        assert len(codes.read_text().splitlines()) == 1 + len(x)
     if suffix == "npz":
         assert np.load(codes)["y"].tolist() == [str(k) for k in y.tolist()]
 
@@ -133,3 +136,15 @@ def test_mistakes_are_one_sentence(run, refused, arguments, word):
 def test_a_model_without_codes_says_so(tmp_path, refused):
     pofx.fit("gmm", "two-moons", out=tmp_path / "gmm", quiet=True)
     refused(["encode", tmp_path / "gmm"], "no codes")
+
+
+@pytest.mark.parametrize("verb", [["interpolate", "--between", 0, 1], ["traverse"]])
+def test_a_film_of_points_is_refused_with_what_to_write_instead(tmp_path, verb, capsys):
+    name, *options = verb
+    out = tmp_path / "flow"
+    small = {"layers": 1, "hidden": (4,), "steps": 1, "quiet": True}
+    pofx.fit("nsf", "two-moons", out=out, data_options={"limit": 100}, **small)
+    assert code(name, out, *options, "--out", tmp_path / "film.GIF") == 2
+    said = capsys.readouterr().err
+    assert "must be images (got vectors of 2): give --out a .png of the points, or an .npz" in said
+    assert not (tmp_path / "film.GIF").exists()

@@ -8,7 +8,7 @@ import pytest
 import pofx
 
 ROOT = Path(pofx.__file__).parent
-ZERO = ["typing", "errors", "spec", "batch", "capabilities", "objective", "recipe"]
+ZERO = ["typing", "errors", "spec", "batch", "capabilities", "objective", "recipe", "tables"]
 ONE = ["functional", "distributions", "solvers", "mcmc"]
 FAMILIES = ["classical", "ae", "vae", "vq", "gan", "autoregressive", "flow", "ebm", "diffusion"]
 FIVE = ["training", "data", "evaluation", "catalogue"]

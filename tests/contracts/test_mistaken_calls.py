@@ -3,10 +3,13 @@
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 import pofx
+from pofx import catalogue
 from pofx.diffusion.samplers import DDIM
 from pofx.errors import UserError
+from pofx.spec import DataSpec
 
 KNOWN = torch.ones(1, 8, 8, dtype=torch.bool)
 X = torch.zeros(2, 1, 8, 8)
@@ -90,3 +93,42 @@ def test_whole_numbers_of_any_kind_and_an_interval_as_a_list(run):
 def test_an_array_has_no_name_of_its_own(kind):
     x = kind(np.random.default_rng(0).normal(size=(30, 2)).astype(np.float32))
     assert pofx.fit("ppca", x, quiet=True).path.name == "ppca-array"
+
+
+class Mine(nn.Module):
+    pass
+
+
+RECIPE = catalogue.build("vae", DataSpec((2,)))
+
+
+class Plain:
+    def sample(self, n, cond=None):
+        return torch.zeros(n, 2)
+
+
+@pytest.mark.parametrize(
+    ("given", "match"),
+    [
+        (Mine(), r"an object of type Mine\).*CONTRIBUTING.md.*check_model\(model, spec\)"),
+        (Mine, r"the class Mine\).*CONTRIBUTING.md.*pofx.evaluate\(Mine\(...\), dataset\)"),
+        (Plain(), r"an object of type Plain\).*one file, as CONTRIBUTING.md says"),
+        (np.zeros((9, 2)), r"an object of type ndarray\).*give the name first and then the data"),
+        (None, r"an object of type NoneType\).*as in pofx.fit\('vae', data='digits'\)"),
+        (["vae"], r"an object of type list\).*give the name first"),
+        (RECIPE, r"an object of type Recipe\).*its name and its arguments"),
+    ],
+    ids=["a module", "a class", "a model", "an array", "nothing", "a list", "a recipe"],
+)
+def test_what_is_fitted_is_a_recipes_name(given, match, tmp_path):
+    with pytest.raises(UserError, match=rf"^the recipe must be a name such as 'vae' \(got {match}"):
+        pofx.fit(given, data="digits")
+    with pytest.raises(UserError, match="the recipe must be a name"):
+        pofx.build(given, DataSpec((2,)))
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_model_that_cannot_be_fitted_is_checked_and_evaluated_as_the_sentence_says():
+    assert pofx.check_model(Plain(), DataSpec((2,))) is not None
+    report = pofx.evaluate(Plain(), pofx.load_data("two-moons", limit=100), n=10)
+    assert "frechet" in report.metrics

@@ -1,5 +1,6 @@
 """What every recipe must do, whoever wrote it: found by the catalogue, with no test to add."""
 
+import inspect
 import math
 
 import pytest
@@ -8,8 +9,11 @@ from zoo import CASES, FITTED, LOOPED, NAMES, SPECS, build, examples, serves, sm
 
 from pofx import catalogue
 from pofx.batch import Batch
-from pofx.capabilities import Bound, Density, Energy, Samples
+from pofx.capabilities import Bound, Density, Energy, Estimate, Samples
+from pofx.catalogue import argument_meanings
+from pofx.cli.runs import _OWN_LOSS
 from pofx.cli.train import _LOOP
+from pofx.evaluation.calls import options_of
 from pofx.evaluation.check import check_model
 from pofx.evaluation.evaluate import depends_on_class
 from pofx.functional.draw import draw
@@ -17,6 +21,7 @@ from pofx.functional.random import noise
 from pofx.objective import LossObjective
 from pofx.recipe import RecipeError
 from pofx.training.loop import Budget, Options, Training, train
+from pofx.training.validation import _loss
 
 _OPTIONS = Options()
 
@@ -49,6 +54,26 @@ def test_serves_some_data_and_says_what_its_arguments_mean(name):
     for p in entry.parameters:
         assert p.meaning, f"{name}: its Args say nothing of {p.name}"
         assert p.name not in shared, f"{name}: --{p.name} is a flag of the loop"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_what_its_model_takes_when_it_samples_is_described(name):
+    model = build(*next(case for case in CASES if case[0] == name)).model
+    for method in filter(lambda m: hasattr(model, m), ("sample", "complete", "edit")):
+        told = argument_meanings(inspect.getdoc(getattr(model, method)) or "")
+        own = set(options_of(model, method)) - {"self", "n", "x", "known", "cond"}
+        assert own <= set(told), f"{name}: the Args of {method} say nothing of {own - set(told)}"
+
+
+@pytest.mark.parametrize(("name", "kind"), LOOPED)
+def test_the_unit_of_its_validation_loss_is_known(name, kind):
+    recipe = build(name, kind)
+    x, cond = examples(SPECS[kind], 2)
+    valid = _loss(Training(recipe), x, cond) if name in _OWN_LOSS else None
+    knows = isinstance(recipe.model, Density | Bound)
+    assert (valid is not None and not knows) == (name in _OWN_LOSS)
+    if not knows and isinstance(recipe.objective, LossObjective):
+        assert isinstance(recipe.model, Energy | Estimate) or name in _OWN_LOSS
 
 
 AVERAGED = [n for n in NAMES if any(p.name == "ema" for p in catalogue.describe(n).parameters)]

@@ -138,3 +138,11 @@ def test_tables_as_people_have_them(name, what, rows, kinds, real_data):
     assert {k: sum(c.kind == k for c in report.columns) for k in kinds} == kinds
     if name.startswith("adult"):
         assert [c.missing for c in report.columns if c.missing] == [1_836, 1_843, 583]
+
+
+def test_bytes_of_a_text_are_told_from_each_other(tmp_path):
+    (tmp_path / "a.txt").write_text("é" * 300 + "à" * 200, encoding="utf-8")
+    report = inspect.inspect(tmp_path / "a.txt", tokens="bytes", length=8)
+    names = [word for word in report.text.common.split() if not word[0].isdigit()]
+    assert names == [r"b'\xc3'", r"b'\xa9'", r"b'\xa0'"]
+    assert "\N{REPLACEMENT CHARACTER}" not in repr(report)

@@ -1,5 +1,7 @@
 r"""autoencoder: Reducing the dimensionality of data with neural networks (Hinton and Salakhutdinov, 2006).
 
+Good for: short codes of anything; with a mixture on the codes, samples too.
+
 An encoder squeezes an example into a short code, and a decoder rebuilds the example from it:
 
 .. math:: z = f(x), \qquad \hat x = g(z), \qquad L = \mathbb{E}\, d(x, \hat x)

@@ -1,5 +1,7 @@
 r"""denoising: Extracting and composing robust features with denoising autoencoders (Vincent et al., 2008).
 
+Good for: codes that noise does not upset, and anomalies by reconstruction.
+
 An autoencoder that sees a damaged example and is scored against the clean one,
 
 .. math:: L = \mathbb{E}_x \, \mathbb{E}_{\tilde x \sim q(\tilde x | x)}\, d(x, g(f(\tilde x))),

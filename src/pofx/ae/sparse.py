@@ -1,5 +1,7 @@
 r"""sparse: k-Sparse autoencoders (Makhzani and Frey, 2014).
 
+Good for: codes whose active numbers each stand for a pattern to look at.
+
 An autoencoder whose code may be longer than the example, because few of its numbers are active for
 any one example. Three ways to have it so:
 

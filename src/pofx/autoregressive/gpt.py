@@ -1,5 +1,7 @@
 r"""gpt: Improving language understanding by generative pre-training (Radford et al., 2018).
 
+Good for: text, and sequences of categories; goes on from a prompt.
+
 A Transformer whose places see only what is before them says how likely each token is:
 
 .. math:: p(x_i | x_{<i}) = \mathrm{softmax}(E h_i), \quad

@@ -1,5 +1,7 @@
 r"""made: MADE: masked autoencoder for distribution estimation (Germain et al., 2015).
 
+Good for: tables and vectors of bits or categories, with exact likelihoods.
+
 An autoencoder whose weights are masked gives every factor of the chain rule in one pass:
 
 .. math:: \log p(x) = \sum_d \log p(x_d | x_{<d}), \qquad

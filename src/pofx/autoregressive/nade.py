@@ -1,5 +1,7 @@
 r"""nade: The neural autoregressive distribution estimator (Larochelle and Murray, 2011).
 
+Good for: short vectors of bits or categories, with exact likelihoods.
+
 One hidden layer for each factor of the chain rule, and all of them share their weights:
 
 .. math:: \log p(x) = \sum_d \log p(x_d | x_{<d}), \qquad

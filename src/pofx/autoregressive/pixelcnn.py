@@ -1,5 +1,7 @@
 r"""pixelcnn: Conditional image generation with PixelCNN decoders (van den Oord et al., 2016).
 
+Good for: exact likelihoods of small images, and their completion from the top.
+
 The gated PixelCNN. Images are drawn pixel after pixel,
 
 .. math:: \log p(x | c) = \sum_i \log p(x_i | x_{<i}, c)

@@ -1,5 +1,7 @@
 r"""pixelrnn: Pixel recurrent neural networks (van den Oord et al., 2016).
 
+Good for: exact likelihoods of small images, when a PixelCNN sees too little.
+
 Images are drawn pixel after pixel, and an LSTM carries what it has seen of them from row to row
 (the Row LSTM) or from diagonal to diagonal in both directions (the Diagonal BiLSTM):
 

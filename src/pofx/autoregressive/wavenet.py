@@ -1,5 +1,7 @@
 r"""wavenet: WaveNet: a generative model for raw audio (van den Oord et al., 2016).
 
+Good for: long sequences of numbers or levels, such as sound.
+
 Every element of a sequence from those before it, through dilated causal convolutions whose reach
 doubles from layer to layer:
 

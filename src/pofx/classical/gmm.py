@@ -1,5 +1,7 @@
 r"""gmm: Maximum likelihood from incomplete data via the EM algorithm (Dempster et al., 1977).
 
+Good for: a first model of anything, and anomalies: fitted in seconds.
+
 A mixture of normal distributions,
 
 .. math:: p(x) = \sum_k w_k \, \mathcal{N}(x; \mu_k, \Sigma_k)

@@ -1,5 +1,7 @@
 r"""kde: On estimation of a probability density function and mode (Parzen, 1962).
 
+Good for: anomalies among few columns: fitted in seconds, nothing to tune.
+
 A small normal distribution around each of n training examples:
 
 .. math:: p(x) = \frac{1}{n} \sum_i \prod_j \mathcal{N}(x_j; x_{ij}, h^2 s_j^2)

@@ -1,5 +1,7 @@
 r"""ngram: The zero-frequency problem (Witten and Bell, 1991).
 
+Good for: a first model of text: counted in seconds.
+
 The next token depends on the last few, by counts: what followed a context h of k tokens is mixed
 with what followed its last k - 1, the more so the more different tokens have followed it,
 

@@ -1,5 +1,7 @@
 r"""ppca: Probabilistic principal component analysis (Tipping and Bishop, 1999).
 
+Good for: the linear baseline of anything, in closed form.
+
 A normal latent vector z, seen through a linear map with even noise:
 
 .. math:: x = W z + \mu + \sigma \epsilon, \quad

@@ -55,9 +55,8 @@ class _Verbs(click.Group):
 
     def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
         if args and args[0] not in VERBS and not args[0].startswith("-"):
-            raise click.UsageError(
-                f"there is no command '{args[0]}'; {did_you_mean(args[0], VERBS)}"
-            )
+            hint = did_you_mean(args[0], [*VERBS, "--version", "--help"])
+            raise click.UsageError(f"there is no command '{args[0]}'; {hint}")
         return super().resolve_command(ctx, args)
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from pofx.cli.data_options import FiniteRange, Seed
-from pofx.cli.model_options import check_options, own_options
+from pofx.cli.model_options import ModelCommand, check_options, own_options
 from pofx.cli.outputs import say, target
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def _shared(command: Callable[..., None]) -> Callable[..., None]:
     return command
 
 
-@click.command("complete", context_settings={"ignore_unknown_options": True})
+@click.command("complete", cls=ModelCommand, context_settings={"ignore_unknown_options": True})
 @_shared
 @click.option(
     "--keep", type=click.Choice(["top", "first"]), default="top", show_default=True,
@@ -89,7 +89,7 @@ def complete(  # noqa: PLR0913
     _save(opened, x, done, path, (seed, cond), begun)
 
 
-@click.command("edit", context_settings={"ignore_unknown_options": True})
+@click.command("edit", cls=ModelCommand, context_settings={"ignore_unknown_options": True})
 @_shared
 @click.option(
     "--strength", type=FiniteRange(0, 1, min_open=True), default=0.5, show_default=True,

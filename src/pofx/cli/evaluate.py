@@ -10,7 +10,7 @@ import click
 
 from pofx.cli.data_options import Seed
 from pofx.cli.outputs import say, target
-from pofx.errors import UserError, printable
+from pofx.errors import UserError
 
 if TYPE_CHECKING:
     from pofx.evaluation.report import Report
@@ -100,16 +100,9 @@ def _tell(opened: Run, report: Report, *, as_json: bool) -> None:
         say(json.dumps(report.to_json(), indent=1))
         return
     from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
 
-    title = Text(printable(f"{opened.job.recipe} on {opened.dataset.name}"))
-    table = Table(box=None, pad_edge=False, title=title)
-    for column in ("what", "value", "beside"):
-        table.add_column(column)
-    for row in report.rows():
-        table.add_row(*(Text(printable(cell)) for cell in row))
-    Console().print(table)
+    table = report.table(f"{opened.job.recipe} on {opened.dataset.name}")
+    Console().print(table.terminal())
     for warning in report.warnings:
         say(f"warning: {warning}", err=True)
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from pofx.cli.data_options import Seed
-from pofx.cli.model_options import check_options, own_options
+from pofx.cli.model_options import ModelCommand, check_options, own_options
 from pofx.cli.outputs import say, target
 from pofx.errors import UserError
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from pofx.evaluation.ladder import Ladder, Rung
 
 
-@click.command("ladder", context_settings={"ignore_unknown_options": True})
+@click.command("ladder", cls=ModelCommand, context_settings={"ignore_unknown_options": True})
 @click.argument("run")
 @click.argument("options", nargs=-1, type=click.UNPROCESSED)
 @click.option("--samplers", help="Names, separated by commas; six by default, `all` for all.")

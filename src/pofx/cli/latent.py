@@ -38,7 +38,8 @@ def encode(run: str, source: str | None, limit: int | None, out: str | None, dev
     flat = z.flatten(1).numpy()
     with written(path, "w" if path.suffix == ".csv" else "wb") as file:
         if path.suffix == ".csv":
-            np.savetxt(file, flat, delimiter=",", fmt="%.7g")
+            header = ",".join(f"z{i}" for i in range(flat.shape[1]))
+            np.savetxt(file, flat, delimiter=",", fmt="%.7g", header=header, comments="")
         elif path.suffix == ".npy":
             np.save(file, z.numpy(), allow_pickle=False)
         else:
@@ -100,6 +101,7 @@ def interpolate(
     from pofx.run import Run
 
     opened = Run(run, device=device)
+    _no_film(opened, out)
     path = target(opened, out, f"interpolation{opened.schema.suffix}", source)
     x = opened.interpolate(*between, steps=steps, curve=curve, source=source)
     say(f"{_save(opened, x, path, columns=steps)}")
@@ -134,6 +136,7 @@ def traverse(
     from pofx.run import Run
 
     opened = Run(run, device=device)
+    _no_film(opened, out)
     path = target(opened, out, f"traversal{opened.schema.suffix}", source)
     x = opened.traverse(example, dimensions=chosen, reach=reach, steps=steps, source=source)
     say(f"{_save(opened, x, path, columns=steps)}")
@@ -149,6 +152,16 @@ def _numbers(text: str) -> list[int]:
 def _suffix(out: str | None, *known: str) -> None:
     if out and not out.lower().endswith(known):
         raise UserError(f"codes are written as {', '.join(known)}, and --out is {out}.")
+
+
+def _no_film(run: Any, out: str | None) -> None:
+    """Refuses a film of what is no image."""
+    if out and out.lower().endswith(".gif") and not run.spec.is_image:
+        kinds = {".png": "a .png of the points", ".txt": "a .txt"}.get(run.schema.suffix, "a .csv")
+        raise UserError(
+            f"what is written as a .gif must be images (got {run.schema.what}): give --out "
+            f"{kinds}, or an .npz."
+        )
 
 
 def _save(run: Any, x: Any, path: str, columns: int) -> Path:

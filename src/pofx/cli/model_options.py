@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import inspect
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import click
 
-from pofx.errors import UserError, did_you_mean
+from pofx import catalogue
+from pofx.catalogue import argument_meanings
+from pofx.cli.formulas import inline
+from pofx.errors import UserError, nearest
 
 
 def own_options(options: tuple[str, ...]) -> dict[str, Any]:
@@ -24,6 +30,84 @@ def own_options(options: tuple[str, ...]) -> dict[str, Any]:
     return dict(zip(names, map(_value, words[1::2]), strict=True))
 
 
+class ModelCommand(click.Command):
+    """A verb whose help page ends with what the model of the run that is named takes itself; the
+    method has the verb's name, but for one of `sample`'s.
+    """
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        ctx.meta[_WORDS] = list(args)  # `--help` is answered before RUN is read
+        return super().parse_args(ctx, args)
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        super().format_options(ctx, formatter)
+        words = [w for w in ctx.meta.get(_WORDS, ()) if Path(w, "run.json").is_file()]
+        if not words:
+            formatter.write_paragraph()
+            formatter.write_text(
+                f"`pofx {self.name} RUN --help` lists what the model of RUN takes as well."
+            )
+            return
+        from pofx.run import Run
+
+        try:
+            run = Run(words[0], device="cpu")
+            rows = described(run, self.name if self.name in _METHODS else "sample")
+        except UserError as error:
+            rows = [(words[0], str(error))]
+        own = {o for p in self.params for o in p.opts}
+        own |= {o.removesuffix("s") for o in own}  # a ladder's --samplers stand for --sampler
+        rows = [row for row in rows if row[0].split()[0] not in own]
+        with formatter.section("Options of its model"):
+            formatter.write_dl(rows or [("none", "This model takes no options of its own.")])
+
+
+_WORDS = "pofx.words"
+_METHODS = ("sample", "complete", "edit")
+_KINDS = {"int": "INTEGER", "float": "FLOAT", "str": "TEXT", "bool": "true|false"}
+
+
+def described(run: Any, method: str) -> list[tuple[str, str]]:
+    """Flags that a method of a run's model takes, and what each means.
+
+    Args:
+        run: opened.
+        method: `sample`, `complete` or `edit`.
+    """
+    from pofx.diffusion.grid import GRIDS
+
+    model = run.model
+    meanings = _meanings(model, "sample") | _meanings(model, method)
+    names = {"sampler": getattr(model, "samplers", ()), "grid": tuple(GRIDS)}
+    rows = []
+    for name, annotation in run.options_of(method).items():
+        if "Tensor" in annotation:  # the verb's own, read as text
+            continue
+        kind = next((k for w, k in _KINDS.items() if w in annotation.split(" | ")), "A,B")
+        choices = names.get(name, ())
+        parts = [inline(meanings.get(name, ""))]
+        if choices:
+            parts.append(f"One of {', '.join(choices)}.")
+        if default := _default(run, name):
+            parts.append(f" [default: {default}]")
+        rows.append((f"{_flag(name)} {'NAME' if choices else kind}", " ".join(parts)))
+    return rows
+
+
+def _meanings(model: object, method: str) -> dict[str, str]:
+    return argument_meanings(inspect.getdoc(getattr(model, method, None)) or "")
+
+
+def _default(run: Any, name: str) -> str:
+    """What the run's recipe was told to sample by, where one of its arguments has that name."""
+    known = {p.name: p for p in catalogue.describe(run.job.recipe).parameters}
+    for own in (f"sampling_{name}", name):
+        if own in known and own != "steps":  # those of training
+            told = run.job.arguments.get(own, known[own].default)
+            return replace(known[own], default=told).default_text
+    return ""
+
+
 def check_options(run: Any, own: dict[str, Any], method: str = "sample") -> None:
     """Refuses what the model does not take; of an unknown flag the nearest is named, be it the
     verb's that runs or the model's.
@@ -35,19 +119,19 @@ def check_options(run: Any, own: dict[str, Any], method: str = "sample") -> None
     """
     known = run.options_of(method)
     verb = click.get_current_context().command
+    options = [p for p in verb.params if isinstance(p, click.Option)]
+    flags = [o for p in options for o in (*p.opts, *p.secondary_opts)] + list(map(_flag, known))
+    # without their dashes, which make any two alike
+    named = {f.lstrip("-").replace("-", "_"): f for f in flags}
     for name in own:
         if name not in known:
-            flags = [
-                o
-                for p in verb.params
-                if isinstance(p, click.Option)
-                for o in (*p.opts, *p.secondary_opts)
-            ]
-            all_flags = [*flags, *map(_flag, known)]
-            flag = _flag(name)
+            near = nearest(name, named)
+            takes = ", ".join(map(_flag, known))
+            rest = f"its options are {takes}." if takes else "it takes none."
+            hint = f"did you mean '{named[near]}'?" if near else rest
             raise UserError(
-                f"recipe '{run.job.recipe}' {method}s with no {flag}; "
-                f"{did_you_mean(flag, all_flags)}"
+                f"recipe '{run.job.recipe}' {method}s with no {_flag(name)}; {hint} "
+                f"`pofx {verb.name} {run.path} --help` lists them all."
             )
     run.check(own, method)
 

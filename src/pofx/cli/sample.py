@@ -8,13 +8,14 @@ from collections.abc import Iterator
 import click
 
 from pofx.cli.data_options import Seed
-from pofx.cli.model_options import check_options, own_options
+from pofx.cli.model_options import ModelCommand, check_options, own_options
 from pofx.cli.outputs import escape_formulas, say, target
 from pofx.errors import UserError
 
 
 @click.command(
     "sample",
+    cls=ModelCommand,
     context_settings={"ignore_unknown_options": True},
 )
 @click.argument("run")

@@ -11,8 +11,9 @@ from typing import Any
 import click
 
 from pofx import catalogue
-from pofx.catalogue import Parameter
+from pofx.catalogue import Entry, Parameter
 from pofx.cli.data_options import Seed, data_options, split_data_options
+from pofx.cli.formulas import inline, paragraphs
 from pofx.cli.outputs import say
 
 
@@ -36,6 +37,21 @@ class _Numbers(click.ParamType):
                 param, ctx,
             )  # fmt: skip
         return numbers
+
+
+class _Whole(click.ParamType):
+    """A whole number of at least so many."""
+
+    name = "integer"
+
+    def __init__(self, least: int) -> None:
+        self.least = least
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        number = click.INT.convert(value, param, ctx)
+        if number < self.least:
+            self.fail(f"{value!r} is not in the range x>={self.least}", param, ctx)
+        return number
 
 
 class _Positive(click.ParamType):
@@ -159,28 +175,38 @@ class _Recipes(click.Group):
             name,
             params=[*own, *shared],
             callback=lambda **values: _train(name, values),
-            help=f"{entry.title}\n\n{entry.description.split(chr(10) * 2)[0]}",
+            help=_help(entry),
             short_help=entry.title,
         )
 
 
+def _help(entry: Entry) -> str:
+    """What a recipe is, up to its references; formulas are not wrapped."""
+    text = entry.description.split("\nReferences:\n")[0].split("\nNote:\n")[0].strip()
+    shown = [
+        part if isinstance(part, str) else "\n    ".join(["\b", *part]) for part in paragraphs(text)
+    ]
+    return "\n\n".join([entry.title, f"Good for: {entry.use}.", *shown])
+
+
 def _option(p: Parameter) -> click.Option:
     flag = f"--{p.name.replace('_', '-')}"
+    facts = [f"default: {p.default_text}"] if p.default_text and p.type != "bool" else []
+    facts += [p.range_text] if p.range_text else []
+    meaning = inline(p.meaning)
     if p.type == "bool":
         declarations = [f"{flag}/--no-{flag[2:]}"]
-        return click.Option(declarations, default=p.default, show_default=True, help=p.meaning)
+        return click.Option(declarations, default=p.default, show_default=True, help=meaning)
     kind = click.Choice(p.choices) if p.choices else _kind(p)
-    shown = ",".join(map(str, p.default)) if isinstance(p.default, tuple) else p.default
-    return click.Option(
-        [flag], type=kind, default=p.default, show_default=str(shown), help=p.meaning
-    )
+    shown = f"{meaning}  [{'; '.join(facts)}]" if facts else meaning
+    return click.Option([flag], type=kind, default=p.default, help=shown)
 
 
 def _kind(p: Parameter) -> click.ParamType:
     if p.name == "lr":
         return _Positive()
     if p.type == "int" and p.least is not None:
-        return click.IntRange(min=p.least)
+        return _Whole(p.least)
     return _TYPES[p.type]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -16,6 +17,7 @@ from pofx.data import limits
 from pofx.data.schema import Schema
 from pofx.functional.random import content, former, stream
 from pofx.spec import DataSpec
+from pofx.tables import Table
 
 Index = slice | np.ndarray | Tensor | None
 _BLOCK_BYTES = 1 << 16
@@ -98,6 +100,12 @@ class Split:
 
     def __len__(self) -> int:
         return len(self.x if self.rows is None else self.rows)
+
+    def __repr__(self) -> str:
+        kept = [str(self.x.dtype), *(["labels"] if self.y is not None else [])]
+        kept += ["captions"] if self.captions else []
+        shape = self.x.shape[1:]
+        return f"Split({len(self):,} examples of shape {shape}: {', '.join(kept)})"
 
     def values(
         self, index: Index = None, generator: torch.Generator | None = None
@@ -200,10 +208,49 @@ class Dataset:
     fingerprint: str
     notes: tuple[str, ...] = ()
 
+    def __repr__(self) -> str:
+        classes = f"; {self.spec.classes:,} classes" if self.spec.classes else ""
+        return f"Dataset({self.name!r}: {self.schema.what}; {self.counts}{classes})"
+
+    def _repr_html_(self) -> str:
+        return Table(list(self.facts().items()), notes=self._notes())._repr_html_()
+
+    @property
+    def counts(self) -> str:
+        """How many examples each split has, in words."""
+        return ", ".join(f"{len(split):,} {name}" for name, split in self.splits.items())
+
+    def facts(self) -> dict[str, str]:
+        """Name and value of what there is to say without a look at the examples."""
+        spec = self.spec
+        total = sum(map(len, self.splits.values()))
+        found = {
+            "name": self.name,
+            "what": self.schema.what,
+            "examples": f"{total:,} ({self.counts})",
+            "spec": f"shape {spec.shape}, {spec.support}, log scale {spec.log_scale:.4f}",
+        }
+        if spec.classes:
+            found["classes"] = f"{spec.classes:,}: {listed(spec.class_names)}"
+        return found | {"fingerprint": self.fingerprint[:16]}
+
+    def _notes(self) -> tuple[str, ...]:
+        return tuple(f"note: {note}" for note in self.notes)
+
     @property
     def splits(self) -> dict[str, Split]:
         """The three parts by name."""
         return {"train": self.train, "valid": self.valid, "test": self.test}
+
+
+def listed(names: Sequence[str], most: int = 20) -> str:
+    """The first of many names.
+
+    >>> listed(["a", "b", "c"], most=2)
+    'a, b and 1 more'
+    """
+    more = f" and {len(names) - most:,} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
 
 
 def fingerprint(schema: Schema, splits: dict[str, Split]) -> str:

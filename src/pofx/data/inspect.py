@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
@@ -11,18 +10,17 @@ from typing import Any
 import numpy as np
 
 from pofx.data.arrays import BLOCK_BYTES, blocks
-from pofx.data.dataset import Dataset, Split
+from pofx.data.dataset import Dataset, Split, listed
 from pofx.data.limits import DataError
 from pofx.data.schema import Column
 from pofx.data.source import Source, load
 from pofx.data.text import running_text
 from pofx.data.write import write
-from pofx.spec import DataSpec, Mixed
+from pofx.tables import Table
 
 SHEET = 64
 """How many examples a contact sheet shows."""
 SHEET_POINTS = 10_000
-_TOKENS = {"characters": "characters", "bytes": "bytes", "bpe": "pieces"}
 _SHOWN = 8
 
 
@@ -63,6 +61,15 @@ class TextReport:
     common: str
     rare: str
 
+    def facts(self) -> dict[str, str]:
+        """Name and value of each, for a table."""
+        return {
+            "characters": f"{self.characters:,} in {self.lines:,} lines",
+            "vocabulary": f"{self.vocabulary:,} tokens, of which {self.symbols:,} occur",
+            "frequent": self.common,
+            "rarest": self.rare,
+        }
+
 
 @dataclass(frozen=True)
 class Report:
@@ -95,6 +102,44 @@ class Report:
     columns: tuple[ColumnReport, ...]
     text: TextReport | None = None
 
+    def __repr__(self) -> str:
+        return "\n".join(map(str, self.tables()))
+
+    def _repr_html_(self) -> str:
+        return "".join(table._repr_html_() for table in self.tables())
+
+    def tables(self) -> list[Table]:
+        """What there is to say of the set, and of each column of a table."""
+        found = [Table(list(self._facts().items()))]
+        if self.columns:
+            rows = [(c.name, c.kind, f"{c.missing:,}", c.values) for c in self.columns]
+            found.append(Table(rows, ("column", "type", "missing", "values")))
+        return found
+
+    def _facts(self) -> dict[str, str]:
+        known = self.dataset.facts()
+        facts = {name: known[name] for name in ("name", "what", "examples")}
+        facts |= {"values": self._range()} if self.text is None else self.text.facts()
+        facts["spec"] = known["spec"]
+        if self.classes:
+            counts = [f"{name} {count:,}" for name, count in self.classes.items()]
+            facts["classes"] = f"{len(counts)}: {listed(counts)}"
+        if self.captions:
+            facts["captions"] = f"{self.captions:,}"
+        if self.text is None:
+            facts["duplicates"] = self._duplicates()
+        return facts | {"fingerprint": known["fingerprint"]}
+
+    def _range(self) -> str:
+        if self.low != self.low:
+            return "categories only"
+        return f"{self.low:.6g} to {self.high:.6g}"
+
+    def _duplicates(self) -> str:
+        if self.duplicates is None:
+            return "not counted (the set is mapped from the disk)"
+        return f"{self.duplicates:,} exact; {self.leaked:,} test examples are also in train"
+
 
 def inspect(source: Source, **options: Any) -> Report:
     """Loads a source with the options of `load` and describes it.
@@ -107,7 +152,7 @@ def inspect(source: Source, **options: Any) -> Report:
     duplicates, leaked = _duplicates(dataset)
     return Report(
         dataset=dataset,
-        what=what(dataset),
+        what=dataset.schema.what,
         counts={name: len(s) for name, s in dataset.splits.items()},
         low=low,
         high=high,
@@ -118,38 +163,6 @@ def inspect(source: Source, **options: Any) -> Report:
         columns=_columns(dataset),
         text=_text(dataset),
     )
-
-
-def what(dataset: Dataset) -> str:
-    """A few words for what one example is."""
-    shape = dataset.spec.shape
-    if dataset.schema.tokens is not None:
-        return f"text in sequences of {shape[0]} {_TOKENS[dataset.schema.tokens.kind]}"
-    if dataset.schema.columns:
-        return f"table of {len(dataset.schema.columns)} columns"
-    if dataset.spec.is_image:
-        names = {
-            "1": "black and white",
-            "L": "grey",
-            "LA": "grey with alpha",
-            "": f"{shape[0]}-channel",
-        }
-        colour = names.get(dataset.schema.mode, dataset.schema.mode)
-        return f"{colour} images of {shape[1]}x{shape[2]} (height x width)"
-    return f"vectors of {shape[0]}" if len(shape) == 1 else f"arrays of {shape}"
-
-
-def support(spec: DataSpec) -> str:
-    """A spec's support in a few words.
-
-    >>> from pofx.spec import Binary, Real
-    >>> support(DataSpec((3,), Mixed((Real(), Real(), Binary()))))
-    'Mixed(2 x Real, 1 x Binary)'
-    """
-    if not isinstance(spec.support, Mixed):
-        return repr(spec.support)
-    counts = Counter(type(c).__name__ for c in spec.support.columns)
-    return f"Mixed({', '.join(f'{n} x {name}' for name, n in counts.items())})"
 
 
 def sheet(dataset: Dataset, path: str | Path) -> Path:
@@ -214,6 +227,18 @@ def _without_draws(x: np.ndarray, columns: tuple[Column, ...]) -> np.ndarray:
     return x
 
 
+def spelled(piece: bytes) -> str:
+    r"""A token as text in quotes, or as bytes where it is a part of a character.
+
+    >>> print(spelled("é".encode()), spelled("é".encode()[:1]))
+    'é' b'\xc3'
+    """
+    try:
+        return repr(piece.decode())
+    except UnicodeDecodeError:
+        return repr(piece)
+
+
 def _text(dataset: Dataset) -> TextReport | None:
     tokens = dataset.schema.tokens
     if tokens is None:
@@ -224,9 +249,7 @@ def _text(dataset: Dataset) -> TextReport | None:
     newlines = np.array([piece.count(b"\n") for piece in tokens.pieces])
 
     def listed(some: np.ndarray) -> str:
-        return ", ".join(
-            f"{tokens.pieces[k].decode('utf-8', 'replace')!r} {counts[k]:,}" for k in some
-        )
+        return ", ".join(f"{spelled(tokens.pieces[k])} {counts[k]:,}" for k in some)
 
     return TextReport(
         characters=tokens.count(index),

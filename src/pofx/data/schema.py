@@ -10,9 +10,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pofx.data.tokens import Tokens
+from pofx.data.tokens import NAMES, Tokens
 from pofx.functional.dequantize import indices
 from pofx.spec import Binary, Bytes, Categorical, DataSpec, Real
+from pofx.tables import Table
 
 Cell = str | int | float
 
@@ -47,6 +48,16 @@ class Column:
     decimals: int | None = None
     categories: tuple[str, ...] = ()
     missing: bool = False
+
+    def __repr__(self) -> str:
+        return f"Column({self.name!r}, {self.kind}, {self.extent})"
+
+    @property
+    def extent(self) -> str:
+        """The range of a number, or how many categories there are, in words."""
+        if self.kind == "category":
+            return f"{sum(map(bool, self.categories)):,} categories"
+        return f"{self.low:.6g} to {self.high:.6g}"
 
     @property
     def supports(self) -> tuple[Real | Binary | Categorical, ...]:
@@ -112,6 +123,38 @@ class Schema:
     high: float = 1.0
     tokens: Tokens | None = None
     label: tuple[str, int] | None = None
+
+    def __repr__(self) -> str:
+        return f"Schema({self.what})"
+
+    def _repr_html_(self) -> str:
+        return self.overview()._repr_html_()
+
+    def overview(self) -> Table:
+        """Columns of the user's table with their values; of anything else, what an example is."""
+        if not self.columns:
+            return Table([("what", self.what), ("spec", str(self.spec))])
+        rows = [(c.name, c.kind, "yes" if c.missing else "", c.extent) for c in self.columns]
+        return Table(rows, ("column", "type", "missing", "values"), title=self.what)
+
+    @property
+    def what(self) -> str:
+        """A few words for what one example is."""
+        shape = self.spec.shape
+        if self.tokens is not None:
+            return f"text in sequences of {shape[0]} {NAMES[self.tokens.kind]}"
+        if self.columns:
+            return f"table of {len(self.columns)} columns"
+        if self.spec.is_image:
+            names = {
+                "1": "black and white",
+                "L": "grey",
+                "LA": "grey with alpha",
+                "": f"{shape[0]}-channel",
+            }
+            color = names.get(self.mode, self.mode)
+            return f"{color} images of {shape[1]}x{shape[2]} (height x width)"
+        return f"vectors of {shape[0]}" if len(shape) == 1 else f"arrays of {shape}"
 
     @property
     def suffix(self) -> str:

@@ -26,6 +26,8 @@ from pofx.data.limits import DataError, printable
 
 Kind = Literal["characters", "bytes", "bpe"]
 KINDS: tuple[Kind, ...] = ("characters", "bytes", "bpe")
+NAMES = {"characters": "characters", "bytes": "bytes", "bpe": "pieces"}
+"""What the tokens of each kind are called."""
 PIECES = 1024
 """How many tokens byte-pair encoding makes."""
 _CODES = 0x110000
@@ -50,6 +52,9 @@ class Tokens:
     kind: Kind
     characters: str = ""
     tokenizer: str = ""
+
+    def __repr__(self) -> str:
+        return f"Tokens({self.levels:,} {NAMES[self.kind]})"
 
     @cached_property
     def pieces(self) -> tuple[bytes, ...]:

@@ -38,6 +38,11 @@ class Examples:
     x: Tensor
     labels: tuple[str, ...] | None
 
+    def __repr__(self) -> str:
+        labels = "" if self.labels is None else ", with labels"
+        shape = tuple(self.x.shape[1:])
+        return f"Examples({self.name!r}: {len(self.x):,} of shape {shape}{labels})"
+
 
 def under(source: Source, schema: Schema, settings: Mapping[str, Any]) -> Examples:
     """Reads all of a source as a model with this schema sees it.

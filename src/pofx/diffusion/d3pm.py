@@ -1,5 +1,7 @@
 r"""d3pm: Structured denoising diffusion models in discrete state-spaces (Austin et al., 2021).
 
+Good for: bits, categories and text, with any part of an example given.
+
 A chain of T steps in which elements are lost, to a mask (`absorbing`) or to any value (`uniform`):
 
 .. math:: \log p(x) \ge -\mathrm{KL}\big(q(x_T | x) \| p(x_T)\big)

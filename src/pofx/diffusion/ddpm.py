@@ -1,5 +1,7 @@
 r"""ddpm: Denoising diffusion probabilistic models (Ho et al., 2020).
 
+Good for: sharp samples, completing and editing; slower to sample than a GAN.
+
 Noise is added to data in T = 1,000 small steps; a network learns to tell it from the data at every
 one of them:
 
@@ -83,7 +85,7 @@ def recipe(  # noqa: PLR0913
         drop_label: how often a label is withheld in training, which guidance and samples of no
             class rely on.
         min_snr: gamma, above which no signal-to-noise ratio weighs an error more; 5 in the paper.
-            None takes what the network says as it is.
+            Leave it out to take what the network says as it is.
         sampler: how to sample by default.
         sampling_steps: steps of sampling by default.
         guidance: strength of classifier-free guidance when sampling by default; 0 for none.

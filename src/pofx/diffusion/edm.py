@@ -1,5 +1,7 @@
 r"""edm: Elucidating the design space of diffusion-based generative models (Karras et al., 2022).
 
+Good for: sharp samples in fewer steps, completing and editing.
+
 The network sees noisy data of unit variance and says only what is left once the best linear guess
 is made, which has unit variance too:
 

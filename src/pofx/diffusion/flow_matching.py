@@ -1,5 +1,7 @@
 r"""flow_matching: Flow matching for generative modeling (Lipman et al., 2023).
 
+Good for: sharp samples of images and vectors by the simplest diffusion.
+
 A network learns the velocity of the straight lines between examples and noise. Where many lines
 cross, the mean of their velocities is what carries noise to data:
 

@@ -1,5 +1,7 @@
 r"""improved_ddpm: Improved denoising diffusion probabilistic models (Nichol and Dhariwal, 2021).
 
+Good for: a diffusion with a tighter bound on log p(x).
+
 The variance of each step back is learned too, between the two that are right for a point and for
 normal data, from its share of the bound:
 

@@ -1,5 +1,7 @@
 r"""mdlm: Simple and effective masked diffusion language models (Sahoo et al., 2024).
 
+Good for: text and categories, filled in at any place.
+
 Elements are masked, more and more of them, and a network that sees the rest guesses what they were.
 In continuous time the bound is a weighted cross-entropy of the masked ones,
 

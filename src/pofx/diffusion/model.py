@@ -109,10 +109,10 @@ class Diffusion(nn.Module):
         Args:
             n: how many.
             cond: a label for each; None draws from all classes at once.
-            sampler: a `Sampler`, or the name of one in `pofx.diffusion.samplers`.
+            sampler: the name of one in `pofx.diffusion.samplers`, or a `Sampler`.
             steps: of the grid; most samplers ask the denoiser once in each.
-            grid: a `Grid`, or the name of one in `pofx.diffusion.grid`; what suits the sampler and
-                the schedule by default.
+            grid: how the times of the steps lie: the name of a `pofx.diffusion.grid`, or a `Grid`;
+                what suits the sampler and the schedule by default.
             eta: how much noise the samplers `ddim` and `dpmpp-2m` add, from 0 (none) to 1.
             guidance: classifier-free guidance w; 0 for none.
             guidance_interval: the earliest and the latest time that are guided; 0 is data, 1 noise.

@@ -1,5 +1,7 @@
 r"""ncsn: Generative modeling by estimating gradients of the data distribution (Song and Ermon, 2019).
 
+Good for: sharp samples by Langevin dynamics, and scores at many levels of noise.
+
 One network learns the score of data with noise at a number of levels, whose standard deviations
 fall by a constant factor; every level weighs as much:
 

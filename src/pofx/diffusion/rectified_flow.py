@@ -1,5 +1,7 @@
 r"""rectified_flow: Flow straight and fast: learning to generate and transfer data with rectified flow (Liu et al., 2023).
 
+Good for: sharp samples in very few steps; trains longer for it.
+
 The flow of straight lines from noise to data (`flow_matching`) does not cross itself: it leads each
 noise to one example. Fitted once more to these pairs, its ways become straighter, and few steps of
 sampling do:

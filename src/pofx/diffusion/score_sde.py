@@ -1,5 +1,7 @@
 r"""score_sde: Score-based generative modeling through stochastic differential equations (Song et al., 2021).
 
+Good for: likelihoods and samples of one diffusion, by many solvers.
+
 Noise comes by a stochastic differential equation, and goes by the one that runs backwards, in which
 the score is all that is unknown:
 

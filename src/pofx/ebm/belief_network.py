@@ -53,7 +53,13 @@ class DBN(nn.Module):
 
     @torch.no_grad()
     def sample(self, n: int, cond: Cond | None = None, *, sweeps: int | None = None) -> Data:
-        """Draws `n` examples: a chain of `sweeps` sweeps of the top RBM, and down from there."""
+        """Draws `n` examples: each from the end of a chain of the top RBM down.
+
+        Args:
+            n: how many.
+            cond: not used.
+            sweeps: of Gibbs sampling of the top RBM.
+        """
         x = self.top.sample(n, sweeps=sweeps)
         for layer in reversed(self.grown[:-1]):
             x = layer.draw_visible(x)

@@ -1,5 +1,7 @@
 r"""boltzmann: A learning algorithm for Boltzmann machines (Ackley et al., 1985).
 
+Good for: small sets of bits whose couplings are of interest.
+
 Binary units s, some of them visible and the others hidden, any two of which may be joined:
 
 .. math:: E(s) = -b^T s - \tfrac12 s^T J s, \qquad s = (v, h)

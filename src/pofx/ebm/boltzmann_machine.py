@@ -113,7 +113,13 @@ class BoltzmannMachine(nn.Module):
 
     @torch.no_grad()
     def sample(self, n: int, cond: Cond | None = None, *, sweeps: int | None = None) -> Data:
-        """Draws `n` examples, each the end of a chain of `sweeps` sweeps."""
+        """Draws `n` examples, each the end of a chain.
+
+        Args:
+            n: how many.
+            cond: not used.
+            sweeps: of Gibbs sampling.
+        """
         s = bernoulli(self.base().expand(n, -1))
         return self.visible(self.sweep(s, self.sweeps if sweeps is None else sweeps))
 

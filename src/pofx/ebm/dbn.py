@@ -1,5 +1,7 @@
 r"""dbn: A fast learning algorithm for deep belief nets (Hinton et al., 2006).
 
+Good for: layers of binary features of bits and categories.
+
 Layers of hidden units, of which the top two are an RBM, and each lower one is drawn from the one
 above it:
 

@@ -1,5 +1,7 @@
 r"""deep-energy: Implicit generation and modeling with energy-based models (Du and Mordatch, 2019).
 
+Good for: energies to add up or to condition, and anomalies in few dimensions.
+
 Any network is an energy; its likelihood's gradient takes draws of the model, which Langevin
 dynamics makes of what it left at earlier steps:
 

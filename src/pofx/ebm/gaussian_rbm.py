@@ -1,5 +1,7 @@
 r"""gaussian-rbm: Improved learning of Gaussian-Bernoulli restricted Boltzmann machines (Cho et al., 2011).
 
+Good for: binary features of real numbers.
+
 Real visible units v with learned standard deviations, binary hidden units h:
 
 .. math:: E(v, h) = \sum_i \frac{(v_i - \mu_i)^2}{2 \sigma_i^2} - c^T h

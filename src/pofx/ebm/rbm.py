@@ -1,5 +1,7 @@
 r"""rbm: Training products of experts by minimizing contrastive divergence (Hinton, 2002).
 
+Good for: binary features of bits and categories, with any part of an example given.
+
 Visible units v and binary hidden units h, joined by weights but not among themselves:
 
 .. math:: E(v, h) = -b^T v - c^T h - h^T W v, \qquad

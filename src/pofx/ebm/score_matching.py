@@ -1,5 +1,7 @@
 r"""score-matching: A connection between score matching and denoising autoencoders (Vincent, 2011).
 
+Good for: the score of data in few dimensions, to combine with others.
+
 A network learns the score of the data, which needs no constant of normalisation, and Langevin
 dynamics draws with it. The data has normal noise of a standard deviation sigma on it, which fills
 the space between examples and gives bytes and bits a density; samples walk in the noisy density and

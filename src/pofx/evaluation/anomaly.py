@@ -36,6 +36,7 @@ from pofx.evaluation.likelihood import Statement, per_example, state
 from pofx.functional.dequantize import relax
 from pofx.functional.reductions import sum_event
 from pofx.spec import DataSpec
+from pofx.tables import Table
 from pofx.typing import Cond, Data, PerExample
 
 Kind = Literal["likelihood", "energy", "reconstruction", "latent"]
@@ -59,6 +60,14 @@ class Detection:
     anomalies: int
     examples: int
 
+    def facts(self) -> dict[str, str]:
+        """Name and value of the figures, for a table."""
+        return {
+            "AUROC": f"{self.auroc:.4f}",
+            "average precision": f"{self.average_precision:.4f}",
+            "labelled": f"{self.anomalies:,} anomalies of {self.examples:,} examples",
+        }
+
 
 @dataclass(frozen=True)
 class Anomalies:
@@ -77,6 +86,21 @@ class Anomalies:
     threshold: float
     labels: tuple[str, ...] | None
     detection: Detection | None
+
+    def __repr__(self) -> str:
+        return "; ".join(f"{name} {value}" for name, value in self.facts().items())
+
+    def _repr_html_(self) -> str:
+        return Table(list(self.facts().items()))._repr_html_()
+
+    def facts(self) -> dict[str, str]:
+        """Name and value of what there is to say of all examples."""
+        found = {
+            "score": self.kind,
+            "threshold": f"{self.threshold:.6g}",
+            "anomalies": f"{int(self.flagged.sum()):,} of {len(self.scores):,} examples",
+        }
+        return found if self.detection is None else found | self.detection.facts()
 
     @property
     def flagged(self) -> Tensor:

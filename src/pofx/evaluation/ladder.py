@@ -11,7 +11,7 @@ import itertools
 import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -49,7 +49,7 @@ class Rung:
     frechet: float
     evaluations: float
     seconds: float
-    shown: Data
+    shown: Data = field(repr=False)
 
     def to_json(self) -> dict[str, Any]:
         """All but the samples."""
@@ -135,6 +135,9 @@ class Ladder:
 
     def __len__(self) -> int:
         return len(self.settings)
+
+    def __repr__(self) -> str:
+        return f"Ladder({len(self)} settings, {self.n:,} samples of each)"
 
     def __iter__(self) -> Iterator[Rung]:
         return itertools.starmap(self.rung, self.settings)

@@ -13,7 +13,7 @@ References:
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import torch
@@ -42,8 +42,8 @@ class Memorization:
     close: float
     copies: int
     real_copies: int
-    neighbours: Tensor
-    distances: Tensor
+    neighbours: Tensor = field(repr=False)
+    distances: Tensor = field(repr=False)
     counts: tuple[int, int, int]
 
 

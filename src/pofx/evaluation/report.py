@@ -10,6 +10,7 @@ from typing import Any
 from pofx.capabilities import Likelihood
 from pofx.evaluation.memorization import Memorization
 from pofx.evaluation.text import TextLikelihood
+from pofx.tables import Table
 from pofx.typing import Data
 
 _WEIGHTY = 0.25
@@ -76,6 +77,25 @@ class Report:
     samples: Data | None = field(default=None, repr=False, compare=False)
     text: TextLikelihood | None = None
 
+    def __repr__(self) -> str:
+        return str(self.table())
+
+    def _repr_html_(self) -> str:
+        return self.table()._repr_html_()
+
+    def table(self, title: str = "") -> Table:
+        """The figures and the warnings, to be shown.
+
+        Args:
+            title: what is measured; the data by default.
+        """
+        return Table(
+            self.rows(),
+            ("what", "value", "beside"),
+            title or self.data,
+            tuple(f"warning: {warning}" for warning in self.warnings),
+        )
+
     def to_json(self) -> dict[str, Any]:
         """The report as plain JSON values, without samples and neighbours."""
         return {
@@ -97,7 +117,7 @@ class Report:
         rows = []
         if self.likelihood is not None:
             name = f"log p(x), nats ({self.likelihood.kind}, {self.likelihood.unit})"
-            rows.append((name, _plus_minus(self.likelihood), self._likelihood_detail()))
+            rows.append((name, self.likelihood.figure, self._likelihood_detail()))
             rows += self._worst()
         if self.text is not None:
             rows += self.text.rows()
@@ -177,8 +197,3 @@ def _value(m: Measured) -> str:
     if m.low is not None and m.high is not None:
         return f"{_number(m.value)} [{_number(m.low)}, {_number(m.high)}]"
     return _number(m.value) if m.stderr is None else f"{_number(m.value)} +- {m.stderr:.2g}"
-
-
-def _plus_minus(likelihood: Likelihood) -> str:
-    sign = {"exact": "", "bound": ">= ", "estimate": "~ "}[likelihood.kind]
-    return f"{sign}{likelihood.nats:.3f} +- {likelihood.stderr:.2g}"

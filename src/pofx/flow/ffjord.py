@@ -1,5 +1,7 @@
 r"""ffjord: FFJORD: free-form continuous dynamics for scalable reversible generative models (Grathwohl et al., 2019).
 
+Good for: smooth densities in few dimensions; slow to train.
+
 Data flow along a learned velocity, from t = 0 to noise at t = 1, and a density changes by the trace
 of the velocity's Jacobian:
 

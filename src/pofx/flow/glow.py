@@ -1,5 +1,7 @@
 r"""glow: Glow: generative flow with invertible 1x1 convolutions (Kingma and Dhariwal, 2018).
 
+Good for: densities of images with codes that lead back exactly.
+
 A step of the flow scales and shifts each channel, mixes the channels by a matrix, and couples one
 half of them to the other:
 

@@ -1,5 +1,7 @@
 r"""iaf: Improved variational inference with inverse autoregressive flow (Kingma et al., 2016).
 
+Good for: a flow of vectors and tables that is quick to sample; slow densities.
+
 The autoregressive layers of `maf`, the other way round: every element of x is a shift and a scale
 of the same element of z, set by the elements of z before it,
 

@@ -1,5 +1,7 @@
 r"""maf: Masked autoregressive flow for density estimation (Papamakarios et al., 2017).
 
+Good for: densities of tables and vectors; slow to sample.
+
 Every element is shifted and scaled by what a masked network makes of the elements before it, and
 the next layer takes them in the opposite order:
 
@@ -14,7 +16,7 @@ References:
     https://arxiv.org/abs/1705.07057
 
 Note:
-    The network gives the inverse's shift and scale, x = (z - t) e^{-s}, and log-scales are bounded.
+    The network gives the inverse's shift and scale, x = (z - t) exp(-s); log-scales are bounded.
     No batch normalisation between layers, because an example's density would then depend on its
     neighbours. An image is served as a vector.
 """

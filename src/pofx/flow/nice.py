@@ -1,5 +1,7 @@
 r"""nice: NICE: non-linear independent components estimation (Dinh et al., 2014).
 
+Good for: the simplest flow; a first look at how flows work.
+
 Couplings that only add, so that volumes are kept, and one last scale for each element:
 
 .. math:: b \leftarrow b + t(a), \qquad z = h \odot e^s, \qquad \log|\det| = \sum_d s_d

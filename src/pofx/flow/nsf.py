@@ -1,5 +1,7 @@
 r"""nsf: Neural spline flows (Durkan et al., 2019).
 
+Good for: densities of tables and vectors, quick to sample as well.
+
 Every element goes through a monotone spline of rational quadratics, whose knots and slopes a
 network makes of the other half of an example, or of the elements before; between such layers a
 matrix mixes all elements:

@@ -1,5 +1,7 @@
 r"""realnvp: Density estimation using Real NVP (Dinh et al., 2017).
 
+Good for: densities of images and vectors, quick to sample as well.
+
 A stack of affine couplings: each scales and shifts one half of an example by what a network makes
 of the other half,
 

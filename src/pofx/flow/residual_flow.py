@@ -1,5 +1,7 @@
 r"""residual_flow: Residual flows for invertible generative modeling (Chen et al., 2019).
 
+Good for: densities by unrestricted networks; slow to train and to sample.
+
 Layers that add a contraction, between layers that scale and shift each element:
 
 .. math:: z = x + g(x), \quad \mathrm{Lip}(g) < 1, \qquad

@@ -1,5 +1,7 @@
 r"""tarflow: Normalizing flows are capable generative models (Zhai et al., 2024).
 
+Good for: densities of images by Transformers.
+
 An image is a sequence of patches; each is scaled and shifted by what a causal Transformer makes of
 the patches before it, and the next layer takes them from the other end:
 

@@ -1,5 +1,7 @@
 r"""gan: Generative adversarial nets (Goodfellow et al., 2014).
 
+Good for: sharp samples in one pass; no likelihood.
+
 The discriminator learns the log-odds that x is data rather than a draw of the generator, and the
 generator learns to raise them:
 

@@ -15,9 +15,13 @@ from pofx.data.limits import printable
 from pofx.objective import Symptom
 from pofx.training.symptoms import Look
 
+_BAR = 20
+"""Signs of the bar of a notebook."""
+
 
 class Log:
-    """A bar on a terminal, a plain line now and then elsewhere, and `metrics.jsonl` always.
+    """A bar on a terminal and in a notebook, a plain line now and then elsewhere, and
+    `metrics.jsonl` always.
 
     Args:
         path: the metrics file, or None in a process that does not write.
@@ -37,7 +41,13 @@ class Log:
         )
 
         self.path, self.every = path, every
-        self.console = Console(stderr=True, quiet=quiet or path is None)
+        self.notebook = Console().is_jupyter and not quiet and path is not None
+        # in a notebook rich displays every line apart from all others, and a bar not at all
+        self.console = Console(
+            stderr=True, quiet=quiet or path is None, force_jupyter=False,
+            force_terminal=False if self.notebook else None,
+        )  # fmt: skip
+        self.drawn = 0
         self.file: TextIO | None = None
         self.last = self.looked = -math.inf
         self.valid = ""
@@ -61,6 +71,7 @@ class Log:
         trace: TracebackType | None,
     ) -> None:
         self.bar.stop()
+        self._leave_bar()
         if self.file:
             self.file.close()
 
@@ -75,6 +86,9 @@ class Log:
         self.bar.update(
             self.task, completed=min(progress, 1.0), text=f"step {step} {text}{self.valid}"
         )
+        if self.notebook:
+            self._draw_bar(min(progress, 1.0), f"step {step} {text}{self.valid}")
+            return
         now = time.monotonic()
         due = progress >= 1 or now - self.last >= self.every
         if due and not self.console.is_terminal:
@@ -90,7 +104,8 @@ class Log:
             values["train"] = look.train
         self._record({"step": look.step, **{k: _written(v) for k, v in values.items()}})
         now = time.monotonic()
-        if not self.console.is_terminal and (progress >= 1 or now - self.looked >= 1):
+        plain = not self.console.is_terminal and not self.notebook
+        if plain and (progress >= 1 or now - self.looked >= 1):
             self.looked = now
             shown = " ".join(f"{k} {v:.4g}" for k, v in values.items() if k != "valid_stderr")
             self.say(f"{min(progress, 1):4.0%} step {look.step} {shown}")
@@ -111,7 +126,22 @@ class Log:
 
     def say(self, text: str) -> None:
         """Shows one line."""
+        self._leave_bar()
         self.bar.console.print(printable(text), highlight=False, markup=False, soft_wrap=True)
+
+    def _draw_bar(self, progress: float, text: str) -> None:
+        """Draws the bar of a notebook over the one before it."""
+        filled = round(_BAR * progress)
+        line = f"{'█' * filled}{'░' * (_BAR - filled)} {progress:4.0%} {text}"
+        self.console.file.write(f"\r{line:<{self.drawn}}")
+        self.console.file.flush()
+        self.drawn = len(line)
+
+    def _leave_bar(self) -> None:
+        """Begins a new line after the bar of a notebook, if there is one."""
+        if self.drawn:
+            self.console.file.write("\n")
+            self.drawn = 0
 
     def position(self) -> int:
         """How long the metrics file is, in bytes."""

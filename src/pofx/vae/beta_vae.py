@@ -1,5 +1,7 @@
 r"""beta-vae: Learning basic visual concepts with a constrained variational framework (Higgins et al., 2017).
 
+Good for: codes of which each number stands for one factor of the data.
+
 A VAE whose divergence weighs more than the bound says, so that only what explains much of the data
 is worth a code, and codes come out independent:
 
@@ -83,7 +85,7 @@ def recipe(  # noqa: PLR0913
         network: by default convolutions for images, residual ones from 24 pixels a side, and fully
             connected layers for anything else; resnet has residual blocks of either.
         beta: weight of the KL term, or of its distance from the capacity.
-        capacity: nats that the KL is held at; none presses it towards 0.
+        capacity: nats that the KL is held at; leave it out to press it towards 0.
         rise: share of the budget over which the capacity rises from 0.
         conditional: condition encoder and decoder on the class.
         pixel_noise: draw grey pixels from p(x | z) when sampling; otherwise show its mean.

@@ -1,5 +1,7 @@
 r"""iaf-vae: Improved variational inference with inverse autoregressive flow (Kingma et al., 2016).
 
+Good for: a VAE whose posterior is not bound to be normal.
+
 A VAE whose posterior is not normal: a normal draw goes through steps that are each quick to apply
 and have a triangular Jacobian,
 

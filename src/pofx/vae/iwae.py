@@ -1,5 +1,7 @@
 r"""iwae: Importance weighted autoencoders (Burda et al., 2016).
 
+Good for: a VAE with a tighter bound on log p(x).
+
 A VAE trained by the bound of k codes, which rises to log p(x) with k:
 
 .. math:: L_k = -\mathbb{E} \log \frac1k \sum_{i=1}^k w_i, \qquad

@@ -1,5 +1,7 @@
 r"""ladder-vae: Ladder variational autoencoders (Sønderby et al., 2016).
 
+Good for: codes in layers, from details to the whole.
+
 A hierarchy of codes, whose posterior goes down the same way as the generation and corrects each
 step of it by what the data say from below:
 

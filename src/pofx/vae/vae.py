@@ -1,5 +1,7 @@
 r"""vae: Auto-encoding variational Bayes (Kingma and Welling, 2014).
 
+Good for: codes, quick samples and a bound on log p(x): a middle way.
+
 A latent-variable model `p(x) = \int p(z) p(x | z) dz` with a standard normal prior, trained
 together with an approximate posterior `q(z | x) = N(mu(x), sigma(x)^2)` by the evidence lower bound
 

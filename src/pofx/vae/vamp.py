@@ -1,5 +1,7 @@
 r"""vamp: VAE with a VampPrior (Tomczak and Welling, 2018).
 
+Good for: a VAE whose samples are closer to the data.
+
 The best prior for a given encoder is the mean of its posteriors over all data, which overfits and
 costs too much; the VampPrior is the mean over K learned pseudo-inputs,
 
