@@ -9,9 +9,8 @@ from zoo import CASES, FITTED, LOOPED, NAMES, SPECS, build, examples, serves, sm
 
 from pofx import catalogue
 from pofx.batch import Batch
-from pofx.capabilities import Bound, Density, Energy, Estimate, Samples
+from pofx.capabilities import Bound, Density, Energy, Samples
 from pofx.catalogue import argument_meanings
-from pofx.cli.runs import _OWN_LOSS
 from pofx.cli.train import _LOOP
 from pofx.evaluation.calls import options_of
 from pofx.evaluation.check import check_model
@@ -21,7 +20,6 @@ from pofx.functional.random import noise
 from pofx.objective import LossObjective
 from pofx.recipe import RecipeError
 from pofx.training.loop import Budget, Options, Training, train
-from pofx.training.validation import _loss
 
 _OPTIONS = Options()
 
@@ -63,17 +61,6 @@ def test_what_its_model_takes_when_it_samples_is_described(name):
         told = argument_meanings(inspect.getdoc(getattr(model, method)) or "")
         own = set(options_of(model, method)) - {"self", "n", "x", "known", "cond"}
         assert own <= set(told), f"{name}: the Args of {method} say nothing of {own - set(told)}"
-
-
-@pytest.mark.parametrize(("name", "kind"), LOOPED)
-def test_the_unit_of_its_validation_loss_is_known(name, kind):
-    recipe = build(name, kind)
-    x, cond = examples(SPECS[kind], 2)
-    valid = _loss(Training(recipe), x, cond) if name in _OWN_LOSS else None
-    knows = isinstance(recipe.model, Density | Bound)
-    assert (valid is not None and not knows) == (name in _OWN_LOSS)
-    if not knows and isinstance(recipe.objective, LossObjective):
-        assert isinstance(recipe.model, Energy | Estimate) or name in _OWN_LOSS
 
 
 AVERAGED = [n for n in NAMES if any(p.name == "ema" for p in catalogue.describe(n).parameters)]

@@ -1,5 +1,6 @@
 """Calls from Python with values of other types, ranges, shapes and kinds: each is one sentence."""
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -49,7 +50,12 @@ FITTING = [
 ]
 
 
-@pytest.mark.parametrize("call", FITTING, ids=repr)
+def named(value: object) -> str:
+    """A name that is the same in every process: without addresses."""
+    return re.sub(r" at 0x[0-9a-f]+", "", repr(value))[:60]
+
+
+@pytest.mark.parametrize("call", FITTING, ids=named)
 def test_fit(call):
     given = {"recipe": "vae", "data": "two-moons", "out": "r", **SMALL, **call}
     with pytest.raises(UserError) as caught:
@@ -68,7 +74,7 @@ def test_fit(call):
         *({"seed": v} for v in (1.5, "x", 2**64, None)),
         *({"keyed_noise": v} for v in ("yes", 1, None)),
     ],
-    ids=repr,
+    ids=named,
 )
 def test_options(call):
     (name,) = call
@@ -131,7 +137,7 @@ CALLS = [
 ]
 
 
-@pytest.mark.parametrize(("method", "arguments", "options"), CALLS, ids=lambda v: repr(v)[:60])
+@pytest.mark.parametrize(("method", "arguments", "options"), CALLS, ids=named)
 def test_run(method, arguments, options, run):
     with pytest.raises(UserError) as caught:
         getattr(run, method)(*arguments, **options)

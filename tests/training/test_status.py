@@ -9,7 +9,7 @@ import sys
 import pytest
 from click.testing import CliRunner
 
-from pofx.cli.runs import _OWN_LOSS, loss, runs
+from pofx.cli.runs import loss, runs
 from pofx.training.status import Status, status, statuses
 
 
@@ -104,20 +104,24 @@ def test_a_damaged_description_is_called_so(tmp_path, content):
 def test_the_newest_of_each_metric_counts_and_bad_lines_do_not(tmp_path):
     run = made(tmp_path / "run", steps=100)
     (run / "metrics.jsonl").write_text(
-        '{"step": 1, "loss": 9, "valid": 8}\n5\nx\n{"step": 50, "loss": NaN}\n{"valid": 7}\n'
+        '{"step": 1, "loss": 9, "valid": 8}\n5\nx\n{"step": 50, "loss": NaN}\n'
+        '{"valid": 7, "measure": "bound"}\n'
     )
     assert status(run).losses == {"loss": 9, "valid": 7}
+    assert status(run).measure == "bound"
     assert status(run).step == 50
 
 
 def test_losses_have_their_unit(tmp_path):
-    known = Status(tmp_path, recipe="ddpm", losses={"loss": 0.4, "valid": 16_383.2})
-    assert loss(known) == "validation 1.638e+04 nats"
-    assert loss(Status(tmp_path, recipe="vae", losses={"valid": 61.234})) == "validation 61.23 nats"
-    assert loss(Status(tmp_path, recipe="sparse", losses={"valid": 2.0})) == "validation 2"
+    def told(valid, measure):
+        return loss(Status(tmp_path, losses={"loss": 0.4, "valid": valid}, measure=measure))
+
+    assert told(16_383.2, "bound") == "validation 1.638e+04 nats"
+    assert told(61.234, "density") == "validation 61.23 nats"
+    assert told(150.0, "pseudo-likelihood") == "validation 150 nats, pseudo-likelihood"
+    assert told(2.0, "loss") == told(2.0, "") == "validation 2"
     players = Status(tmp_path, recipe="gan", losses={"loss/generator": 0.7, "loss/critic": 1.5})
     assert loss(players) == "generator 0.7, critic 1.5"
-    assert "sparse" in _OWN_LOSS
 
 
 def listed(*arguments):

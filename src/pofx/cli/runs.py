@@ -53,8 +53,8 @@ def runs(folder: str, sort: str) -> None:
 _SHORT = ("recipe", "state", "step", "time")
 _WIDTH = 160
 """Of what is written to a file or a pipe."""
-_OWN_LOSS = {"autoencoder", "denoising", "sparse", "score-matching"}
-"""Recipes whose validation loss is their objective's; that of all others is -log p(x), in nats."""
+_UNITS = {"density": " nats", "bound": " nats", "pseudo-likelihood": " nats, pseudo-likelihood"}
+"""Of a validation loss, by what it measures; a recipe's own loss has none."""
 
 
 def _row(run: Status) -> tuple[str, ...]:
@@ -65,8 +65,7 @@ def _row(run: Status) -> tuple[str, ...]:
 def loss(run: Status) -> str:
     """The loss of a run with its unit: that of validation data, or else the newest of training."""
     if "valid" in run.losses:
-        unit = "" if run.recipe in _OWN_LOSS else " nats"
-        return f"validation {run.losses['valid']:,.4g}{unit}"
+        return f"validation {run.losses['valid']:,.4g}{_UNITS.get(run.measure, '')}"
     names = {k: k.removeprefix("loss/") for k in run.losses}
     return ", ".join(f"{names[k]} {v:.4g}" for k, v in run.losses.items())
 

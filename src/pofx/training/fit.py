@@ -470,7 +470,7 @@ class _Progress:
         """Looks at validation data, if it is time to."""
         if not self.watch.is_due or (seen := self.watch.look()) is None:
             return
-        self.run.log.look(seen, self.spent)
+        self.run.log.look(seen, self.spent, self.watch.kind)
         if self.run.job.format > 1:
             self._say(while_training(self.watch.looks, self._seen, self.watch.trained))
             if self.spent >= 1:

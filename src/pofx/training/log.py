@@ -95,14 +95,17 @@ class Log:
             self.last = now
             self.say(f"{min(progress, 1):4.0%} step {step} {text}")
 
-    def look(self, look: Look, progress: float) -> None:
-        """Records a validation loss and shows it, plain lines a second apart."""
+    def look(self, look: Look, progress: float, kind: str | None = None) -> None:
+        """Records a validation loss, with what it measures, and shows it, plain lines a second
+        apart.
+        """
         if self.file is None or look.valid is None:
             return
         values = {"valid": look.valid, "valid_stderr": look.stderr}
         if look.train is not None:
             values["train"] = look.train
-        self._record({"step": look.step, **{k: _written(v) for k, v in values.items()}})
+        said = {k: _written(v) for k, v in values.items()}
+        self._record({"step": look.step, **said, "measure": kind})
         now = time.monotonic()
         plain = not self.console.is_terminal and not self.notebook
         if plain and (progress >= 1 or now - self.looked >= 1):

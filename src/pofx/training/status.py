@@ -43,6 +43,8 @@ class Status:
         seconds: of training; None where that was not recorded.
         started: when `run.json` was written, in seconds since 1970.
         losses: the newest value of each loss by name; that of validation data is `valid`.
+        measure: what `valid` is: a `density`, a `bound`, a `pseudo-likelihood`, or the recipe's own
+            `loss`; empty where that was not recorded.
     """
 
     path: Path
@@ -55,6 +57,7 @@ class Status:
     seconds: float | None = None
     started: float = 0.0
     losses: dict[str, float] = field(default_factory=dict)
+    measure: str = ""
 
     def __str__(self) -> str:
         reached = f", {self.reached} steps" if self.steps else ""
@@ -104,7 +107,7 @@ def status(folder: str | Path) -> Status:
         steps, minutes = _budget(job, recipe)
     except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
         return Status(path, started=started)
-    recorded = _last_metrics(path / "metrics.jsonl")
+    recorded, measure = _last_metrics(path / "metrics.jsonl")
     saved = _saved(path / "checkpoints")
     found = Status(
         path=path,
@@ -117,6 +120,7 @@ def status(folder: str | Path) -> Status:
         seconds=recorded.get("seconds"),
         started=started,
         losses={k: v for k, v in recorded.items() if k.startswith(("loss", "valid"))},
+        measure=measure,
     )
     return replace(found, state=_state(found, saved, bool(recorded)))
 
@@ -175,19 +179,24 @@ def _saved(checkpoints: Path) -> int:
     return max((int(name) for name in names if name.isdecimal() and len(name) < 20), default=0)
 
 
-def _last_metrics(path: Path) -> dict[str, float]:
-    """The newest number of each metric that the last lines of a metrics file hold."""
+def _last_metrics(path: Path) -> tuple[dict[str, float], str]:
+    """The newest number of each metric that the last lines of a metrics file hold, and what the
+    validation loss measures.
+    """
     try:
         lines = _content(path, _TAIL_BYTES).splitlines()
     except OSError:
-        return {}
+        return {}, ""
     merged: dict[str, float] = {}
+    measure = ""
     for line in lines:
         try:
-            merged |= {k: v for k, v in json.loads(line).items() if _is_number(v)}
+            values = json.loads(line)
+            merged |= {k: v for k, v in values.items() if _is_number(v)}
+            measure = str(values.get("measure") or measure)
         except (ValueError, AttributeError, RecursionError):
             continue
-    return merged
+    return merged, measure
 
 
 def _content(path: Path, last: int = _READ_BYTES) -> bytes:
