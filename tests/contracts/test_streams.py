@@ -89,7 +89,7 @@ USES = {
     "scores": scored("score"),
     "posterior draws": scored("posterior"),
     "codes": scored("encode"),
-    "validation": scored("validation"),
+    "validation": keyed("validation"),
     "dequantization": dequantized,
     "binarization": binarized,
 }

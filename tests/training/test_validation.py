@@ -22,7 +22,7 @@ def test_blocks_say_what_the_whole_does_and_a_stop_ends_them():
 
     training.model.elbo = elbo
     x, _ = data.valid.values(slice(0, len(data.valid)))
-    with torch.no_grad(), evaluating(training.model), noise.of(x, use="validation"):
+    with torch.no_grad(), evaluating(training.model), noise(0, len(x), use="validation"):
         expected = -whole(training.model, x).mean()
     found = validation_loss(training, data.valid, data.spec)
     assert sum(sizes) == len(x) == 500

@@ -10,7 +10,6 @@ import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager, nullcontext
 from dataclasses import asdict, dataclass, replace
-from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -26,13 +25,21 @@ from pofx.data.limits import DataError, printable
 from pofx.data.source import load
 from pofx.data.whole import written
 from pofx.data.write import write
-from pofx.errors import UserError, did_you_mean
+from pofx.errors import UserError
 from pofx.functional.draw import draw
 from pofx.functional.random import streams_of
 from pofx.objective import Symptom
 from pofx.recipe import Recipe, RecipeError
 from pofx.spec import DataSpec
-from pofx.training import checkpoint, entries, footprint, restored
+from pofx.training import checkpoint, footprint, restored
+from pofx.training.asked import (
+    a_path,
+    check_budget,
+    check_counts,
+    checked_options,
+    options_of_data,
+    plain,
+)
 from pofx.training.claim import beside, claimed, disk, owned
 from pofx.training.conclusion import conclusion, fitted, smaller_by
 from pofx.training.distributed import World, local_device, world
@@ -106,10 +113,10 @@ def fit(  # noqa: PLR0913, the public face of training
         Interrupted: a signal arrived, and the run is saved.
     """
     entry = catalogue.describe(recipe)
-    _check_budget(steps, minutes)
-    _check_counts(save_every=save_every, sample_every=sample_every, threads=threads)
+    check_budget(steps, minutes)
+    check_counts(save_every=save_every, sample_every=sample_every, threads=threads)
     device, options = str(device), checked_options(options)
-    steps, arguments = _plain(steps), {k: _plain(v) for k, v in arguments.items()}
+    steps, arguments = plain(steps), {k: plain(v) for k, v in arguments.items()}
     entries.check_given({"keep": keep, "device": device, "command": command}, entries.JOB)
     if steps is not None and any(p.name == "steps" for p in entry.parameters):
         arguments["steps"] = steps
@@ -129,7 +136,7 @@ def fit(  # noqa: PLR0913, the public face of training
         )  # fmt: skip
 
     choose()  # what is not free is refused before data are read
-    given = {"seed": options.seed, **_options_of_data(data_options)}
+    given = {"seed": options.seed, **options_of_data(data_options)}
     kept = isinstance(data, np.ndarray | Tensor)
     made = None if kept else prepared(load(data, **given))
     with (
@@ -160,8 +167,8 @@ def resume(
     Raises:
         UserError: no such run, data that has changed, no checkpoint that verifies.
     """
-    folder = _a_path(folder)
-    _check_budget(steps, minutes)
+    folder = a_path(folder)
+    check_budget(steps, minutes)
     job, dataset = _prepared(folder)
     with world(_device(job.device)) as here, owned(folder) if here.leads else nullcontext():
         if read(folder) != job:  # who held it until now has changed its budget
@@ -184,61 +191,8 @@ def _prepared(folder: Path) -> tuple[Job, Dataset]:
             "restore it, or train a new run."
         )
     with _own_random_state(torch.device("cpu")):
-        catalogue.build(job.recipe, dataset.spec, **job.arguments)
+        catalogue.build(job.recipe, dataset.spec, **job.settings)
     return job, dataset
-
-
-def _a_path(path: object) -> Path:
-    if not isinstance(path, str | Path):
-        raise RunError(f"a run must be given as a path (got a {type(path).__name__}): give that.")
-    return Path(path)
-
-
-def _plain(value: Any) -> Any:
-    """A number of NumPy as one of Python."""
-    return value.item() if isinstance(value, np.generic) else value
-
-
-def checked_options(options: object) -> Options:
-    """The options of the loop, if that is what they are."""
-    if not isinstance(options, Options):
-        raise RunError(
-            f"options must be pofx.Options (got {entries.shown(options)}): make them by "
-            "pofx.Options(...)."
-        )
-    return options
-
-
-def _options_of_data(options: object) -> Mapping[str, Any]:
-    if options is not None and not isinstance(options, Mapping):
-        raise RunError(
-            f"data_options must be named values (got {entries.shown(options)}): give a dict such "
-            "as {'limit': 100}."
-        )
-    given = dict(options or {})
-    known = signature(load).parameters
-    if unknown := [k for k in given if k not in known or k == "source"]:
-        raise RunError(
-            f"data_options must be of pofx.load_data (got {entries.shown(unknown[0])}): "
-            f"{did_you_mean(str(unknown[0]), known)}"
-        )
-    entries.check_given(given, entries.LOADING)
-    return given
-
-
-def _check_budget(steps: int | None, minutes: float | None) -> None:
-    if steps is not None and minutes is not None:
-        raise RunError("--steps and --minutes exclude each other; give one of them.")
-    _check_counts(steps=steps)
-    if minutes is not None and not entries.POSITIVE.holds(minutes):
-        raise RunError(f"--minutes is a positive number, and {minutes!r} came.")
-
-
-def _check_counts(**counts: int | None) -> None:
-    for name, count in counts.items():
-        if count is not None and not entries.COUNT.holds(count):
-            flag = name.replace("_", "-")
-            raise RunError(f"--{flag} is a whole number from 1, and {count!r} came.")
 
 
 def _keep_array(array: np.ndarray | Tensor, folder: Path, here: World) -> Path:

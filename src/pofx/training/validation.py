@@ -22,6 +22,8 @@ from pofx.typing import Cond, Data
 
 _EXAMPLES = 1000
 _BLOCK = 100
+_ELEMENTS = 1 << 17
+"""Of the examples that are looked at together, at most, or a batch."""
 _FEWEST_BLOCKS = 8
 """Of a loss that is a mean over a block, so that its error can be told."""
 
@@ -86,7 +88,8 @@ def validation_loss(
     kind, n = kind_of(training, spec), min(len(split), most)
     if kind is None or not n:
         return None
-    most_at_once = min(_BLOCK, training.recipe.batch_size)  # no more memory than a step
+    # large examples take no more memory than those of a step
+    most_at_once = min(_BLOCK, max(training.recipe.batch_size, _ELEMENTS // spec.size))
     block = min(most_at_once, -(-n // _FEWEST_BLOCKS)) if kind == "loss" else most_at_once
     values, sizes = [], []
     sites = SITES * most // n  # the fewer the examples, the more of each
@@ -97,7 +100,7 @@ def validation_loss(
             x, cond = split.values(slice(first, min(first + block, n)))
             cond = None if cond is None else cond.to(training.device)
             x = x.to(training.device)
-            with noise.of(x, use="validation"):
+            with noise(0, len(x), use="validation", first=first):
                 value = _losses(training, kind, x, cond, spec, (first, sites))
             values.append(value.double().cpu().reshape(-1))
             sizes.append(len(x) / len(values[-1]))
