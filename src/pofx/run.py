@@ -50,6 +50,7 @@ from pofx.opened import RUN, Classes, Opened
 from pofx.spec import Real
 from pofx.training import checkpoint
 from pofx.training import fit as training
+from pofx.training.asked import checked_options
 from pofx.training.entries import COUNT, NUMBER, SEED, TEXT, maybe, one_of
 from pofx.training.entries import listed as many
 from pofx.training.folder import RunError
@@ -572,7 +573,7 @@ def fit(
         options: how to run the loop.
         arguments: those of `pofx.training.fit.fit` and of the recipe.
     """
-    options = training.checked_options(options)
+    options = checked_options(options)
     options = replace(options, seed=seed.item() if isinstance(seed, np.generic) else seed)
     device = arguments.get("device", "auto")
     return Run(training.fit(recipe, data, options=options, **arguments), device=device)

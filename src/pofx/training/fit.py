@@ -31,7 +31,7 @@ from pofx.functional.random import streams_of
 from pofx.objective import Symptom
 from pofx.recipe import Recipe, RecipeError
 from pofx.spec import DataSpec
-from pofx.training import checkpoint, footprint, restored
+from pofx.training import checkpoint, entries, footprint, restored
 from pofx.training.asked import (
     a_path,
     check_budget,
