@@ -231,7 +231,7 @@ TRAINING = [
     (["--lr", "inf"], "inf", "positive"),
     (["--beta", "nan"], "nan", "takes a number"),
     (["--latent", "-3"], "-3", "x>=0"),
-    (["--latent", str(10**12)], "not enough memory", "smaller"),
+    (["--latent", str(10**12)], "at most 2,147,483,647", "lower it"),
     (["--hidden", "8,0"], "8,0", "such as"),
     (["--hidden", ""], "''", "such as"),
     (["--hidden", "a,b"], "a,b", "such as"),

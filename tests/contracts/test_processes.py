@@ -66,7 +66,11 @@ def test_two_processes_equal_one(name, kind, arguments, tmp_path):
     assert int(said["step"]) == steps
     assert one.keys() == two.keys()
     for key, value in one.items():
-        assert torch.allclose(value, two[key], atol=1e-6, rtol=0), key
+        # sums of two halves round otherwise than one, at each of fifty steps
+        assert torch.allclose(value, two[key], atol=2e-6, rtol=1e-6), (
+            key,
+            (value - two[key]).abs().max(),
+        )
 
 
 def test_processes_see_disjoint_shares_whose_union_is_the_batch(tmp_path):

@@ -242,7 +242,7 @@ def test_a_mapped_array_is_not_read_as_a_whole_unchecked(monkeypatch):
     monkeypatch.setattr(limits, "MEMORY_BYTES", 1_000)
     with pytest.raises(UserError, match=r"a needs .* give --limit"):
         fit("gmm", "a.npy", quiet=True)
-    assert list(Path("runs").iterdir()) == []
+    assert not list(Path().glob("runs/*"))
 
 
 @pytest.mark.parametrize("block", [arrays.BLOCK_BYTES, 5 * 24])

@@ -87,8 +87,8 @@ def likelihood(
 
     An exact density comes first, then an energy with an estimated constant, an importance-weighted
     bound, a one-draw bound, one with an estimated constant, and a random estimate. Random draws
-    belong to the examples, so the figure does not depend on `batch`. A bound or an estimate of one
-    random draw is averaged over up to 16, the more the fewer and smaller the examples are. The
+    belong to the examples, so the figure does not depend on `batch`. A bound of one random draw is
+    averaged over up to 16, the more the fewer and smaller the examples are. The
     standard error is over examples, which carries the noise of their own draws with it, and over
     the constant where that is estimated.
 
@@ -197,11 +197,11 @@ def _strongest(model: object, samples: int) -> Statement | None:
 
 
 def _averaged(model: object, statement: Statement, elements: int) -> Statement:
-    """A statement of one random draw, as the mean of as many as are cheap."""
-    random = (Bound, "elbo"), (Estimate, "log_prob_estimate")
-    methods = [getattr(model, name) for kind, name in random if isinstance(model, kind)]
+    """A bound of one random draw, as the mean of as many as are cheap; a random estimate solves an
+    equation or walks chains for each.
+    """
     draws = max(1, min(_MOST_DRAWS, _ELEMENTS // max(1, elements)))
-    if draws == 1 or statement.log_prob not in methods:
+    if draws == 1 or not isinstance(model, Bound) or statement.log_prob != model.elbo:
         return statement
     method, drawn = statement.log_prob, [1]
 
