@@ -726,8 +726,8 @@ BUGS = [
     ),
     Bug(
         "training/validation.py",
-        "for first in range(0, n, _BLOCK):",
-        "for first in range(0, n - n % _BLOCK or n, _BLOCK):",
+        "for first in range(0, n, block):",
+        "for first in range(0, n - n % block or n, block):",
         (
             LOOP,
             TRAINING,
@@ -737,8 +737,8 @@ BUGS = [
     ),
     Bug(
         "training/learning_rate.py",
-        "rise = min(1.0, (step + 1) / warmup) if warmup else 1.0",
-        "rise = min(1.0, step / warmup) if warmup else 1.0",
+        "rise = (step + 1) / warmup if warmup else 1.0",
+        "rise = step / warmup if warmup else 1.0",
         (
             LOOP,
             TRAINING,
