@@ -15,16 +15,17 @@ from torch import Tensor
 from pofx.functional import products
 
 Layer = tuple[int, int, int, str]
-"""Rows, inputs, outputs, and what is asked for: `forward`, and gradients of `inputs` or `weights`."""
+"""Rows, inputs, outputs, and what is asked for: `forward`, gradients of `inputs` and `weights`."""
 _TRIALS = 5
 
 
-def network(
-    rows: int, *widths: int, kinds: str = "forward inputs weights", first: str = "forward weights"
-) -> list[Layer]:
-    """The layers of a fully connected network in training; the first one's inputs are data."""
-    each = [first, *[kinds] * (len(widths) - 2)]
-    return [(rows, a, b, k) for (a, b), k in zip(pairwise(widths), each, strict=True)]
+def network(rows: int, *widths: int, data: bool = True) -> list[Layer]:
+    """The layers of a fully connected network in training, whose inputs may be data, of which no
+    gradient is asked.
+    """
+    every = "forward inputs weights"
+    each = ["forward weights" if data else every, *[every] * (len(widths) - 2)]
+    return [(rows, a, b, kinds) for (a, b), kinds in zip(pairwise(widths), each, strict=True)]
 
 
 def alone(layers: Iterable[Layer], times: int = 1) -> Callable[[], None]:
@@ -41,7 +42,8 @@ def alone(layers: Iterable[Layer], times: int = 1) -> Callable[[], None]:
 
 
 def _works(rows: int, inputs: int, outputs: int, kinds: str) -> list[Callable[[], Tensor]]:
-    x, weight, gradient = torch.randn(rows, inputs), torch.randn(outputs, inputs), torch.randn(rows, outputs)
+    shapes = (rows, inputs), (outputs, inputs), (rows, outputs)
+    x, weight, gradient = (torch.randn(shape) for shape in shapes)
     pairs = {
         "forward": (x, weight.t()),
         "inputs": (gradient, weight),

@@ -76,7 +76,7 @@ def _intel() -> bool:
     """Whether the processor is one that MKL knows; by its name, as a choice by the clock would
     round a resumed run otherwise than its first part.
     """
-    capabilities = getattr(torch.cpu, "get_capabilities", dict)()
+    capabilities: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
     return "intel" in str(capabilities.get("cpu_name", "")).lower()
 
 
