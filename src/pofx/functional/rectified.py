@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from pofx.functional.gradients import again
 from pofx.functional.products import linear, linear_relu, transformed
 
 
@@ -71,7 +72,7 @@ class _Network(torch.autograd.Function):
         depth = len(saved) // 3
         each, parameters = saved[:depth], saved[depth:]
         if torch.is_grad_enabled():
-            return _again(each[0], parameters, gradient, needed)
+            return again(_plain, (each[0], *parameters), gradient, needed)
         g = gradient.t()
         found: list[Tensor | None] = []
         for h, (weight, _) in zip(reversed(each), reversed(_pairs(parameters)), strict=True):
@@ -82,13 +83,3 @@ class _Network(torch.autograd.Function):
             if h is not each[0]:  # in place: of a rectifier only what it let through counts
                 torch.ops.aten.threshold_backward.grad_input(g, h, 0, grad_input=g)
         return g if needed[0] else None, *reversed(found)
-
-
-def _again(
-    x: Tensor, parameters: Sequence[Tensor], gradient: Tensor, needed: Sequence[bool]
-) -> tuple[Tensor | None, ...]:
-    """Differentiable gradients."""
-    inputs = (x, *parameters)
-    wanted = [v for v, need in zip(inputs, needed, strict=True) if need]
-    grads = iter(torch.autograd.grad(_plain(*inputs), wanted, gradient, create_graph=True))
-    return tuple(next(grads) if need else None for need in needed)
