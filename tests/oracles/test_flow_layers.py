@@ -60,25 +60,6 @@ def test_layers_begin_as_the_identity():
         assert ladj.abs().max() < 1e-12
 
 
-@pytest.mark.parametrize("shape", [(5, 7), (4, 3, 2, 2)], ids=["columns", "images"])
-def test_two_derivatives_of_scale_and_shift_are_those_written_out(shape):
-    torch.manual_seed(0)
-    x, raw = torch.randn(shape, requires_grad=True), torch.randn(2, *shape, requires_grad=True)
-    map = Affine(1.5)
-
-    def derivatives(f, *values):
-        z, ladj = f(*values)
-        first = torch.autograd.grad(z.sin().sum() + ladj.cos().sum(), values, create_graph=True)
-        plain = torch.autograd.grad(sum(v.square().sum() for v in f(*values)), values)
-        second = torch.autograd.grad(sum(g.square().sum() for g in first), values)
-        return z, ladj, *first, *plain, *second
-
-    double = (v.detach().double().requires_grad_() for v in (x, raw))
-    true = derivatives(map.written_out, *double)
-    for a, b in zip(derivatives(map.forward, x, raw), true, strict=True):
-        assert torch.allclose(a.double(), b, rtol=1e-5, atol=1e-5)
-
-
 @pytest.mark.parametrize("map", [Affine(), Spline(4)], ids=["affine", "spline"])
 def test_gradients_through_an_inverse_are_those_of_finite_differences(map):
     layer = shaken(Inverse(Autoregressive(torch.tensor([2, 0, 3, 1]), map, (7,))), 0.3)

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from pofx.flow.coupling import Couplings, ElementwiseCoupling
 from pofx.flow.elementwise import Affine, Elementwise
-from pofx.functional.rectified import rectified
+from pofx.functional.products import linear, linear_relu
 from pofx.nn.embeddings import ClassEmbedding
 from pofx.nn.zeroed import zeroed
 from pofx.typing import Cond
@@ -39,9 +39,10 @@ class VectorConditioner(nn.Module):
 
     def forward(self, a: Tensor, cond: Cond | None = None) -> Tensor:
         h = a.t() if self.label is None else torch.cat([a.t(), self.label(cond)], 1)
-        layers = [(layer.weight, layer.bias) for layer in (*self.hidden, self.last)]
+        for layer in self.hidden:
+            h = linear_relu(h, layer.weight, layer.bias)  # type: ignore[arg-type]
         # the layer's transpose comes out as the coupling wants it, `(outputs, n)`
-        return rectified(h, layers).to(a.dtype)
+        return linear(self.last.weight, h).to(a.dtype).add_(self.last.bias[:, None])
 
 
 class ImageConditioner(nn.Module):

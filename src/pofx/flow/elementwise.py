@@ -9,14 +9,11 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from pofx.functional.gradients import again
-from pofx.functional.products import transformed
-from pofx.functional.reductions import expand_like, sum_event
+from pofx.functional.reductions import sum_event
 from pofx.functional.splines import inverse_spline, spline
 from pofx.typing import PerExample
 
@@ -63,12 +60,6 @@ class Affine(Elementwise):
         return torch.rsub(torch.sigmoid(r), bound, alpha=2 * bound)
 
     def forward(self, x: Tensor, raw: Tensor) -> tuple[Tensor, PerExample]:
-        if transformed() or not torch.is_grad_enabled() or x.dtype != raw.dtype:
-            return self.written_out(x, raw)
-        return _Affine.apply(x, raw, self)
-
-    def written_out(self, x: Tensor, raw: Tensor) -> tuple[Tensor, PerExample]:
-        """The same by torch's operations."""
         r, shift = raw.unbind()
         octaves = self.octaves(r)
         ladj = _LOG_2 * _total(octaves)
@@ -78,39 +69,6 @@ class Affine(Elementwise):
     def inverse(self, z: Tensor, raw: Tensor) -> Tensor:
         r, shift = raw.unbind()
         return (z - shift).div_(self.octaves(r).exp2_())
-
-
-class _Affine(torch.autograd.Function):
-    """The map as one step of autograd, in half of the passes: those of torch's operations are a
-    tenth of the time of a flow's training.
-    """
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, raw: Tensor, map: Affine) -> tuple[Tensor, PerExample]:
-        share, bound = raw[0].sigmoid(), map.bound / _LOG_2
-        octaves = torch.rsub(share, bound, alpha=2 * bound)
-        ladj = _total(octaves).mul_(_LOG_2)
-        scale = octaves.exp2_()
-        ctx.map = map
-        ctx.save_for_backward(x, raw, share, scale)
-        return torch.addcmul(raw[1], x, scale), ladj
-
-    @staticmethod
-    def backward(
-        ctx: Any, of_z: Tensor, of_ladj: Tensor
-    ) -> tuple[Tensor | None, Tensor | None, None]:
-        x, raw, share, scale = ctx.saved_tensors
-        if torch.is_grad_enabled():
-            both = (of_z, of_ladj)
-            of_x, of_raw = again(ctx.map.written_out, (x, raw), both, ctx.needs_input_grad[:2])
-            return of_x, of_raw, None
-        of_x = of_z * scale
-        of_log_scale = torch.addcmul(of_ladj if x.ndim == 2 else expand_like(of_ladj, x), of_x, x)
-        of_raw = torch.empty_like(raw)
-        torch.ops.aten.sigmoid_backward.grad_input(of_log_scale, share, grad_input=of_raw[0])
-        of_raw[0].mul_(-2 * ctx.map.bound)
-        of_raw[1].copy_(of_z)
-        return of_x, of_raw, None
 
 
 class Shift(Elementwise):

@@ -7,7 +7,7 @@ by automatic differentiation: the one place where an energy becomes a score.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import wraps
 from typing import NamedTuple, ParamSpec, TypeVar
 
@@ -136,26 +136,3 @@ def _negative_gradient(energy: PerExample, x: Data, differentiable: bool = False
         )
     (gradient,) = torch.autograd.grad(energy.sum(), x, create_graph=differentiable)
     return -gradient
-
-
-def again(
-    f: Callable[..., Tensor | tuple[Tensor, ...]],
-    inputs: Sequence[Tensor],
-    gradients: Tensor | Sequence[Tensor],
-    needed: Sequence[bool],
-) -> tuple[Tensor | None, ...]:
-    """Differentiable gradients of a function as it is written out, for a step of autograd of its
-    own that is asked for gradients of gradients.
-
-    Args:
-        f: the function.
-        inputs: its arguments.
-        gradients: of what it returns.
-        needed: of which inputs a gradient is asked; the others get None.
-    """
-    wanted = [v for v, need in zip(inputs, needed, strict=True) if need]
-    found = torch.autograd.grad(
-        f(*inputs), wanted, gradients, create_graph=True, materialize_grads=True
-    )
-    grads = iter(found)
-    return tuple(next(grads) if need else None for need in needed)

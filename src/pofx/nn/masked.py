@@ -26,7 +26,6 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pofx.functional.products import linear
-from pofx.functional.rectified import rectified
 
 
 class MaskedMLP(nn.Module):
@@ -81,11 +80,7 @@ class MaskedMLP(nn.Module):
         masks of an order are at hand.
         """
         *hidden, last, direct = masks
-        if isinstance(self.activation, nn.ReLU):
-            pairs = zip((*self.units, self.last), (*hidden, last), strict=True)
-            out = rectified(x.t(), [(layer.weight * mask, layer.bias) for layer, mask in pairs])
-        else:
-            out = _columns(self.last, self._hidden(x.t(), hidden), last)
+        out = _columns(self.last, self._hidden(x.t(), hidden), last)
         return out if self.direct is None else out + _columns(self.direct, x.t(), direct)
 
     def masks(self, order: Tensor) -> list[Tensor]:
