@@ -10,6 +10,7 @@ from pofx.functional.products import linear, linear_relu
 pytestmark = pytest.mark.skipif(
     not torch.backends.mkldnn.is_available(), reason="there is no oneDNN"
 )
+WIDE = products._wide.__wrapped__  # what the fixture below stands in for
 SHAPES = [(160, 128, 144), (8, 20, 128, 144), (300, 100, 80)]
 
 
@@ -102,3 +103,10 @@ def test_what_stays_with_torch(asked):
     with torch.autocast("cpu", torch.bfloat16):
         assert linear(x, weight, bias).dtype is torch.bfloat16
     assert not asked
+
+
+def test_intels_own_processors_keep_mkl(monkeypatch):
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX512")
+    for name, wide in {"Intel Xeon": False, "AMD EPYC": True, "": True}.items():
+        monkeypatch.setattr(torch.cpu, "get_capabilities", lambda n=name: {"cpu_name": n})
+        assert WIDE() is wide

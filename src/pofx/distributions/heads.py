@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from pofx.distributions.logistic import discretized_logistic_log_prob
+from pofx.functional import bernoulli
 from pofx.functional.dequantize import indices, values
 from pofx.functional.reductions import sum_event
 from pofx.spec import Binary, Bytes, Categorical, DataSpec, Interval, Mixed, Real, Support
@@ -59,7 +60,7 @@ class BernoulliHead(Head):
         super().__init__(shape, shape[0])
 
     def log_prob(self, parameters: Tensor, x: Data) -> PerExample:
-        return sum_event(x * parameters - nn.functional.softplus(parameters))
+        return bernoulli.log_prob(parameters.flatten(1), x.flatten(1))
 
     def sample(self, parameters: Tensor) -> Data:
         return torch.bernoulli(parameters.sigmoid())

@@ -88,9 +88,10 @@ class Contrast(Objective):
         with torch.no_grad():
             self.seen_total += self.model.powers(x).sum(0)
             self.seen_examples += x.shape[0]
-        gap = energy.mean() - negative.mean()
+        data = energy.mean()
+        gap = data - negative.mean()
         spread = energy.detach().std(correction=0)
-        metrics = {"energy_gap": gap, "energy_data": energy.mean(), "energy_spread": spread}
+        metrics = {"energy_gap": gap, "energy_data": data, "energy_spread": spread}
         return Update("model", (gap if contrast is None else contrast) + self._penalty(), metrics)
 
     def symptoms(self, metrics: Mapping[str, float]) -> Iterator[Symptom]:

@@ -27,6 +27,7 @@ from torch.nn import functional as F
 from pofx.ebm.energy import enumerate_log_partition, log_sum_over
 from pofx.ebm.units import Countable, Visible
 from pofx.errors import UserError
+from pofx.functional.bernoulli import log_prob
 from pofx.functional.precision import at_least_float32
 from pofx.functional.products import linear
 from pofx.mcmc.ais import AISEstimate, ais, reverse_ais, temperatures
@@ -77,7 +78,7 @@ class Harmonium(nn.Module):
         v = self.visible.read(x)
         logits = at_least_float32(linear(v, self.coupling, self.hidden_bias))
         base = self.visible.log_base(v, self.visible.natural())
-        return -base - F.softplus(logits).sum(1), logits
+        return log_prob(logits) - base, logits
 
     def hidden_free_energy(self, h: Tensor) -> PerExample:
         """-log of the sum, or integral, over v of `exp(-E(v, h))`."""

@@ -2,8 +2,9 @@ r"""products: matrix products of float32 by the quicker of the two libraries tha
 
 Torch multiplies float32 matrices on a CPU by MKL, which leaves half of a processor with 512-bit
 registers idle where Intel has not made it. oneDNN, which torch keeps for convolutions, does not.
-Both round as float32 does, in another order of addition. Elsewhere, within transforms of functions,
-and where a product is so small that its call costs more than its work, these are torch's own.
+Both round as float32 does, in another order of addition. Elsewhere (on Intel's own processors MKL
+is the quicker one, the more so for gradients of weights), within transforms of functions, and where
+a product is so small that its call costs more than its work, these are torch's own.
 """
 
 from __future__ import annotations
@@ -62,12 +63,21 @@ def transformed() -> bool:
 
 @cache
 def _wide() -> bool:
-    """Whether there is oneDNN, and registers that it would use and MKL might not."""
+    """Whether there is oneDNN, and registers that it would use and MKL does not."""
     return (
         torch.backends.mkldnn.is_available()
         and torch.backends.cpu.get_cpu_capability().startswith("AVX512")
         and hasattr(torch.ops.mkldnn, "_linear_pointwise")
+        and not _intel()
     )
+
+
+def _intel() -> bool:
+    """Whether the processor is one that MKL knows; by its name, as a choice by the clock would
+    round a resumed run otherwise than its first part.
+    """
+    capabilities: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
+    return "intel" in str(capabilities.get("cpu_name", "")).lower()
 
 
 def _learns(*tensors: Tensor | None) -> bool:

@@ -203,16 +203,18 @@ class Training:
     def _apply(self, name: str, metrics: dict[str, Tensor | float]) -> None:
         several = len(self.players) > 1
         loss = metrics[f"loss/{name}" if several else "loss"]
-        grad = self.world.mean_(self.players[name].grad)
-        norm = torch.linalg.vector_norm(grad)
+        player = self.players[name]
+        if self.world.size > 1:
+            self.world.mean_(player.grad)
+        norm = player.norm()
         values = torch.stack([torch.as_tensor(loss), norm]).tolist()
         finite = [math.isfinite(value) for value in values]
         if not all(finite) if self.world.size == 1 else self.world.any(not all(finite)):
             raise NonFinite(name, "gradient" if finite[0] else "loss", self.step + 1)
         clip = self.options.clip or self.recipe.clip
         if clip and values[1] > clip:
-            grad *= clip / values[1]
-        self.optimizers[name].step()
+            player.grad.mul_(clip / values[1])
+        player.step(self.optimizers[name])
         metrics[f"grad_norm/{name}" if several else "grad_norm"] = norm
 
     def _set_learning_rates(self, progress: float) -> None:
