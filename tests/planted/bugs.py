@@ -680,10 +680,10 @@ BUGS = [
     # training
     Bug(
         "training/loop.py",
-        "        if clip and values[1] > clip:\n            grad *= clip / values[1]\n"
-        "        self.optimizers[name].step()\n",
-        "        self.optimizers[name].step()\n"
-        "        if clip and values[1] > clip:\n            grad *= clip / values[1]\n",
+        "        if clip and values[1] > clip:\n            player.grad.mul_(clip / values[1])\n"
+        "        player.step(self.optimizers[name])\n",
+        "        player.step(self.optimizers[name])\n"
+        "        if clip and values[1] > clip:\n            player.grad.mul_(clip / values[1])\n",
         (
             LOOP,
             TRAINING,
