@@ -58,19 +58,18 @@ def outcome(recipe: str, data: str, minutes: float, folder: Path) -> Outcome:
     torch_warned = next((line for line in told.splitlines() if "Warning" in line), "")
     report = json.loads(measured.stdout) if not measured.returncode else {}
     stated = report.get("likelihood") or {}
-    metrics = report.get("metrics", {})
     lines = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
     named = [line["symptom"] for line in lines if "symptom" in line]
     named += [word.split(":")[0][:40] for word in report.get("warnings", ())]
     if measured.returncode:
         named.append(measured.stderr.strip().splitlines()[-1][:60])
-    following = [line for line in told.splitlines() if "pofx sample" in line or "pofx res" in line]
+    following = [line for line in told.splitlines() if "pofx evaluate" in line]
     return Outcome(
         recipe,
         data,
         nats=stated.get("nats"),
         kind=stated.get("kind", ""),
-        frechet=metrics.get("frechet", {}).get("value"),
+        frechet=report.get("frechet", {}).get("value"),
         symptoms=tuple(named),
         warned=torch_warned,
         next_line=following[-1].strip() if following else "",
