@@ -456,7 +456,7 @@ LEARNERS = [
     ("ddpm", {}),
     ("edm", {}),
     ("edm", {"network": "unet", "channels": (16,), "steps": 200}),
-    ("edm", {"network": "dit", "hidden": 16, "steps": 200}),
+    ("edm", {"network": "dit", "hidden": 16, "steps": 400}),
     ("flow-matching", {}),
     ("flow-matching", {"coupling": "optimal", "batch_size": 64, "steps": 200}),
     ("score-sde", {"sampling_steps": 50}),
