@@ -23,9 +23,9 @@ Note:
 
 from __future__ import annotations
 
-from pofx.flow.actnorm import ActNorm, NormalisedLikelihood
+from pofx.flow.actnorm import ActNorm
 from pofx.flow.bijection import Bijection, Chain
-from pofx.flow.flow import check_arguments, vector_flow
+from pofx.flow.flow import MaximumLikelihood, check_arguments, vector_flow
 from pofx.flow.residual import Contraction, Residual
 from pofx.recipe import Adam, Recipe, RecipeError
 from pofx.spec import DataSpec
@@ -68,7 +68,7 @@ def recipe(  # noqa: PLR0913
     model = vector_flow(chain, spec, conditional=conditional, exact=few)
     return Recipe(
         model=model,
-        objective=NormalisedLikelihood(model),
+        objective=MaximumLikelihood(model),
         optimizers={"model": Adam(lr)},
         batch_size=batch_size,
         steps=steps,
