@@ -30,6 +30,7 @@ from pofx.functional.dequantize import dequantize, log_cell, middle, quantize
 from pofx.functional.labels import any_class, marginal
 from pofx.functional.reductions import sum_event
 from pofx.functional.unbound import bound, unbound
+from pofx.nn.defaults import few
 from pofx.objective import LossObjective, Metrics
 from pofx.recipe import RecipeError, check_at_least, check_classes
 from pofx.spec import DataSpec, Interval, Real, Simple
@@ -196,6 +197,17 @@ def vector_flow(
     if len(spec.shape) > 1:
         bijection = Chain([Flatten(spec.shape), bijection])
     return flow(bijection, spec, conditional=conditional, exact=exact)
+
+
+def batch_of(usual: int, spec: DataSpec) -> int:
+    """Examples in a step: all of them where they are few and their first batch sets frequencies.
+
+    >>> from pofx.spec import Binary
+    >>> [batch_of(256, DataSpec((2,), Binary(), count=n)) for n in (60, 400, 60_000, None)]
+    [256, 400, 256, 256]
+    """
+    frequencies = any(counted(c) for c in set(spec.columns))
+    return max(usual, spec.count or 0) if few(spec.count) and frequencies else usual
 
 
 def check_arguments(
