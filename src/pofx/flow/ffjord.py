@@ -27,7 +27,7 @@ from __future__ import annotations
 
 from pofx.flow.bijection import Chain
 from pofx.flow.continuous import Continuous, Velocity
-from pofx.flow.flow import MaximumLikelihood, batch_of, check_arguments, vector_flow
+from pofx.flow.flow import MaximumLikelihood, batch_of, check_arguments, decay_of, vector_flow
 from pofx.flow.linear import Diagonal
 from pofx.recipe import Adam, Recipe
 from pofx.spec import DataSpec
@@ -66,7 +66,7 @@ def recipe(
     return Recipe(
         model=model,
         objective=MaximumLikelihood(model),
-        optimizers={"model": Adam(lr)},
+        optimizers={"model": Adam(lr, weight_decay=decay_of(spec, lr))},
         batch_size=batch_size,
         steps=steps,
         warmup=100,

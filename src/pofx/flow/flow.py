@@ -30,7 +30,7 @@ from pofx.functional.dequantize import dequantize, log_cell, middle, quantize
 from pofx.functional.labels import any_class, marginal
 from pofx.functional.reductions import sum_event
 from pofx.functional.unbound import bound, unbound
-from pofx.nn.defaults import few
+from pofx.nn.defaults import adam_decay, few
 from pofx.objective import LossObjective, Metrics
 from pofx.recipe import RecipeError, check_at_least, check_classes
 from pofx.spec import DataSpec, Interval, Real, Simple
@@ -206,8 +206,22 @@ def batch_of(usual: int, spec: DataSpec) -> int:
     >>> [batch_of(256, DataSpec((2,), Binary(), count=n)) for n in (60, 400, 60_000, None)]
     [256, 400, 256, 256]
     """
-    frequencies = any(counted(c) for c in set(spec.columns))
-    return max(usual, spec.count or 0) if few(spec.count) and frequencies else usual
+    return max(usual, spec.count or 0) if _few_frequencies(spec) else usual
+
+
+def decay_of(spec: DataSpec, lr: float) -> float:
+    """Weight decay of AdamW: 0, or 12,000 over their number where examples with frequencies are
+    few, so that a flow which cannot learn from them stays near independent elements.
+
+    >>> from pofx.spec import Binary
+    >>> [decay_of(DataSpec((2,), Binary(), count=n), 1e-3) for n in (400, 60_000, None)]
+    [30.0, 0.0, 0.0]
+    """
+    return adam_decay(0.0, 12_000, spec.count, lr) if _few_frequencies(spec) else 0.0
+
+
+def _few_frequencies(spec: DataSpec) -> bool:
+    return few(spec.count) and any(counted(c) for c in set(spec.columns))
 
 
 def check_arguments(

@@ -10,7 +10,8 @@ linear, with a knot at each level,
 so that under the identity from there on the bound of uniform dequantisation has no gap: it is the
 log-likelihood of independent elements. What a flow learns is what they say of each other.
 
-The probabilities are set by the first batch, each count a half more, and learned from then on.
+The probabilities are set by the first batch, each count a half more. What is learned from then on
+is by how much their logarithms differ, so that weight decay draws them back there.
 
 References:
     Gaussianization (Chen and Gopinath, 2000), section 2, for marginals made normal first.
@@ -53,6 +54,7 @@ class Marginals(DataDependent):
 
     levels: Tensor
     place: Tensor
+    start: Tensor
     mask: Tensor
     ready: Tensor
 
@@ -63,6 +65,7 @@ class Marginals(DataDependent):
         beyond = torch.arange(int(levels.max())) >= levels[:, None]
         self.every = len(place) == spec.size
         self.logits = nn.Parameter(torch.zeros(beyond.shape))
+        self.register_buffer("start", torch.zeros(beyond.shape))
         self.register_buffer(
             "mask", torch.zeros(beyond.shape).masked_fill(beyond, -math.inf), persistent=False
         )
@@ -73,7 +76,7 @@ class Marginals(DataDependent):
     def forward(self, x: Tensor, cond: Cond | None = None) -> tuple[Tensor, PerExample]:
         y = self._mine(x)
         k, u = self._cells(y)
-        log_p = (self.logits + self.mask).log_softmax(1)
+        log_p = (self.start + self.logits + self.mask).log_softmax(1)
         own = self._pick(log_p, k)
         p = log_p.exp()
         below = self._pick(p.cumsum(1) - p, k)
@@ -83,7 +86,7 @@ class Marginals(DataDependent):
         return self._put(x, z), ladj.sum(1)
 
     def inverse(self, z: Tensor, cond: Cond | None = None) -> Tensor:
-        p = (self.logits + self.mask).softmax(1)
+        p = (self.start + self.logits + self.mask).softmax(1)
         up_to = p.cumsum(1)
         reached = torch.special.ndtr(self._mine(z))
         k = torch.searchsorted(up_to.contiguous(), reached.T.contiguous(), right=True).T
@@ -98,7 +101,8 @@ class Marginals(DataDependent):
         rows, width = self.logits.shape
         counts = torch.bincount((k + self._first()).flatten(), minlength=rows * width)
         counts = sum_over_processes(counts.reshape(rows, width).to(self.logits))
-        self.logits.copy_((counts + 0.5).log())
+        self.start.copy_((counts + 0.5).log())
+        self.logits.zero_()
         self.ready.fill_(True)
 
     def _mine(self, x: Tensor) -> Tensor:

@@ -25,7 +25,7 @@ from __future__ import annotations
 
 from pofx.flow.actnorm import ActNorm
 from pofx.flow.bijection import Bijection, Chain
-from pofx.flow.flow import MaximumLikelihood, batch_of, check_arguments, vector_flow
+from pofx.flow.flow import MaximumLikelihood, batch_of, check_arguments, decay_of, vector_flow
 from pofx.flow.residual import Contraction, Residual
 from pofx.recipe import Adam, Recipe, RecipeError
 from pofx.spec import DataSpec
@@ -71,7 +71,7 @@ def recipe(  # noqa: PLR0913
     return Recipe(
         model=model,
         objective=MaximumLikelihood(model),
-        optimizers={"model": Adam(lr)},
+        optimizers={"model": Adam(lr, weight_decay=decay_of(spec, lr))},
         batch_size=batch_size,
         steps=steps,
         warmup=100,
