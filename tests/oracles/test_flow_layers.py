@@ -8,10 +8,10 @@ import torch
 from pofx import catalogue
 from pofx.batch import Batch
 from pofx.capabilities import Density, Estimate
-from pofx.flow import actnorm, residual
+from pofx.flow import residual
 from pofx.flow.actnorm import ActNorm
 from pofx.flow.autoregressive import Autoregressive, Inverse
-from pofx.flow.bijection import Chain
+from pofx.flow.bijection import Chain, normalise
 from pofx.flow.conditioner import ImageConditioner, VectorConditioner
 from pofx.flow.continuous import Continuous, Velocity
 from pofx.flow.elementwise import Affine, Spline
@@ -179,7 +179,7 @@ def test_after_the_first_batch_every_channel_has_mean_0_and_variance_1():
     x = 3 * torch.randn(20, 4, 5, 6) + torch.arange(4.0)[:, None, None]
     layers = Chain([ActNorm(4), LU(rotation(4)), ActNorm(4), shaken(LU(rotation(4))), ActNorm(4)])
     assert torch.equal(layers.bijections[0](x)[0], x)
-    actnorm.normalise(layers, x)
+    normalise(layers, x)
     for layer in layers.bijections:
         x = layer(x)[0]
         if isinstance(layer, ActNorm):
@@ -235,7 +235,7 @@ def test_a_constant_channel_stays_finite():
 def test_glow_is_a_bijection_of_images():
     bijection = shaken(glow_scales((2, 8, 8), 2, channels=4, classes=2), 0.1)
     x, cond = torch.randn(3, 2, 8, 8), torch.tensor([0, 1, 1])
-    actnorm.normalise(bijection, torch.randn(10, 2, 8, 8), torch.arange(10) % 2)
+    normalise(bijection, torch.randn(10, 2, 8, 8), torch.arange(10) % 2)
     z, ladj = bijection(x, cond)
     assert z.shape == (3, 128)
     assert torch.allclose(bijection.inverse(z, cond), x, atol=1e-10)

@@ -169,7 +169,7 @@ class EM:
         """
         classes = int(self.cond.max()) + 1
         parts = [self.u if classes == 1 else self.u[self.cond == c] for c in range(classes)]
-        centres = torch.cat([_seeds(u, self.components) for u in parts]).double()
+        centres = torch.cat([seeds(u, self.components) for u in parts]).double()
         owner = torch.arange(len(centres), device=self.u.device) // self.components
 
         def nearest(u: Tensor, noise: Tensor, cond: Tensor) -> tuple[Tensor, Tensor]:
@@ -193,7 +193,7 @@ def _weights(sums: Sums) -> tuple[Tensor, Tensor, Tensor]:
     return sums.counts / sums.counts.sum(1, keepdim=True), n, sums.first / n[:, None]
 
 
-def _seeds(u: Tensor, k: int) -> Tensor:
+def seeds(u: Tensor, k: int) -> Tensor:
     """Examples, k of them, that lie far apart: each is the best of a few, drawn in proportion to
     the squared distance from those before it.
     """

@@ -16,6 +16,8 @@ References:
     the first means. https://dl.acm.org/doi/10.5555/1283383.1283494
 
 Note:
+    Bits and categories of at most 256 levels have no normal distributions but frequencies, and an
+    exact mass; see `pofx.classical.latent_classes`. All else that is discrete is spread over cells.
     Columns are standardised first; one that never varies counts in its own units. No eigenvalue of
     a standardised covariance is below 1e-6, or a component that shrinks onto one example would have
     an unbounded density. By default a prior keeps covariances well above that; see
@@ -31,6 +33,8 @@ from typing import Literal
 import torch
 
 from pofx.classical.em import EM
+from pofx.classical.latent_classes import LatentClasses
+from pofx.classical.levels import counted
 from pofx.classical.normals import Normals
 from pofx.classical.yardstick import BLOCK_BYTES, Dequantized, Exact, moments, scales
 from pofx.recipe import Recipe, check_at_least, check_classes
@@ -117,29 +121,41 @@ def recipe(
     *,
     components: int = 10,
     covariance: Literal["full", "diagonal"] | None = None,
-    prior: float = 0.5,
+    prior: float | None = None,
     conditional: bool = False,
     iterations: int = 200,
 ) -> Recipe:
-    """A mixture of Gaussians, fitted by EM.
+    """A mixture of Gaussians, or of products of frequencies, fitted by EM.
 
     Args:
         spec: what the data is.
-        components: Gaussians in the mixture; of each class, with `--conditional`.
-        covariance: of each component; by default full up to 256 elements, diagonal beyond.
-        prior: pull of each covariance to the mean of all, in examples for each element; 0 for
-            maximum likelihood, which data with repeated values drives to its floor.
+        components: parts of the mixture; of each class, with `--conditional`.
+        covariance: of each component; by default full up to 256 elements, diagonal beyond. Bits and
+            categories of at most 256 levels have frequencies instead, unless it is given.
+        prior: pull of each covariance to the mean of all, in examples for each element, by default
+            0.5; 0 for maximum likelihood, which data with repeated values drives to its floor. Of
+            frequencies, the same in examples, by default 1, or, below 1,000 examples, that under
+            which some are likeliest given the others.
         conditional: fit a mixture to each class.
         iterations: at most so many turns of EM; it stops when a turn gains less than 1e-5 nats for
             each element.
     """
+    counts = counted(spec) and covariance is None
     covariance = covariance or ("full" if spec.size <= 256 else "diagonal")
     check_classes("gmm", spec, conditional=conditional)
     check_at_least("gmm", 1, components=components, iterations=iterations)
-    check_at_least("gmm", 0, prior=prior)
+    if prior is not None:
+        check_at_least("gmm", 0, prior=prior)
+    if counts:
+        return Recipe(
+            model=LatentClasses(
+                spec, components, prior=prior, conditional=conditional, iterations=iterations
+            )
+        )
     discrete = any(c.discrete for c in spec.columns)
     model = (DequantizedGMM if discrete else GMM)(
         spec, components,
-        full=covariance == "full", prior=prior, conditional=conditional, iterations=iterations,
+        full=covariance == "full", prior=0.5 if prior is None else prior,
+        conditional=conditional, iterations=iterations,
     )  # fmt: skip
     return Recipe(model=model)

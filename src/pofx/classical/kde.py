@@ -16,8 +16,10 @@ References:
     Multivariate density estimation (Scott, 1992), eq. 6.42.
 
 Note:
-    A discrete example stands where it lies on average over its cells, and its kernel is as wide as
-    these are besides: the variance of y within them is added to h^2 s_j^2.
+    Bits and categories of at most 256 levels have kernels of their own and an exact mass; see
+    `pofx.classical.smoothed_levels`. Any other discrete example stands where it lies on average
+    over its cells, and its kernel is as wide as these are besides: the variance of y within them is
+    added to h^2 s_j^2.
     A continuous column that never varies has s_j = 1, so that it counts in its own units.
 """
 
@@ -26,10 +28,11 @@ from __future__ import annotations
 from typing import Literal
 
 import torch
-from torch import Tensor
 
 from pofx.classical.leave_one_out import Examples
+from pofx.classical.levels import counted
 from pofx.classical.normals import Normals
+from pofx.classical.smoothed_levels import SmoothedLevels, fairly
 from pofx.classical.yardstick import BLOCK_BYTES, Dequantized, Exact, moments, scales
 from pofx.recipe import Recipe, check_at_least, check_classes
 from pofx.spec import DataSpec
@@ -57,7 +60,7 @@ class _Kernels(Normals):
     @torch.no_grad()
     def fit(self, x: Data, cond: Cond | None = None) -> None:
         label = self.grouped(x, cond, 1, "kde", "leave --conditional out, or bring more")
-        kept = _fairly(label, len(self.means))
+        kept = fairly(label, len(self.means))
         y, noise = self.spread(x[kept])
         mean, variance = moments(y)
         continuous = noise.amax(0) == 0
@@ -97,16 +100,6 @@ class DequantizedKDE(_Kernels, Dequantized):
     """Bound of the mass of discrete examples; arguments as for `KDE`."""
 
 
-def _fairly(label: Tensor, most: int) -> Tensor:
-    """At most so many examples, at random, from each class as many as it has or its even share."""
-    order = torch.randperm(len(label), device=label.device)
-    turn = torch.empty_like(order)
-    for c in label.unique():
-        mine = order[label[order] == c]
-        turn[mine] = torch.arange(len(mine), device=label.device)
-    return order[turn[order].argsort(stable=True)][:most]
-
-
 def recipe(
     spec: DataSpec,
     *,
@@ -125,6 +118,10 @@ def recipe(
     """
     check_classes("kde", spec, conditional=conditional)
     check_at_least("kde", spec.classes if conditional else 1, points=points)
+    if counted(spec):
+        by_rule = bandwidth != "likelihood"
+        levels = SmoothedLevels(spec, points, by_rule=by_rule, conditional=conditional)
+        return Recipe(model=levels)
     discrete = any(c.discrete for c in spec.columns)
     model = (DequantizedKDE if discrete else KDE)(
         spec, points, bandwidth=bandwidth, conditional=conditional

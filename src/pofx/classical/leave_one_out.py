@@ -51,21 +51,20 @@ class Examples(NamedTuple):
 
         As many are asked about, from the first, as is quick.
         """
-        n, d = self.y.shape
-        asked = min(n, max(1, _PAIRS // n), max(100, 16 * _PAIRS // (n * d)))
+        asked = asked_of(*self.y.shape)
         others = self._others(asked)
         some = others.any(1)
         if not some.any():
             return otherwise
         y, noise = self.y[:asked][some], self.noise[:asked][some]
-        hidden = y.new_zeros(len(y), n).masked_fill(~others[some], -math.inf)
+        hidden = y.new_zeros(len(y), len(self.y)).masked_fill(~others[some], -math.inf)
 
         def log_prob(log_h: float) -> float:
             widths = self.widths(math.exp(log_h))
             cost = 0.5 * noise @ precisions(widths).T
             return float((hidden + log_normals(y, self.y, widths) - cost).logsumexp(1).mean())
 
-        return math.exp(_highest(log_prob, math.log(_LEAST), math.log(_MOST)))
+        return math.exp(highest(log_prob, math.log(_LEAST), math.log(_MOST)))
 
     def _others(self, asked: int) -> Tensor:
         """Whom of all each of the first examples is asked about given: `(asked, n)`."""
@@ -77,7 +76,12 @@ class Examples(NamedTuple):
         return (self.label[:asked, None] == self.label) & ~copies
 
 
-def _highest(f: Callable[[float], float], low: float, high: float, points: int = 18) -> float:
+def asked_of(n: int, d: int) -> int:
+    """Of how many of `n` examples of `d` numbers the likelihood given the others is quick."""
+    return min(n, max(1, _PAIRS // n), max(100, 16 * _PAIRS // (n * d)))
+
+
+def highest(f: Callable[[float], float], low: float, high: float, points: int = 18) -> float:
     """Where f is highest between two numbers: the best point of a grid, then golden section."""
     step = (high - low) / (points - 1)
     best = low + step * max(range(points), key=lambda i: f(low + step * i))

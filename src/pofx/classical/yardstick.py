@@ -42,8 +42,8 @@ _C = 1 - 1e-5
 """Keeps a logit within 12.2."""
 
 
-class Yardstick(nn.Module, ABC):
-    """A density of vectors that is fitted to all examples at once.
+class Grouped(nn.Module, ABC):
+    """What is fitted to all examples at once, or to those of each class.
 
     Args:
         spec: of the examples.
@@ -51,17 +51,60 @@ class Yardstick(nn.Module, ABC):
             likely.
     """
 
-    c: Tensor
+    _like: Tensor
 
     def __init__(self, spec: DataSpec, *, conditional: bool = False) -> None:
         super().__init__()
         self.spec, self.conditional = spec, conditional
-        c = [0.0 if isinstance(s, Real) else _C for s in spec.columns]
-        self.register_buffer("c", torch.tensor(c, dtype=torch.float64), persistent=False)
+        self.register_buffer("_like", torch.zeros(()), persistent=False)
 
     @abstractmethod
     def fit(self, x: Data, cond: Cond | None = None) -> None:
         """Fits to the examples, all at once."""
+
+    def labels(self, n: int, cond: Cond | None) -> Tensor:
+        """The class of each of `n` draws: as told, or drawn, or the only one there is."""
+        if self.conditional and cond is None:
+            return any_class(n, self.spec.classes, self._like.device)
+        return (
+            cond
+            if self.conditional and cond is not None
+            else torch.zeros(n, dtype=torch.long, device=self._like.device)
+        )
+
+    def grouped(self, x: Data, cond: Cond | None, least: int, who: str, cure: str) -> Tensor:
+        """The class of each example to fit to, 0 where there is only one class.
+
+        Raises:
+            RecipeError: no labels came, or fewer than `least` examples of a class; `who` needs them
+                and `cure` is what to do.
+        """
+        if self.conditional and cond is None:
+            raise RecipeError(
+                f"{who} needs labels with --conditional, and none came; leave it out."
+            )
+        label = self.labels(len(x), cond)
+        counts = torch.bincount(label, minlength=self.spec.classes if self.conditional else 1)
+        fewest = int(counts.argmin())
+        came = int(counts[fewest])
+        if came < least:
+            name = [*self.spec.class_names, *range(len(self.spec.class_names), len(counts))][fewest]
+            which = f" of class '{name}'" if self.conditional else ""
+            raise RecipeError(
+                f"{who} needs at least {least} examples{which}, and {came} came; {cure}."
+            )
+        return label
+
+
+class Yardstick(Grouped):
+    """A density of vectors that is fitted to all examples at once; arguments as for `Grouped`."""
+
+    c: Tensor
+
+    def __init__(self, spec: DataSpec, *, conditional: bool = False) -> None:
+        super().__init__(spec, conditional=conditional)
+        c = [0.0 if isinstance(s, Real) else _C for s in spec.columns]
+        self.register_buffer("c", torch.tensor(c, dtype=torch.float64), persistent=False)
 
     def fit_bytes(self, n: int, stored: int) -> int:
         """Bytes that a fit takes beside its examples: where these lie on the real line, the
@@ -107,35 +150,6 @@ class Yardstick(nn.Module, ABC):
         columns = zip(x.unbind(1), self.spec.support.columns, strict=True)
         means, variances = zip(*(_spread(v, s) for v, s in columns), strict=True)
         return torch.stack(means, 1), torch.stack(variances, 1)
-
-    def labels(self, n: int, cond: Cond | None) -> Tensor:
-        """The class of each of `n` draws: as told, or drawn, or the only one there is."""
-        if self.conditional and cond is None:
-            return any_class(n, self.spec.classes, self.c.device)
-        return cond if self.conditional and cond is not None else self.c.new_zeros(n).long()
-
-    def grouped(self, x: Data, cond: Cond | None, least: int, who: str, cure: str) -> Tensor:
-        """The class of each example to fit to, 0 where there is only one class.
-
-        Raises:
-            RecipeError: no labels came, or fewer than `least` examples of a class; `who` needs them
-                and `cure` is what to do.
-        """
-        if self.conditional and cond is None:
-            raise RecipeError(
-                f"{who} needs labels with --conditional, and none came; leave it out."
-            )
-        label = self.labels(len(x), cond)
-        counts = torch.bincount(label, minlength=self.spec.classes if self.conditional else 1)
-        fewest = int(counts.argmin())
-        came = int(counts[fewest])
-        if came < least:
-            name = [*self.spec.class_names, *range(len(self.spec.class_names), len(counts))][fewest]
-            which = f" of class '{name}'" if self.conditional else ""
-            raise RecipeError(
-                f"{who} needs at least {least} examples{which}, and {came} came; {cure}."
-            )
-        return label
 
 
 class Exact(Yardstick):

@@ -26,7 +26,7 @@ from __future__ import annotations
 
 from pofx.ebm.boltzmann_machine import boltzmann_machine
 from pofx.ebm.contrastive_divergence import StochasticMaximumLikelihood
-from pofx.nn.defaults import sgd_decay
+from pofx.nn.defaults import few, sgd_decay
 from pofx.recipe import SGD, Recipe, RecipeError, check_at_least
 from pofx.spec import Binary, DataSpec
 
@@ -41,7 +41,7 @@ def recipe(  # noqa: PLR0913
     mean_field: int = 10,
     temperatures: int = 1000,
     chains: int = 100,
-    lr: float = 0.05,
+    lr: float | None = None,
     batch_size: int = 100,
     steps: int = 10_000,
 ) -> Recipe:
@@ -57,7 +57,8 @@ def recipe(  # noqa: PLR0913
         mean_field: sweeps to the mean field of more than 10 hidden units.
         temperatures: of annealed importance sampling, which estimates log Z.
         chains: of annealed importance sampling.
-        lr: learning rate of gradient descent, falling linearly to 0.
+        lr: learning rate of gradient descent, falling linearly to 0; by default 0.05, or 0.02 where
+            there are fewer than 1,000 examples.
         batch_size: examples in a step, and persistent chains.
         steps: optimizer steps.
     """
@@ -69,6 +70,8 @@ def recipe(  # noqa: PLR0913
     check_at_least("boltzmann", 1, k=k, sweeps=sweeps, mean_field=mean_field)
     check_at_least("boltzmann", 2, temperatures=temperatures, chains=chains)
     check_at_least("boltzmann", 0, weight_decay=weight_decay)
+    if lr is None:
+        lr = 0.02 if few(spec.count) else 0.05
     if weight_decay is None:
         weight_decay = sgd_decay(16_000, spec.count, lr)
     model = boltzmann_machine(

@@ -5,9 +5,7 @@ r"""actnorm: a scale and a shift for each channel, which begin as a batch's norm
 They are set once, so that what the first batch becomes has mean 0 and variance 1 in each channel,
 and learned from then on; an example's density never depends on its neighbours.
 
-The batch may come in parts, and other processes may hold others, but every layer needs all of what
-the layers before it put out. So the first step trains with scales of one, and once it is taken the
-whole batch passes again and sets them, layer by layer. Whether it has is stored with the weights.
+Whether they have been set is stored with the weights; `pofx.flow.flow.MaximumLikelihood` sets them.
 
 References:
     Glow: generative flow with invertible 1x1 convolutions (Kingma and Dhariwal, 2018), section 3.1.
@@ -16,21 +14,15 @@ References:
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor, nn
 
-from pofx.batch import Batch
-from pofx.flow.bijection import Bijection
-from pofx.flow.flow import AnyFlow
-from pofx.functional.dequantize import dequantize, log_cell
+from pofx.flow.bijection import DataDependent
 from pofx.functional.processes import sum_over_processes
-from pofx.objective import LossObjective, Metrics
 from pofx.typing import Cond, PerExample
 
 
-class ActNorm(Bijection):
+class ActNorm(DataDependent):
     """Scales and shifts each element of a vector, or each channel of an image."""
 
     ready: Tensor
@@ -63,50 +55,3 @@ class ActNorm(Bijection):
 
 def _by_channel(v: Tensor, x: Tensor) -> Tensor:
     return v.reshape(-1, *(1,) * (x.ndim - 2))
-
-
-@torch.no_grad()
-def normalise(bijection: nn.Module, x: Tensor, cond: Cond | None = None) -> None:
-    """Sets every `ActNorm` within a bijection by one batch, each by what those before it make of
-    it.
-    """
-
-    def before(layer: ActNorm, inputs: tuple[Any, ...]) -> None:
-        layer.normalise(inputs[0])
-
-    hooks = [
-        layer.register_forward_pre_hook(before)
-        for layer in bijection.modules()
-        if isinstance(layer, ActNorm)
-    ]
-    bijection(x, cond)
-    for hook in hooks:
-        hook.remove()
-
-
-class NormalisedLikelihood(LossObjective):
-    """Minimises the mean of `-log p(x)`, or of its bound, of a flow with `ActNorm` layers, which it
-    sets after the first step.
-    """
-
-    def __init__(self, model: AnyFlow) -> None:
-        super().__init__()
-        self.model: AnyFlow = model
-        self._first = next(m for m in model.modules() if isinstance(m, ActNorm))
-        self._seen: list[tuple[Tensor, Cond | None]] = []
-
-    def loss(self, batch: Batch) -> tuple[Tensor, Metrics]:
-        x, cond = batch.x, batch.cond
-        y = dequantize(x, self.model.spec)
-        if self.training and not self._first.ready:
-            self._seen.append((y, cond))
-        log_prob = self.model.log_density(y, cond) + log_cell(self.model.spec)
-        return -log_prob.mean(), {}
-
-    def after_step(self) -> None:
-        if not self._seen:
-            return
-        parts, conds = zip(*self._seen, strict=True)
-        self._seen.clear()
-        cond = None if conds[0] is None else torch.cat(conds)
-        normalise(self.model.bijection, torch.cat(parts), cond)

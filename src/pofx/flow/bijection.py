@@ -9,7 +9,9 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
+from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from pofx.typing import Cond, PerExample
@@ -59,3 +61,34 @@ class Flatten(Bijection):
 
     def inverse(self, z: Tensor, cond: Cond | None = None) -> Tensor:
         return z.reshape(-1, *self.shape)
+
+
+class DataDependent(Bijection):
+    """A bijection that a batch sets once, so that what comes of it is normalised; it is learned
+    from then on.
+    """
+
+    ready: Tensor
+
+    @abstractmethod
+    def normalise(self, x: Tensor) -> None:
+        """Sets it by a batch, of which other processes may hold a part."""
+
+
+@torch.no_grad()
+def normalise(bijection: nn.Module, x: Tensor, cond: Cond | None = None) -> None:
+    """Sets every `DataDependent` part of a bijection by one batch, each by what those before it
+    make of it.
+    """
+
+    def before(layer: DataDependent, inputs: tuple[Any, ...]) -> None:
+        layer.normalise(inputs[0])
+
+    hooks = [
+        layer.register_forward_pre_hook(before)
+        for layer in bijection.modules()
+        if isinstance(layer, DataDependent)
+    ]
+    bijection(x, cond)
+    for hook in hooks:
+        hook.remove()

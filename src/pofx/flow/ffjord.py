@@ -27,7 +27,7 @@ from __future__ import annotations
 
 from pofx.flow.bijection import Chain
 from pofx.flow.continuous import Continuous, Velocity
-from pofx.flow.flow import MaximumLikelihood, check_arguments, vector_flow
+from pofx.flow.flow import MaximumLikelihood, batch_of, check_arguments, decay_of, vector_flow
 from pofx.flow.linear import Diagonal
 from pofx.recipe import Adam, Recipe
 from pofx.spec import DataSpec
@@ -41,7 +41,7 @@ def recipe(
     exact: int = 8,
     conditional: bool = False,
     lr: float = 5e-3,
-    batch_size: int = 256,
+    batch_size: int | None = None,
     steps: int = 5_000,
 ) -> Recipe:
     """A continuous flow.
@@ -53,9 +53,11 @@ def recipe(
         exact: up to so many elements the trace, and so the density, is exact.
         conditional: condition the velocity on the class.
         lr: learning rate of Adam, decayed to 0 by a cosine.
-        batch_size: examples in a step.
+        batch_size: examples in a step; by default 256, or all of fewer than 1,000 where any
+            column is of bits or categories.
         steps: optimizer steps.
     """
+    batch_size = batch_of(256, spec) if batch_size is None else batch_size
     check_arguments("ffjord", spec, conditional, hidden=hidden, solver_steps=solver_steps)
     velocity = Velocity(spec.size, hidden, spec.classes if conditional else 0)
     few = spec.size <= exact
@@ -64,7 +66,7 @@ def recipe(
     return Recipe(
         model=model,
         objective=MaximumLikelihood(model),
-        optimizers={"model": Adam(lr)},
+        optimizers={"model": Adam(lr, weight_decay=decay_of(spec, lr))},
         batch_size=batch_size,
         steps=steps,
         warmup=100,

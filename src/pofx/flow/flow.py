@@ -18,19 +18,22 @@ References:
 from __future__ import annotations
 
 import math
+from collections.abc import Collection
 
 import torch
 from torch import Tensor, nn
 
 from pofx.batch import Batch
-from pofx.flow.bijection import Bijection, Chain, Flatten
+from pofx.flow.bijection import Bijection, Chain, DataDependent, Flatten, normalise
+from pofx.flow.marginals import Marginals, counted
 from pofx.functional.dequantize import dequantize, log_cell, middle, quantize
 from pofx.functional.labels import any_class, marginal
 from pofx.functional.reductions import sum_event
 from pofx.functional.unbound import bound, unbound
+from pofx.nn.defaults import adam_decay, few
 from pofx.objective import LossObjective, Metrics
 from pofx.recipe import RecipeError, check_at_least, check_classes
-from pofx.spec import DataSpec, Interval, Real
+from pofx.spec import DataSpec, Interval, Real, Simple
 from pofx.typing import Cond, Data, PerExample
 
 _LOG_2PI = math.log(2 * math.pi)
@@ -43,7 +46,7 @@ class _Change(nn.Module):
 
     def __init__(self, bijection: Bijection, spec: DataSpec, *, conditional: bool = False) -> None:
         super().__init__()
-        edges = [Unbound(spec)] if any(not isinstance(c, Real) for c in spec.columns) else []
+        edges = _edges(spec)
         self.bijection = Chain([*edges, bijection]) if edges else bijection
         self.spec = spec
         self.conditional = conditional
@@ -140,14 +143,15 @@ class Unbound(Bijection):
 
     Args:
         spec: real columns pass unchanged.
+        but: so do these supports.
     """
 
     c: Tensor
 
-    def __init__(self, spec: DataSpec) -> None:
+    def __init__(self, spec: DataSpec, but: Collection[Simple] = ()) -> None:
         super().__init__()
-        c = torch.tensor([_shrink(s) for s in spec.columns]).reshape(spec.shape)
-        self.register_buffer("c", c, persistent=False)
+        c = [0.0 if s in but else _shrink(s) for s in spec.columns]
+        self.register_buffer("c", torch.tensor(c).reshape(spec.shape), persistent=False)
 
     def forward(self, x: Tensor, cond: Cond | None = None) -> tuple[Tensor, PerExample]:
         y, ladj = unbound(x, self.c)
@@ -161,6 +165,17 @@ def _shrink(support: object) -> float:
     if isinstance(support, Real):
         return 0.0
     return 1 - 1e-5 if isinstance(support, Interval) else 0.95
+
+
+def _edges(spec: DataSpec) -> list[Bijection]:
+    """What sends examples to the whole line: bits and categories by their frequencies, all else by
+    the logit. Where it is not known how many examples there are, a run of former days, all by it.
+    """
+    kinds = set(spec.columns)
+    known = {s for s in kinds if counted(s)} if spec.count is not None else set()
+    marginals: list[Bijection] = [Marginals(spec)] if known else []
+    bounded = any(not isinstance(s, Real) for s in kinds - known)
+    return [*marginals, Unbound(spec, known)] if bounded else marginals
 
 
 AnyFlow = Flow | EstimatedFlow | DequantizedFlow
@@ -182,6 +197,31 @@ def vector_flow(
     if len(spec.shape) > 1:
         bijection = Chain([Flatten(spec.shape), bijection])
     return flow(bijection, spec, conditional=conditional, exact=exact)
+
+
+def batch_of(usual: int, spec: DataSpec) -> int:
+    """Examples in a step: all of them where they are few and their first batch sets frequencies.
+
+    >>> from pofx.spec import Binary
+    >>> [batch_of(256, DataSpec((2,), Binary(), count=n)) for n in (60, 400, 60_000, None)]
+    [256, 400, 256, 256]
+    """
+    return max(usual, spec.count or 0) if _few_frequencies(spec) else usual
+
+
+def decay_of(spec: DataSpec, lr: float) -> float:
+    """Weight decay of AdamW: 0, or 12,000 over their number where examples with frequencies are
+    few, so that a flow which cannot learn from them stays near independent elements.
+
+    >>> from pofx.spec import Binary
+    >>> [decay_of(DataSpec((2,), Binary(), count=n), 1e-3) for n in (400, 60_000, None)]
+    [30.0, 0.0, 0.0]
+    """
+    return adam_decay(0.0, 12_000, spec.count, lr) if _few_frequencies(spec) else 0.0
+
+
+def _few_frequencies(spec: DataSpec) -> bool:
+    return few(spec.count) and any(counted(c) for c in set(spec.columns))
 
 
 def check_arguments(
@@ -211,14 +251,31 @@ def check_arguments(
 
 
 class MaximumLikelihood(LossObjective):
-    """Minimises the mean of `-log p(x)`, or of its bound."""
+    """Minimises the mean of `-log p(x)`, or of its bound, and sets what depends on data.
+
+    The first batch may come in parts, and other processes may hold others, but every
+    `DataDependent` layer needs all of what the layers before it put out. So the first step trains
+    without, and once it is taken the whole batch passes again and sets them, layer by layer.
+    """
 
     def __init__(self, model: AnyFlow) -> None:
         super().__init__()
         self.model: AnyFlow = model
+        self._first = next((m for m in model.modules() if isinstance(m, DataDependent)), None)
+        self._seen: list[tuple[Tensor, Cond | None]] = []
 
     def loss(self, batch: Batch) -> tuple[Tensor, Metrics]:
         x, cond = batch.x, batch.cond
         y = dequantize(x, self.model.spec)
+        if self.training and self._first is not None and not self._first.ready:
+            self._seen.append((y, cond))
         log_prob = self.model.log_density(y, cond) + log_cell(self.model.spec)
         return -log_prob.mean(), {}
+
+    def after_step(self) -> None:
+        if not self._seen:
+            return
+        parts, conds = zip(*self._seen, strict=True)
+        self._seen.clear()
+        cond = None if conds[0] is None else torch.cat(conds)
+        normalise(self.model.bijection, torch.cat(parts), cond)

@@ -24,12 +24,12 @@ Note:
 
 from __future__ import annotations
 
-from pofx.flow.actnorm import ActNorm, NormalisedLikelihood
+from pofx.flow.actnorm import ActNorm
 from pofx.flow.bijection import Bijection
 from pofx.flow.conditioner import ImageConditioner
 from pofx.flow.coupling import Couplings, ElementwiseCoupling
 from pofx.flow.elementwise import Affine
-from pofx.flow.flow import check_arguments, flow
+from pofx.flow.flow import MaximumLikelihood, check_arguments, flow
 from pofx.flow.linear import LU, rotation
 from pofx.flow.squeeze import multi_scale
 from pofx.recipe import Adam, Recipe, RecipeError
@@ -102,7 +102,7 @@ def recipe(  # noqa: PLR0913
     model = flow(bijection, spec, conditional=conditional)
     return Recipe(
         model=model,
-        objective=NormalisedLikelihood(model),
+        objective=MaximumLikelihood(model),
         optimizers={"model": Adam(lr)},
         batch_size=batch_size,
         steps=steps,

@@ -27,7 +27,7 @@ from __future__ import annotations
 from pofx.flow.autoregressive import Inverse, to_and_fro
 from pofx.flow.bijection import Chain
 from pofx.flow.elementwise import Affine
-from pofx.flow.flow import MaximumLikelihood, check_arguments, vector_flow
+from pofx.flow.flow import MaximumLikelihood, batch_of, check_arguments, decay_of, vector_flow
 from pofx.recipe import Adam, Recipe, RecipeError
 from pofx.spec import DataSpec
 
@@ -40,7 +40,7 @@ def recipe(
     bound: float = 3.0,
     conditional: bool = False,
     lr: float = 1e-3,
-    batch_size: int = 256,
+    batch_size: int | None = None,
     steps: int = 5_000,
 ) -> Recipe:
     """An inverse autoregressive flow.
@@ -52,9 +52,11 @@ def recipe(
         bound: largest log-scale of one layer, nats.
         conditional: condition every layer on the class.
         lr: learning rate of Adam, decayed to 0 by a cosine.
-        batch_size: examples in a step.
+        batch_size: examples in a step; by default 256, or all of fewer than 1,000 where any
+            column is of bits or categories.
         steps: optimizer steps.
     """
+    batch_size = batch_of(256, spec) if batch_size is None else batch_size
     check_arguments("iaf", spec, conditional, bound=bound, hidden=hidden, layers=layers)
     if len(spec.shape) > 1:
         raise RecipeError(
@@ -67,7 +69,7 @@ def recipe(
     return Recipe(
         model=model,
         objective=MaximumLikelihood(model),
-        optimizers={"model": Adam(lr)},
+        optimizers={"model": Adam(lr, weight_decay=decay_of(spec, lr))},
         batch_size=batch_size,
         steps=steps,
         warmup=100,

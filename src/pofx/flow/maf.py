@@ -26,7 +26,7 @@ from __future__ import annotations
 from pofx.flow.autoregressive import to_and_fro
 from pofx.flow.bijection import Chain
 from pofx.flow.elementwise import Affine
-from pofx.flow.flow import MaximumLikelihood, check_arguments, vector_flow
+from pofx.flow.flow import MaximumLikelihood, batch_of, check_arguments, decay_of, vector_flow
 from pofx.recipe import Adam, Recipe, check_at_least
 from pofx.spec import DataSpec
 
@@ -39,8 +39,8 @@ def recipe(  # noqa: PLR0913
     bound: float = 3.0,
     conditional: bool = False,
     lr: float = 1e-3,
-    weight_decay: float = 0.0,
-    batch_size: int = 256,
+    weight_decay: float | None = None,
+    batch_size: int | None = None,
     steps: int = 10_000,
 ) -> Recipe:
     """A masked autoregressive flow.
@@ -52,12 +52,16 @@ def recipe(  # noqa: PLR0913
         bound: largest log-scale of one layer, nats.
         conditional: condition every layer on the class.
         lr: learning rate of Adam, decayed to 0 by a cosine.
-        weight_decay: of AdamW; 1 helps where rows are few.
-        batch_size: examples in a step.
+        weight_decay: of AdamW; 1 helps where rows are few. By default 0, or, with bits or
+            categories, 12,000 over the number of examples where those are fewer than 1,000.
+        batch_size: examples in a step; by default 256, or all of fewer than 1,000 where any
+            column is of bits or categories.
         steps: optimizer steps.
     """
+    batch_size = batch_of(256, spec) if batch_size is None else batch_size
     check_arguments("maf", spec, conditional, bound=bound, hidden=hidden, layers=layers)
     check_at_least("maf", 0, weight_decay=weight_decay)
+    weight_decay = decay_of(spec, lr) if weight_decay is None else weight_decay
     classes = spec.classes if conditional else 0
     parts = to_and_fro(spec.size, layers, Affine(bound), hidden, classes)
     model = vector_flow(Chain(parts), spec, conditional=conditional)

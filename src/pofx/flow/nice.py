@@ -21,7 +21,7 @@ from __future__ import annotations
 from pofx.flow.bijection import Chain
 from pofx.flow.conditioner import vector_couplings
 from pofx.flow.elementwise import Shift
-from pofx.flow.flow import MaximumLikelihood, check_arguments, vector_flow
+from pofx.flow.flow import MaximumLikelihood, batch_of, check_arguments, decay_of, vector_flow
 from pofx.flow.linear import Diagonal
 from pofx.recipe import Adam, Recipe
 from pofx.spec import DataSpec
@@ -34,7 +34,7 @@ def recipe(
     hidden: tuple[int, ...] = (256, 256),
     conditional: bool = False,
     lr: float = 1e-3,
-    batch_size: int = 256,
+    batch_size: int | None = None,
     steps: int = 10_000,
 ) -> Recipe:
     """Additive couplings, and a scale for each element.
@@ -45,9 +45,11 @@ def recipe(
         hidden: widths of the hidden layers of each network.
         conditional: condition every coupling on the class.
         lr: learning rate of Adam, decayed to 0 by a cosine.
-        batch_size: examples in a step.
+        batch_size: examples in a step; by default 256, or all of fewer than 1,000 where any
+            column is of bits or categories.
         steps: optimizer steps.
     """
+    batch_size = batch_of(256, spec) if batch_size is None else batch_size
     check_arguments("nice", spec, conditional, layers=layers)
     classes = spec.classes if conditional else 0
     couplings = vector_couplings(spec.size, layers, hidden, Shift(), classes)
@@ -55,7 +57,7 @@ def recipe(
     return Recipe(
         model=model,
         objective=MaximumLikelihood(model),
-        optimizers={"model": Adam(lr)},
+        optimizers={"model": Adam(lr, weight_decay=decay_of(spec, lr))},
         batch_size=batch_size,
         steps=steps,
         warmup=100,

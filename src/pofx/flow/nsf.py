@@ -27,7 +27,7 @@ from pofx.flow.autoregressive import Autoregressive
 from pofx.flow.bijection import Bijection, Chain
 from pofx.flow.conditioner import vector_couplings
 from pofx.flow.elementwise import Spline
-from pofx.flow.flow import MaximumLikelihood, check_arguments, vector_flow
+from pofx.flow.flow import MaximumLikelihood, check_arguments, decay_of, vector_flow
 from pofx.flow.linear import LU, shuffle
 from pofx.flow.permutation import Permutation
 from pofx.recipe import Adam, Recipe, RecipeError, check_at_least
@@ -45,7 +45,7 @@ def recipe(  # noqa: PLR0913
     mixed: int = 256,
     conditional: bool = False,
     lr: float = 3e-3,
-    weight_decay: float = 0.0,
+    weight_decay: float | None = None,
     batch_size: int = 1024,
     steps: int = 8_000,
 ) -> Recipe:
@@ -62,12 +62,14 @@ def recipe(  # noqa: PLR0913
         mixed: the most elements that are mixed by a matrix.
         conditional: condition every spline on the class.
         lr: learning rate of Adam, decayed to 0 by a cosine.
-        weight_decay: of AdamW; 1 helps where rows are few.
+        weight_decay: of AdamW; 1 helps where rows are few. By default 0, or, with bits or
+            categories, 12,000 over the number of examples where those are fewer than 1,000.
         batch_size: examples in a step.
         steps: optimizer steps.
     """
     check_arguments("nsf", spec, conditional, layers=layers)
     check_at_least("nsf", 0, weight_decay=weight_decay)
+    weight_decay = decay_of(spec, lr) if weight_decay is None else weight_decay
     if not 2 <= bins <= 500:
         raise RecipeError(f"nsf: --bins is between 2 and 500, and {bins} came.")
     if not bound > 0:

@@ -28,7 +28,7 @@ from pofx.flow.bijection import Bijection
 from pofx.flow.conditioner import ImageConditioner, vector_couplings
 from pofx.flow.coupling import Couplings, ElementwiseCoupling
 from pofx.flow.elementwise import Affine
-from pofx.flow.flow import MaximumLikelihood, check_arguments, flow, vector_flow
+from pofx.flow.flow import MaximumLikelihood, check_arguments, decay_of, flow, vector_flow
 from pofx.flow.squeeze import colours_to_rows, multi_scale
 from pofx.recipe import Adam, Recipe, check_at_least
 from pofx.spec import DataSpec
@@ -68,7 +68,7 @@ def recipe(  # noqa: PLR0913
     bound: float = 1.0,
     conditional: bool = False,
     lr: float | None = None,
-    weight_decay: float = 0.0,
+    weight_decay: float | None = None,
     batch_size: int | None = None,
     steps: int = 8_000,
 ) -> Recipe:
@@ -85,7 +85,8 @@ def recipe(  # noqa: PLR0913
         conditional: condition every coupling on the class.
         lr: learning rate of Adam, decayed to 0 by a cosine; by default 3e-3 for vectors, 1e-3 for
             images.
-        weight_decay: of AdamW; 1 helps where rows are few.
+        weight_decay: of AdamW; 1 helps where rows are few. By default 0, or, with bits or
+            categories, 12,000 over the number of examples where those are fewer than 1,000.
         batch_size: examples in a step; by default 1,024 for vectors, 64 for images.
         steps: optimizer steps.
     """
@@ -95,6 +96,7 @@ def recipe(  # noqa: PLR0913
     batch_size = batch_size if batch_size is not None else 64 if convolves else 1024
     check_arguments("realnvp", spec, conditional, bound=bound, layers=layers, scales=scales)
     check_at_least("realnvp", 0, weight_decay=weight_decay)
+    weight_decay = decay_of(spec, lr) if weight_decay is None else weight_decay
     classes = spec.classes if conditional else 0
     if convolves:
         scale = image_scales(

@@ -23,9 +23,9 @@ Note:
 
 from __future__ import annotations
 
-from pofx.flow.actnorm import ActNorm, NormalisedLikelihood
+from pofx.flow.actnorm import ActNorm
 from pofx.flow.bijection import Bijection, Chain
-from pofx.flow.flow import check_arguments, vector_flow
+from pofx.flow.flow import MaximumLikelihood, batch_of, check_arguments, decay_of, vector_flow
 from pofx.flow.residual import Contraction, Residual
 from pofx.recipe import Adam, Recipe, RecipeError
 from pofx.spec import DataSpec
@@ -40,7 +40,7 @@ def recipe(  # noqa: PLR0913
     exact: int = 8,
     conditional: bool = False,
     lr: float = 2e-2,
-    batch_size: int = 256,
+    batch_size: int | None = None,
     steps: int = 5_000,
 ) -> Recipe:
     """A residual flow.
@@ -53,9 +53,11 @@ def recipe(  # noqa: PLR0913
         exact: up to so many elements the determinant, and so the density, is exact.
         conditional: condition every contraction on the class.
         lr: learning rate of Adam, decayed to 0 by a cosine.
-        batch_size: examples in a step.
+        batch_size: examples in a step; by default 256, or all of fewer than 1,000 where any
+            column is of bits or categories.
         steps: optimizer steps.
     """
+    batch_size = batch_of(256, spec) if batch_size is None else batch_size
     check_arguments("residual-flow", spec, conditional, layers=layers)
     if not 0 < lipschitz < 1:
         raise RecipeError(f"residual-flow: --lipschitz lies between 0 and 1, and {lipschitz} came.")
@@ -68,8 +70,8 @@ def recipe(  # noqa: PLR0913
     model = vector_flow(chain, spec, conditional=conditional, exact=few)
     return Recipe(
         model=model,
-        objective=NormalisedLikelihood(model),
-        optimizers={"model": Adam(lr)},
+        objective=MaximumLikelihood(model),
+        optimizers={"model": Adam(lr, weight_decay=decay_of(spec, lr))},
         batch_size=batch_size,
         steps=steps,
         warmup=100,
