@@ -563,7 +563,10 @@ def _draw(run: _Run, model: nn.Module, step: int) -> None:
         if getattr(model, "conditional", False)
         else None
     )
-    x = draw(model, n, seed=run.job.options.get("seed", 0), cond=cond, stop=run.stop, use="picture")
+    x = draw(
+        model, n, seed=run.job.options.get("seed", 0), cond=cond, use="picture",
+        batch=max(_TEXTS, n // 8), stop=run.stop,  # a long chain is left where it is asked to stop
+    )  # fmt: skip
     if len(x) < n or not bool(x.isfinite().all()):
         return
     path = _picture(run, step)
