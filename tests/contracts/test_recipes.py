@@ -2,6 +2,7 @@
 
 import inspect
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -198,3 +199,38 @@ def test_it_learns(name, kind):
     after.model.load_state_dict(run(name, kind, 1)[0].model.state_dict())
     assert math.isfinite(learned)
     assert learned < loss()
+
+
+def of_few(name, count=200):
+    """A recipe of bits of which there are few, and what it is made of."""
+    torch.manual_seed(0)
+    recipe = catalogue.build(name, replace(SPECS["bits"], count=count), **small(name))
+    shapes = {k: tuple(v.shape) for k, v in recipe.model.state_dict().items()}
+    return recipe, (shapes, dict(recipe.optimizers), recipe.batch_size, recipe.steps)
+
+
+FEW = [n for n, kind in CASES if kind == "bits" and of_few(n)[1] != of_few(n, None)[1]]
+
+
+def test_defaults_of_some_recipes_follow_the_number_of_examples():
+    assert {"made", "nade", "gmm", "realnvp"} <= set(FEW)
+
+
+@pytest.mark.parametrize("name", FEW)
+def test_the_model_of_few_examples_is_what_it_says_and_resumes(name):
+    spec = replace(SPECS["bits"], count=200)
+    recipe, _ = of_few(name)
+    if recipe.objective is None:
+        recipe.model.fit(*examples(spec, 60))
+        assert check_model(recipe.model.eval(), spec)
+        return
+    training = Training(recipe)
+    for _ in train(training, stream(spec, recipe.batch_size), Budget(steps=3)):
+        pass
+    assert check_model(training.sampled.eval(), spec)
+    again = Training(of_few(name)[0])
+    again.load_state(*snapshot(training))
+    for run in (training, again):
+        next(train(run, stream(spec, recipe.batch_size, first=3), Budget(steps=4)))
+    for key, value in training.state()[0].items():
+        assert torch.equal(value, again.state()[0][key]), key
