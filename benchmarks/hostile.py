@@ -253,14 +253,22 @@ def replace(file: str, kind: str) -> Callable[[Path, random.Random], None]:
             shutil.rmtree(path)
         else:
             path.unlink(missing_ok=True)
-        _put(path, kind, outside)
+        put(path, kind, outside)
 
     return damage
 
 
-def _put(path: Path, kind: str, outside: Path) -> None:
+def put(path: Path, kind: str, outside: Path) -> None:
+    """Something else in the place of a file or a folder of a run.
+
+    Args:
+        path: where.
+        kind: of it.
+        outside: a folder of somebody else's, or, of a link, a file.
+    """
     if kind == "link":
-        path.symlink_to(outside / "copy" if (outside / "copy").exists() else outside / "mine.txt")
+        inner = next((p for p in (outside / "copy", outside / "mine.txt") if p.exists()), outside)
+        path.symlink_to(inner)
     elif kind == "hard link":
         os.link(outside / "mine.txt", path)
     elif kind == "folder link":

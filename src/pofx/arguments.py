@@ -12,6 +12,7 @@ from typing import ParamSpec, TypeVar
 from torch import Tensor
 
 from pofx.errors import did_you_mean
+from pofx.evaluation.arguments import described
 from pofx.evaluation.report import Report
 from pofx.training.entries import Rule, shown, whole
 from pofx.training.folder import RunError
@@ -73,7 +74,7 @@ def must_be_examples(x: object, shape: tuple[int, ...]) -> None:
     if not isinstance(x, Tensor) or x.shape[1:] != shape or x.ndim < 1:
         words = ", ".join(map(str, ("n", *shape)))
         raise RunError(
-            f"examples are a tensor of shape ({words}), and {told(x)} came; a single one is "
+            f"examples are a tensor of shape ({words}), and {described(x)} came; a single one is "
             "x[None]."
         )
 
@@ -85,13 +86,6 @@ def whole_numbers(**values: object) -> Iterator[int]:
             cure = "give one of 64 bits" if isinstance(value, int) else "round it"
             raise RunError(f"{name} is a whole number, and {value!r} came; {cure}.")
         yield operator.index(value)  # type: ignore[arg-type]
-
-
-def told(value: object) -> str:
-    """What came in the place of a tensor, or which one."""
-    if not isinstance(value, Tensor):
-        return f"a {type(value).__name__}"
-    return f"one of {str(value.dtype).removeprefix('torch.')} of shape {tuple(value.shape)}"
 
 
 class Unwritten(RunError):

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 from pofx.errors import UserError, did_you_mean
 
 if TYPE_CHECKING:
-    from pofx.recipe import Recipe
+    from pofx.recipe import Former, Recipe
     from pofx.spec import DataSpec
 
 ROOT = Path(__file__).parent
@@ -196,6 +196,12 @@ def build(name: str, spec: DataSpec, **arguments: Any) -> Recipe:
     module = importlib.import_module(entry.module)
     lists = {k: tuple(v) if isinstance(v, list) else v for k, v in arguments.items()}
     return module.recipe(spec, **lists)
+
+
+def former(name: str) -> Mapping[str, Former]:
+    """Which of a recipe's arguments counted steps in runs of format 1."""
+    module = importlib.import_module(describe(name).module)
+    return vars(module).get("FORMER", {})
 
 
 def citation(name: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import torch
 from torch import nn
@@ -54,6 +54,19 @@ def check_classes(recipe: str, spec: DataSpec, *, conditional: bool) -> None:
             f"{recipe}: --conditional needs data with classes, and this has none; leave it out, or "
             "name the column of a table that holds them with --label."
         )
+
+
+class Former(NamedTuple):
+    """An argument that counted optimizer steps in runs of format 1, and is a share of the budget
+    now. A leaf has them by name in `FORMER`.
+
+    Args:
+        now: what it is called.
+        default: its steps where none were given; None for half of the budget.
+    """
+
+    now: str
+    default: int | None
 
 
 @dataclass(frozen=True)

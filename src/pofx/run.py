@@ -26,7 +26,6 @@ from pofx.arguments import (
     checked,
     must_be_examples,
     must_be_options,
-    told,
     whole_numbers,
 )
 from pofx.arguments import Unwritten as Unwritten
@@ -41,6 +40,7 @@ from pofx.errors import did_you_mean
 from pofx.evaluation import latent
 from pofx.evaluation.anomaly import Anomalies, Scorer, detection, threshold
 from pofx.evaluation.anomaly import Kind as AnomalyKind
+from pofx.evaluation.arguments import described
 from pofx.evaluation.evaluate import Report, evaluate
 from pofx.functional.draw import check_finite, draw, evaluating, keyed
 from pofx.functional.interpolation import Curve, between, traversal
@@ -217,7 +217,7 @@ class Run(Opened):
         shape = self.spec.shape
         if not isinstance(known, Tensor) or known.dtype != torch.bool or known.shape != shape:
             raise RunError(
-                f"what is known is a tensor of bool of shape {shape}, and {told(known)} came; "
+                f"what is known is a tensor of bool of shape {shape}, and {described(known)} came; "
                 "True is where an example is kept."
             )
         self.check(options, "complete")

@@ -55,6 +55,19 @@ Simple = Real | Interval | Bytes | Binary | Categorical
 """What one element may be."""
 
 
+COUNTED = 256
+"""Levels of a category up to which each can have a frequency of its own."""
+
+
+def is_counted(support: Simple) -> bool:
+    """Whether an element is a bit, or a category of few levels.
+
+    >>> is_counted(Binary()), is_counted(Categorical(50_000))
+    (True, False)
+    """
+    return isinstance(support, Binary | Categorical) and support.levels <= COUNTED
+
+
 @dataclass(frozen=True)
 class Mixed:
     """A table's row: one support for each column."""

@@ -5,7 +5,6 @@ import os
 import random
 import resource
 import shutil
-import socket
 import sys
 from pathlib import Path
 
@@ -50,18 +49,13 @@ def test_damaged_and_hostile_folders_are_refused_or_as_they_were():
 
 def put(kind: str, path: Path, outside: Path) -> None:
     """Something else in the place of a file or a folder."""
-    if kind == "link":
-        path.symlink_to(outside)
-    elif kind == "device":
-        path.symlink_to("/dev/zero")
-    elif kind == "pipe":
-        os.mkfifo(path)
-    elif kind == "socket":
-        os.chdir(path.parent)
-        socket.socket(socket.AF_UNIX).bind(path.name)
-    else:
+    import hostile
+
+    if kind == "huge":
         with path.open("wb") as f:
             f.truncate(4 << 40)
+    else:
+        hostile.put(path, kind, outside)
 
 
 @pytest.mark.parametrize("kind", ["link", "device", "pipe", "socket", "huge"])

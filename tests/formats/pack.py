@@ -25,7 +25,7 @@ TINY = {
     "gmm": ("table", {"components": 2}),
     "ppca": ("two-moons", {}),
     "autoencoder": ("digits", {"latent": 2, "hidden": (8,), "channels": 0}),
-    "vae": ("digits", {"latent": 2, "hidden": (8,), "network": "mlp", "kl_warmup": 2}),
+    "vae": ("digits", {"latent": 2, "hidden": (8,), "network": "mlp", "kl_warmup": 0.5}),
     "gan": ("two-moons", {"latent": 2, "hidden": (8,)}),
     "made": ("table", {"hidden": (8,)}),
     "gpt": ("text", {"width": 8, "layers": 1, "heads": 1}),
@@ -88,7 +88,7 @@ def main() -> None:
             described = here / recipe / "run.json"
             content = json.loads(described.read_text())
             content["command"] = f"pofx train {recipe}"
-            described.write_text(json.dumps(content, indent=1) + "\n")
+            described.write_text(json.dumps(folder.sealed(content), indent=1) + "\n")
         for path in sorted(p for p in here.rglob("*") if p.is_file() and p.name != ".lock"):
             if path.suffix != ".png":
                 add(archive, str(path.relative_to(here)), path.read_bytes())

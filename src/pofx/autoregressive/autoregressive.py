@@ -17,7 +17,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from pofx.autoregressive.marginals import Marginals
+from pofx.autoregressive.log_odds import LogOdds
 from pofx.batch import Batch
 from pofx.errors import UserError
 from pofx.functional.labels import any_class, marginal
@@ -62,7 +62,7 @@ class Autoregressive(nn.Module, ABC):
         *,
         conditional: bool = False,
         orders: Tensor | None = None,
-        marginals: Marginals | None = None,
+        marginals: LogOdds | None = None,
     ) -> None:
         super().__init__()
         self.marginals = marginals

@@ -32,7 +32,7 @@ from torch.nn import functional as F
 
 from pofx.autoregressive.autoregressive import Given
 from pofx.autoregressive.conditionals import Conditionals
-from pofx.autoregressive.marginals import Marginals
+from pofx.autoregressive.log_odds import LogOdds
 from pofx.autoregressive.orders import InOrders, OrderAfterOrder, orders_of
 from pofx.nn.defaults import adam_decay, few
 from pofx.nn.masked import MaskedMLP, Unrolled
@@ -70,7 +70,7 @@ class MADE(InOrders):
         conditional: bool = False,
         marginals: bool = False,
     ) -> None:
-        alone = Marginals(conditionals.spec, conditionals.outputs) if marginals else None
+        alone = LogOdds(conditionals.spec, conditionals.outputs) if marginals else None
         super().__init__(conditionals.spec, conditional=conditional, orders=orders, marginals=alone)
         self.conditionals = conditionals
         inputs, outputs = conditionals.inputs, conditionals.outputs

@@ -31,7 +31,7 @@ import torch
 from torch import Tensor, nn
 
 from pofx.autoregressive.autoregressive import MaximumLikelihood
-from pofx.autoregressive.marginals import Marginals
+from pofx.autoregressive.log_odds import LogOdds
 from pofx.autoregressive.orders import orders_of
 from pofx.autoregressive.sequence import Sequence
 from pofx.distributions.heads import head
@@ -71,7 +71,7 @@ class NADE(Sequence):
     ) -> None:
         element = head(DataSpec((1,), spec.columns[0]))
         outputs = element.channels
-        alone = Marginals(spec, [outputs] * spec.size) if marginals else None
+        alone = LogOdds(spec, [outputs] * spec.size) if marginals else None
         super().__init__(spec, element, conditional=conditional, order=order, marginals=alone)
         self.c = nn.Parameter(torch.zeros(hidden))
         self.W = nn.Parameter(torch.randn(spec.size, self.inputs, hidden) / math.sqrt(spec.size))

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from pofx.autoregressive.autoregressive import Autoregressive, Given
 from pofx.autoregressive.conditionals import MixtureHead
-from pofx.autoregressive.marginals import Marginals
+from pofx.autoregressive.log_odds import LogOdds
 from pofx.distributions.heads import Head
 from pofx.functional.dequantize import relax, relaxed_shape
 from pofx.functional.precision import at_least_float32
@@ -53,7 +53,7 @@ class Sequence(Autoregressive):
         *,
         conditional: bool,
         order: Tensor | None = None,
-        marginals: Marginals | None = None,
+        marginals: LogOdds | None = None,
     ) -> None:
         orders = None if order is None else order[None]
         super().__init__(spec, conditional=conditional, orders=orders, marginals=marginals)

@@ -9,10 +9,8 @@ from torch import Tensor
 from torch.nn.functional import one_hot
 
 from pofx.classical.yardstick import BLOCK_BYTES, Grouped, blocks
-from pofx.spec import Binary, Categorical, DataSpec
+from pofx.spec import DataSpec, is_counted
 from pofx.typing import Cond, Data, PerExample
-
-_MOST_LEVELS = 256
 
 
 def counted(spec: DataSpec) -> bool:
@@ -22,9 +20,7 @@ def counted(spec: DataSpec) -> bool:
     >>> counted(DataSpec((3,), Binary(), count=10)), counted(DataSpec((3,), Binary()))
     (True, False)
     """
-    few = all(isinstance(c, Binary | Categorical) and c.levels <= _MOST_LEVELS for c in
-              set(spec.columns))  # fmt: skip
-    return few and spec.count is not None
+    return spec.count is not None and all(map(is_counted, set(spec.columns)))
 
 
 class Levels(Grouped):

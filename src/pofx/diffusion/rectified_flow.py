@@ -41,7 +41,7 @@ from pofx.diffusion.schedule import Rectified
 from pofx.diffusion.times import Even
 from pofx.functional.dequantize import relax
 from pofx.objective import LossObjective, Metrics
-from pofx.recipe import Recipe, check_at_least, check_share
+from pofx.recipe import Former, Recipe, check_at_least, check_share
 from pofx.spec import DataSpec
 from pofx.typing import Cond
 
@@ -112,6 +112,9 @@ def _without_its_part(
 ) -> None:
     """Checkpoints of format 1 do not say which part they are of; the next step's progress does."""
     tensors.setdefault(f"{prefix}reflowed", torch.zeros((), dtype=torch.int64))
+
+
+FORMER = {"first_steps": Former("first_part", None)}
 
 
 def recipe(  # noqa: PLR0913

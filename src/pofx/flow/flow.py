@@ -25,7 +25,7 @@ from torch import Tensor, nn
 
 from pofx.batch import Batch
 from pofx.flow.bijection import Bijection, Chain, DataDependent, Flatten, normalise
-from pofx.flow.marginals import Marginals, counted
+from pofx.flow.marginals import Marginals
 from pofx.functional.dequantize import dequantize, log_cell, middle, quantize
 from pofx.functional.labels import any_class, marginal
 from pofx.functional.reductions import sum_event
@@ -33,7 +33,7 @@ from pofx.functional.unbound import bound, unbound
 from pofx.nn.defaults import adam_decay, few
 from pofx.objective import LossObjective, Metrics
 from pofx.recipe import RecipeError, check_at_least, check_classes
-from pofx.spec import DataSpec, Interval, Real, Simple
+from pofx.spec import DataSpec, Interval, Real, Simple, is_counted
 from pofx.typing import Cond, Data, PerExample
 
 _LOG_2PI = math.log(2 * math.pi)
@@ -172,7 +172,7 @@ def _edges(spec: DataSpec) -> list[Bijection]:
     the logit. Where it is not known how many examples there are, a run of former days, all by it.
     """
     kinds = set(spec.columns)
-    known = {s for s in kinds if counted(s)} if spec.count is not None else set()
+    known = {s for s in kinds if is_counted(s)} if spec.count is not None else set()
     marginals: list[Bijection] = [Marginals(spec)] if known else []
     bounded = any(not isinstance(s, Real) for s in kinds - known)
     return [*marginals, Unbound(spec, known)] if bounded else marginals
@@ -221,7 +221,7 @@ def decay_of(spec: DataSpec, lr: float) -> float:
 
 
 def _few_frequencies(spec: DataSpec) -> bool:
-    return few(spec.count) and any(counted(c) for c in set(spec.columns))
+    return few(spec.count) and any(is_counted(c) for c in set(spec.columns))
 
 
 def check_arguments(

@@ -29,20 +29,10 @@ from torch import Tensor, nn
 
 from pofx.flow.bijection import DataDependent
 from pofx.functional.processes import sum_over_processes
-from pofx.spec import Binary, Categorical, DataSpec, Simple
+from pofx.spec import DataSpec, is_counted
 from pofx.typing import Cond, PerExample
 
 _LOG_2PI = math.log(2 * math.pi)
-_MOST_LEVELS = 256
-
-
-def counted(support: Simple) -> bool:
-    """Whether an element's levels are few enough to have a probability each.
-
-    >>> counted(Binary()), counted(Categorical(50_000))
-    (True, False)
-    """
-    return isinstance(support, Binary | Categorical) and support.levels <= _MOST_LEVELS
 
 
 class Marginals(DataDependent):
@@ -60,7 +50,7 @@ class Marginals(DataDependent):
 
     def __init__(self, spec: DataSpec) -> None:
         super().__init__()
-        place = [i for i, s in enumerate(spec.columns) if counted(s)]
+        place = [i for i, s in enumerate(spec.columns) if is_counted(s)]
         levels = torch.tensor([spec.columns[i].levels for i in place])
         beyond = torch.arange(int(levels.max())) >= levels[:, None]
         self.every = len(place) == spec.size

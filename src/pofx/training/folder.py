@@ -18,6 +18,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from pofx import catalogue
 from pofx.errors import UserError
 from pofx.training import entries, regular
 from pofx.training.format_1 import shares
@@ -81,7 +82,7 @@ class Job:
         """The recipe's keyword arguments as it takes them today, for the present budget."""
         if self.format > 1:
             return self.arguments
-        return shares(self.recipe, self.arguments, self.steps)
+        return shares(catalogue.former(self.recipe), self.arguments, self.steps)
 
     def write(self, folder: Path) -> None:
         """Writes `run.json`.

@@ -8,41 +8,30 @@ that it has by then: so it also keeps its schedules when it is made longer.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
+from pofx.recipe import Former
 
-class _Steps(NamedTuple):
-    """An argument that counted steps: what it is called now, and its former default."""
-
-    now: str
-    default: int | None
-
-
-_WARMUP = {"kl_warmup": _Steps("kl_warmup", 500)}
-_STEPS: Mapping[str, Mapping[str, _Steps]] = {
-    "vae": _WARMUP, "iwae": _WARMUP, "vamp": _WARMUP, "iaf-vae": _WARMUP,
-    "ladder-vae": {"kl_warmup": _Steps("kl_warmup", 2_000)},
-    "beta-vae": {"rise": _Steps("rise", 5_000)},
-    "rectified-flow": {"first_steps": _Steps("first_part", None)},
-}  # fmt: skip
 _BUDGET = 10_000
 """The budget of these recipes, where a run names none."""
 
 
-def shares(recipe: str, arguments: Mapping[str, Any], steps: int | None) -> dict[str, Any]:
+def shares(
+    counted: Mapping[str, Former], arguments: Mapping[str, Any], steps: int | None
+) -> dict[str, Any]:
     """The keyword arguments of a recipe, with shares of the budget in place of steps.
 
     Args:
-        recipe: its name.
+        counted: which of them counted steps.
         arguments: as `run.json` of format 1 holds them.
         steps: the run's budget; None where it is the recipe's own, or in minutes.
 
-    >>> shares("vae", {"latent": 2}, 2000)
+    >>> shares({"kl_warmup": Former("kl_warmup", 500)}, {"latent": 2}, 2000)
     {'latent': 2, 'kl_warmup': 0.25}
-    >>> shares("rectified-flow", {"first_steps": None, "steps": 30}, 60)
+    >>> parts = {"first_steps": Former("first_part", None)}
+    >>> shares(parts, {"first_steps": None, "steps": 30}, 60)
     {'steps': 30, 'first_part': 0.25}
     """
-    counted = _STEPS.get(recipe, {})
     found = {k: v for k, v in arguments.items() if k not in counted}
     own = arguments.get("steps", _BUDGET)
     for name, (now, default) in counted.items():

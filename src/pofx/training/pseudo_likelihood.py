@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from pofx.data.dataset import keyed_uniform
+from pofx.functional.random import stream
 from pofx.spec import Binary, Categorical, DataSpec
 from pofx.typing import Data, PerExample
 
@@ -61,7 +62,8 @@ def pseudo_log_prob(
     if size <= sites:
         chosen = torch.arange(size).expand(n, size)
     else:
-        chosen = keyed_uniform(0, np.arange(first, first + n), (size,)).argsort(1)[:, :sites]
+        rows = np.arange(first, first + n)
+        chosen = keyed_uniform(stream("sites", 0), rows, (size,)).argsort(1)[:, :sites]
     here, share = energy(x), max(1, _NUMBERS // (n * size))
     parts = [_conditionals(energy, x, here, part, spec) for part in chosen.split(share, 1)]
     return torch.cat(parts, 1).mean(1) * size

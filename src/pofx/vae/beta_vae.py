@@ -26,7 +26,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from pofx.recipe import Recipe, check_at_least, check_share
+from pofx.recipe import Former, Recipe, check_at_least, check_share
 from pofx.spec import DataSpec
 from pofx.vae.elbo import ELBO
 from pofx.vae.networks import Networks, trained
@@ -58,6 +58,9 @@ class Capacity(ELBO):
     def cost(self, parts: Tensor, progress: float) -> Tensor:
         share = min(progress / self.rise, 1.0) if self.rise else 1.0
         return torch.abs(parts.sum() - self.capacity * share)
+
+
+FORMER = {"rise": Former("rise", 5_000)}
 
 
 def recipe(  # noqa: PLR0913

@@ -24,7 +24,7 @@ from torch import nn
 
 from pofx.distributions.heads import Head
 from pofx.functional.dequantize import relax
-from pofx.recipe import Recipe, check_at_least
+from pofx.recipe import Former, Recipe, check_at_least
 from pofx.spec import DataSpec
 from pofx.typing import Cond, Data
 from pofx.vae.elbo import ELBO
@@ -64,6 +64,9 @@ class IAFVAE(LatentVariable):
         h = self.encoder(relax(x, self.spec), cond)
         start = NormalPosterior(h[:, : self.latent], h[:, self.latent : 2 * self.latent])
         return IAFPosterior(start, h[:, 2 * self.latent :], self.steps)
+
+
+FORMER = {"kl_warmup": Former("kl_warmup", 500)}
 
 
 def recipe(  # noqa: PLR0913

@@ -35,7 +35,7 @@ from torch import Tensor
 
 from pofx.batch import Batch
 from pofx.objective import Metrics
-from pofx.recipe import Recipe, check_at_least
+from pofx.recipe import Former, Recipe, check_at_least
 from pofx.spec import DataSpec
 from pofx.vae.elbo import ELBO
 from pofx.vae.latent_variable import LatentVariable
@@ -87,6 +87,9 @@ class ImportanceWeighted(ELBO):
             z.register_hook(lambda slope: slope * weights[..., None].to(slope.dtype))
         slope = (weights * log_w).sum(0)
         return -(slope - slope.detach() + bound.detach()).mean(), metrics
+
+
+FORMER = {"kl_warmup": Former("kl_warmup", 500)}
 
 
 def recipe(  # noqa: PLR0913

@@ -32,7 +32,7 @@ from torch import Tensor, nn
 from pofx.distributions.heads import Head
 from pofx.functional.dequantize import relax
 from pofx.nn.mlp import MLP
-from pofx.recipe import Recipe, check_at_least
+from pofx.recipe import Former, Recipe, check_at_least
 from pofx.spec import DataSpec
 from pofx.typing import Cond, Data, PerExample
 from pofx.vae.elbo import ELBO
@@ -96,6 +96,9 @@ class LadderVAE(LatentVariable):
     def draw_prior(self, n: int) -> Tensor:
         eps = super().draw_prior(n)
         return torch.cat(self.priors.draw(eps.split(self.latents, 1)), 1)
+
+
+FORMER = {"kl_warmup": Former("kl_warmup", 2_000)}
 
 
 def recipe(  # noqa: PLR0913

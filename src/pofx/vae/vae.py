@@ -19,11 +19,13 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pofx.recipe import Recipe, check_at_least
+from pofx.recipe import Former, Recipe, check_at_least
 from pofx.spec import DataSpec
 from pofx.vae.elbo import ELBO
 from pofx.vae.networks import Networks, trained
 from pofx.vae.normal_vae import build
+
+FORMER = {"kl_warmup": Former("kl_warmup", 500)}
 
 
 def recipe(  # noqa: PLR0913

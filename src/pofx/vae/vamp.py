@@ -28,7 +28,7 @@ from torch import Tensor, nn
 from pofx.distributions.heads import Head
 from pofx.functional.dequantize import relaxed_shape
 from pofx.functional.labels import any_class
-from pofx.recipe import Recipe, check_at_least
+from pofx.recipe import Former, Recipe, check_at_least
 from pofx.spec import DataSpec, Real
 from pofx.typing import Cond, Data, PerExample
 from pofx.vae.elbo import ELBO
@@ -85,6 +85,9 @@ class VampVAE(VAE):
 
     def terms(self, x: Data, cond: Cond | None = None) -> tuple[PerExample, Tensor]:
         return LatentVariable.terms(self, x, cond)
+
+
+FORMER = {"kl_warmup": Former("kl_warmup", 500)}
 
 
 def recipe(  # noqa: PLR0913

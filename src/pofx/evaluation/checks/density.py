@@ -36,7 +36,8 @@ from pofx.evaluation.checks.steps import LADDER, step
 from pofx.spec import Interval
 
 _PILOT = 64
-_MOVED = 1024
+MOVED = 1024
+"""Samples that are moved."""
 _STEPS = 8
 """Steps that are tried from each sample."""
 _FEW_STEPS = 4
@@ -45,8 +46,12 @@ _FEW_STEPS = 4
 
 def has_samples_of_its_own(case: Case) -> bool:
     """Whether samples are draws of the density, and not ends of chains that tend to it."""
-    known = isinstance(case.model, Density) and isinstance(case.model, Samples)
-    return known and not isinstance(case.model, Walks)
+    return isinstance(case.model, Density) and draws(case.model)
+
+
+def draws(model: object) -> bool:
+    """Whether a model samples otherwise than by chains that tend to its distribution."""
+    return isinstance(model, Samples) and not isinstance(model, Walks)
 
 
 def check_per_example(case: Case) -> Iterator[str]:
@@ -132,7 +137,7 @@ def rows(x: Tensor) -> Tensor:
 def check_shape(case: Case) -> Iterator[str]:
     """Steps of Metropolis' algorithm from samples go up as often as down."""
     pilot, x = (rows(case.of_one_class(count(case), use)) for use in (1, 2))
-    x, g = x[:_MOVED], case.generator(1)
+    x, g = x[:MOVED], case.generator(1)
     spread = pilot.std(0).clamp(min=1e-6)
     here = case.log_prob(case.like(x))
     size = _fitting_step(case, pilot[:_PILOT], spread, g)

@@ -17,10 +17,10 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from pofx.capabilities import Energy, Samples, Walks
+from pofx.capabilities import Energy
 from pofx.evaluation.calls import call
 from pofx.evaluation.checks.case import Case, random_examples
-from pofx.evaluation.checks.density import count, rows
+from pofx.evaluation.checks.density import MOVED, count, draws, rows
 from pofx.evaluation.checks.evidence import above
 from pofx.evaluation.checks.steps import LADDER, step
 from pofx.functional.reductions import sum_event
@@ -29,20 +29,18 @@ from pofx.typing import Data
 _SIZES = (LADDER - 4, LADDER - 3, LADDER - 2)
 """Noise that is smaller than the samples' spread, about as large, and larger."""
 _MOSTLY = 0.6
-_MOVED = 1024
 
 
 def has_energies_of_samples(case: Case) -> bool:
     """Whether samples should lie where the energy is low; ends of chains may not be there yet."""
-    known = isinstance(case.model, Energy) and isinstance(case.model, Samples)
-    return known and not isinstance(case.model, Walks)
+    return isinstance(case.model, Energy) and draws(case.model)
 
 
 def check_rises(case: Case) -> Iterator[str]:
     """Noise on samples raises the energy. Many a sampler of an energy is not exact, so only noise
     that lowers the energy of most samples, whatever its size, is a fault.
     """
-    x, g = rows(case.of_one_class(min(count(case), _MOVED), 2)), case.generator(3)
+    x, g = rows(case.of_one_class(min(count(case), MOVED), 2)), case.generator(3)
     spread = x.std(0).clamp(min=1e-6)
     here = _energy(case, x)
     fallen, shares = [], []

@@ -1,4 +1,4 @@
-r"""marginals: log-odds of each element for itself, which a network's outputs are added to.
+r"""log_odds: log-odds of each element for itself, which a network's outputs are added to.
 
 .. math:: \mathrm{parameters}_d = \log \frac{n_d + 1/2}{n + 1 - n_d - 1/2} + f_d(x_{<d})
 
@@ -25,7 +25,7 @@ from pofx.spec import Binary, Categorical, DataSpec, Simple
 from pofx.typing import Data
 
 
-class Marginals(nn.Module):
+class LogOdds(nn.Module):
     """Shares of the values of bits and categories, over all examples that were trained on.
 
     Args:
@@ -33,10 +33,10 @@ class Marginals(nn.Module):
         outputs: parameters of each element; they stand side by side, and those of elements that
             are neither bits nor categories get nothing.
 
-    >>> marginals = Marginals(DataSpec((1,), Binary()), [1])
-    >>> marginals.see(torch.tensor([[1.0], [1.0], [0.0]]))
-    >>> marginals.settle()
-    >>> marginals().sigmoid()
+    >>> log_odds = LogOdds(DataSpec((1,), Binary()), [1])
+    >>> log_odds.see(torch.tensor([[1.0], [1.0], [0.0]]))
+    >>> log_odds.settle()
+    >>> log_odds().sigmoid()
     tensor([0.6250])
     """
 

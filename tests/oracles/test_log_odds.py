@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from pofx import catalogue
-from pofx.autoregressive.marginals import Marginals
+from pofx.autoregressive.log_odds import LogOdds
 from pofx.batch import Batch
 from pofx.functional.draw import draw
 from pofx.spec import Binary, Categorical, DataSpec, Mixed, Real
@@ -16,7 +16,7 @@ MIXED = DataSpec((4,), Mixed((Categorical(3), Real(), Binary(), Categorical(3)))
 
 
 def test_odds_are_of_counts_and_a_half():
-    marginals = Marginals(MIXED, [3, 2, 1, 3])
+    marginals = LogOdds(MIXED, [3, 2, 1, 3])
     assert torch.equal(marginals(), torch.zeros(9))
     marginals.see(torch.tensor([[0.0, 9.0, 1.0, 2.0], [2.0, 9.0, 1.0, 2.0]]))
     marginals.see(torch.tensor([[2.0, -9.0, 0.0, 2.0]]))
