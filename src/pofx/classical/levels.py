@@ -17,6 +17,7 @@ def counted(spec: DataSpec) -> bool:
     """Whether every element is a bit or a category of so few levels that each can be counted; not
     where it is not known how many examples there are, as in a run of former days.
 
+    >>> from pofx.spec import Binary
     >>> counted(DataSpec((3,), Binary(), count=10)), counted(DataSpec((3,), Binary()))
     (True, False)
     """
