@@ -104,6 +104,7 @@ def main() -> int:
     parser.add_argument("--recipes", nargs="+", default=list(catalogue.entries()))
     parser.add_argument("--data", nargs="+", default=list(SETS))
     parser.add_argument("--minutes", type=float, default=0.5)
+    parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="runs at a time")
     parser.add_argument("--out", type=Path, default=Path(tempfile.mkdtemp()))
     asked = parser.parse_args()
     missed = 0
@@ -111,7 +112,7 @@ def main() -> int:
         gmm = outcome("gmm", data, asked.minutes, asked.out)
         recipes = [r for r in asked.recipes if r != "gmm"]
         print(f"# {data}: gmm {gmm.nats} nats ({gmm.kind}), Frechet {gmm.frechet}", flush=True)
-        with ThreadPoolExecutor(os.cpu_count()) as pool:
+        with ThreadPoolExecutor(asked.jobs) as pool:
             jobs = [pool.submit(outcome, r, data, asked.minutes, asked.out) for r in recipes]
             for job in jobs:
                 one = job.result()

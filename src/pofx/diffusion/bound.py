@@ -11,16 +11,25 @@ divergence is
           + \frac{d}{2} \Big( \frac{\tilde\beta_k}{v} - 1 - \log \frac{\tilde\beta_k}{v} \Big)
 
 Close to the data, where it matters, a value with a density looks flat, for which v = beta is
-exact; a discrete value looks like a point, for which v = beta-tilde is. So v follows the support,
-element by element.
+exact; a discrete value looks like a point, for which v = beta-tilde is. Where it is one of two, -1
+and 1, as a bit and each number of a category's embedding are, what the guess leaves open is its
+variance, 1 - D^2, and the best v is known:
+
+.. math:: v = \tilde\beta_k + \Big( \frac{\alpha_{k-1} \beta_k}{\sigma_k^2} \Big)^2 (1 - D^2)
+
+So v follows the support, element by element.
 
 Where the denoiser has learned how large v is between the two, element by element, it is what it
 says, and the whole of the divergence is that of the step drawn.
 
 One step k is drawn with probability pi_k and its error divided by pi_k, which leaves the bound's
-expectation what it is. pi is the share that each step has when the data is standard normal:
+expectation what it is. pi is the share that each step has when elements are independent, each
+standard normal, or, where it is one of two values, either as likely:
 
-.. math:: \pi_k \propto \log(1 + \mathrm{snr}_{k-1}) - \log(1 + \mathrm{snr}_k)
+.. math:: \pi_k \propto \int_{\mathrm{snr}_k}^{\mathrm{snr}_{k-1}} \mathrm{mmse}(\gamma)\, d\gamma,
+    \qquad \mathrm{mmse}(\gamma) = \frac{1}{1 + \gamma}
+    \quad \text{or} \quad
+    1 - \mathbb{E}_{z \sim \mathcal{N}(0, 1)} \tanh(\gamma - \sqrt{\gamma}\, z)
 
 The chain ends where the noise is a third of half the distance of two values of discrete data: from
 there on the decoder knows the value, and a network's error, small beside that distance, would only
@@ -31,11 +40,16 @@ References:
     https://arxiv.org/abs/2006.11239
     Variational diffusion models (Kingma et al., 2021), eq. 13 and 14.
     https://arxiv.org/abs/2107.00630
+    Mutual information and minimum mean-square error in Gaussian channels (Guo et al., 2005), eq.
+    17: mmse of two values. https://arxiv.org/abs/cs/0412108
+    Analytic-DPM: an analytic estimate of the optimal reverse variance in diffusion probabilistic
+    models (Bao et al., 2022), theorem 1: the best v. https://arxiv.org/abs/2201.06503
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -45,7 +59,7 @@ from pofx.diffusion.denoiser import Denoiser
 from pofx.diffusion.schedule import Level, Schedule
 from pofx.functional.dequantize import relax, relaxed_width
 from pofx.functional.reductions import expand_like, sum_event
-from pofx.spec import Categorical, DataSpec, Mixed
+from pofx.spec import Binary, Categorical, DataSpec, Mixed, Simple
 from pofx.typing import Cond, Data, PerExample
 
 
@@ -62,7 +76,8 @@ def elbo(
         steps: T, the length of the chain, at least 2.
     """
     y = relax(x, spec)
-    chain = Chain(denoiser.schedule, steps, least_noise(spec))
+    flat, pair = (_which(spec, kinds).to(y.device) for kinds in (_has_density, _is_pair))
+    chain = Chain(denoiser.schedule, steps, least_noise(spec), pairs=float(pair.double().mean()))
     k = torch.multinomial(chain.share.to(y), y.shape[0], replacement=True)
     last = torch.full_like(k, len(chain.times) - 1)
     level = chain.level(torch.cat([k, last]), y)
@@ -72,11 +87,11 @@ def elbo(
     guess, variance = denoiser.guess(x_t, level, labels)
     guess_k, guess_1 = guess.chunk(2)
     if variance is None:
-        flat = _continuous(spec).to(y.device)
         if_flat, if_point = (expand_like(w.to(y)[k], y) for w in chain.weights)
-        weight = torch.where(flat, if_flat, if_point)
-        error = sum_event(weight * (y - guess_k) ** 2) / chain.share.to(y)[k]
-        kl = error + chain.constant * int(flat.expand_as(y[0]).sum())
+        error = torch.where(flat, if_flat, if_point) * (y - guess_k) ** 2
+        each = torch.where(pair, chain.divergence_of_pairs(k, y, guess_k), error)
+        constant = chain.constant * int(flat.expand_as(y[0]).sum())
+        kl = sum_event(each) / chain.share.to(y)[k] + constant
     else:
         each = chain.divergence(k, y, guess_k, variance.chunk(2)[0])
         kl = sum_event(each) / chain.share.to(y)[k]
@@ -98,13 +113,27 @@ def least_noise(spec: DataSpec) -> float:
     return min(halves) / 3
 
 
-def _continuous(spec: DataSpec) -> Tensor:
-    """Which elements of a relaxed example have a density; one entry where all are alike."""
+def _which(spec: DataSpec, is_one: Callable[[Simple], bool]) -> Tensor:
+    """Which elements of a relaxed example are of some supports; one entry where all are alike."""
     if not isinstance(spec.support, Mixed):
-        return torch.tensor(not spec.support.discrete)
-    widths = [relaxed_width(c) for c in spec.columns]
-    each = [not c.discrete for c in spec.columns]
-    return torch.tensor([e for e, width in zip(each, widths, strict=True) for _ in range(width)])
+        return torch.tensor(is_one(spec.support))
+    return torch.tensor([is_one(c) for c in spec.columns for _ in range(relaxed_width(c))])
+
+
+def _has_density(support: Simple) -> bool:
+    return not support.discrete
+
+
+def _is_pair(support: Simple) -> bool:
+    return isinstance(support, Binary | Categorical)
+
+
+def _mmse_of_pair(snr: Tensor) -> Tensor:
+    """How well -1 and 1 can be told apart at best, in the mean square, `(k,)`."""
+    z = torch.linspace(-8, 8, 401, dtype=snr.dtype, device=snr.device)
+    p = torch.exp(-0.5 * z**2)
+    found = 1 - torch.tanh(snr[:, None] - snr.sqrt()[:, None] * z)
+    return (found * (p / p.sum())).sum(1)
 
 
 class Chain:
@@ -117,9 +146,12 @@ class Chain:
         schedule: of the noise.
         steps: T.
         least: where it ends.
+        pairs: the share of elements that are one of two values.
     """
 
-    def __init__(self, schedule: Schedule, steps: int, least: float = 0.0) -> None:
+    def __init__(
+        self, schedule: Schedule, steps: int, least: float = 0.0, *, pairs: float = 0.0
+    ) -> None:
         times = schedule.grid(steps)[:-1]
         scales = schedule.scales(times)
         count = max(2, sum(sigma >= least * alpha for alpha, sigma in scales))
@@ -133,7 +165,10 @@ class Chain:
         self.square = 0.5 * (alpha_s * self.beta / sigma**2) ** 2
         self.weights = self.square / self.beta, self.square / (self.beta * self.ratio)
         self.constant = float(0.5 * (self.ratio - 1 - self.ratio.log()).sum())
-        share = torch.log1p((self.alpha / self.sigma) ** 2).diff()
+        snr = (self.alpha / self.sigma) ** 2
+        share = (1 - pairs) * snr.log1p().diff()
+        if pairs:
+            share += pairs * snr.diff() * _mmse_of_pair((snr[1:] + snr[:-1]) / 2)
         self.share = share / share.sum()
         self.decoder_std = float(self.sigma[-1] / self.alpha[-1])
         self.prior_scale = schedule.prior_scale
@@ -147,12 +182,23 @@ class Chain:
             guess: of them.
             variance: in [0, 1].
         """
-        square, beta, ratio = (
-            expand_like(v.to(y)[k], y) for v in (self.square, self.beta, self.ratio)
-        )
-        log = variance * ratio.log()  # of beta-tilde / v
-        weight = square / (beta * ratio) * log.exp()
-        return weight * (y - guess) ** 2 + 0.5 * (torch.expm1(log) - log)
+        _, ratio = self._step(k, y)
+        return self._divergence(k, y, guess, variance * ratio.log())
+
+    def divergence_of_pairs(self, k: Tensor, y: Tensor, guess: Tensor) -> Tensor:
+        """KL_k of elements that are -1 or 1, nats, by the best v; arguments as for `divergence`."""
+        weight, _ = self._step(k, y)
+        return self._divergence(k, y, guess, -torch.log1p(2 * weight * (1 - guess**2).clamp(min=0)))
+
+    def _divergence(self, k: Tensor, y: Tensor, guess: Tensor, log: Tensor) -> Tensor:
+        """KL_k, given the log of beta-tilde / v."""
+        weight, _ = self._step(k, y)
+        return weight * log.exp() * (y - guess) ** 2 + 0.5 * (torch.expm1(log) - log)
+
+    def _step(self, k: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+        """The weight of an error if v were beta-tilde, and the ratio of that to beta."""
+        weight, ratio = (expand_like(v.to(y)[k], y) for v in (self.weights[1], self.ratio))
+        return weight, ratio
 
     def level(self, k: Tensor, y: Tensor) -> Level:
         alpha, sigma = (expand_like(v.to(y)[k], y) for v in (self.alpha, self.sigma))

@@ -140,5 +140,10 @@ def recipe(  # noqa: PLR0913
         spec, noise, network, chain, classes=classes, steps=sampling_steps, guidance=guidance
     )  # fmt: skip
     return trained(
-        TokenLoss(model, drop_label, auxiliary), ema=ema, lr=lr, batch_size=batch_size, steps=steps
+        TokenLoss(model, drop_label, auxiliary),
+        spec,
+        ema=ema,
+        lr=lr,
+        batch_size=batch_size,
+        steps=steps,
     )

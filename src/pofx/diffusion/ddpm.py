@@ -99,7 +99,11 @@ def recipe(  # noqa: PLR0913
         hidden=hidden, conditional=conditional, drop_label=drop_label,
     )  # fmt: skip
     denoiser = NetworkDenoiser(
-        chosen.network, _SCHEDULES[schedule](), _TARGETS[parameterization](), chosen.classes
+        chosen.network,
+        _SCHEDULES[schedule](),
+        _TARGETS[parameterization](),
+        chosen.classes,
+        marginals=chosen.marginals,
     )
     model = Diffusion(denoiser, spec, sampler=sampler, steps=sampling_steps, guidance=guidance)
     if min_snr is not None and not min_snr > 0:
@@ -107,6 +111,7 @@ def recipe(  # noqa: PLR0913
     weighting = None if min_snr is None else MinSNR(min_snr)
     return trained(
         Denoising(model, Steps(model.chain), drop_label, weighting=weighting),
+        spec,
         ema=ema,
         lr=lr,
         batch_size=batch_size or chosen.batch_size,

@@ -18,6 +18,7 @@ from abc import ABC, abstractmethod
 import torch
 from torch import Tensor, nn
 
+from pofx.diffusion.marginals import Marginals
 from pofx.diffusion.parameterization import Parameterization
 from pofx.diffusion.schedule import Level, Schedule
 from pofx.typing import Cond, Data, PerExample
@@ -76,6 +77,7 @@ class NetworkDenoiser(Denoiser):
         data_std: the standard deviation s of the data, for a network that is shown
             :math:`x_t / \sqrt{\alpha^2 s^2 + \sigma^2}`; None shows it x_t.
         learns_variance: whether the network has a second output, what `guess` says of the variance.
+        marginals: what F adds to: the best guess of each element alone; None adds to nothing.
     """
 
     def __init__(
@@ -87,10 +89,12 @@ class NetworkDenoiser(Denoiser):
         *,
         data_std: float | None = None,
         learns_variance: bool = False,
+        marginals: Marginals | None = None,
     ) -> None:
         super().__init__(schedule, classes)
         self.network, self.parameterization = network, parameterization
         self.data_std, self.learns_variance = data_std, learns_variance
+        self.marginals = marginals
 
     def outputs(
         self, x_t: Data, level: Level, cond: Cond | None = None
@@ -98,15 +102,26 @@ class NetworkDenoiser(Denoiser):
         """F, and the second output if there is one; without a `cond` nothing is said of the
         class.
         """
+        shown = x_t
         if self.data_std is not None:
-            x_t = x_t / ((level.alpha * self.data_std) ** 2 + level.sigma**2) ** 0.5
+            shown = x_t / ((level.alpha * self.data_std) ** 2 + level.sigma**2) ** 0.5
         labels = None
         if self.classes:
             none = torch.full_like(level.t, self.classes, dtype=torch.int64)
             labels = none if cond is None else cond
-        y = self.network(x_t, level.t, labels)
+        y = self.network(shown, level.t, labels)
         first, second = y.chunk(2, 1) if self.learns_variance else (y, None)
+        if self.marginals is not None:
+            first = first + self._of_marginals(x_t, level, self.marginals)
         return first, second
+
+    def _of_marginals(self, x_t: Data, level: Level, marginals: Marginals) -> Tensor:
+        """What the network would say if each element had only itself to tell it; 0 where they have
+        no such guess.
+        """
+        x0, mine = marginals.guess(x_t, level)
+        eps = (x_t - level.alpha * x0) / level.sigma
+        return torch.where(mine, self.parameterization.target(x0, eps, level), 0.0)
 
     def denoise(self, x_t: Data, level: Level, cond: Cond | None = None) -> Data:
         return self.guess(x_t, level, cond)[0]

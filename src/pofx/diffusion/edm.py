@@ -96,11 +96,17 @@ def recipe(  # noqa: PLR0913
             f"edm: --data-std and --noise-std are above 0, and {data_std}, {noise_std} came."
         )
     denoiser = NetworkDenoiser(
-        chosen.network, EDM(), Preconditioned(data_std), chosen.classes, data_std=data_std
+        chosen.network,
+        EDM(),
+        Preconditioned(data_std),
+        chosen.classes,
+        data_std=data_std,
+        marginals=chosen.marginals,
     )
     model = Diffusion(denoiser, spec, sampler=sampler, steps=sampling_steps, guidance=guidance)
     return trained(
         Denoising(model, LogNormal(noise_mean, noise_std), drop_label),
+        spec,
         ema=ema,
         lr=lr,
         batch_size=batch_size or chosen.batch_size,

@@ -92,11 +92,14 @@ def recipe(  # noqa: PLR0913
         "flow-matching", spec, network, channels=channels, blocks=blocks, patch=patch,
         hidden=hidden, conditional=conditional, drop_label=drop_label,
     )  # fmt: skip
-    denoiser = NetworkDenoiser(chosen.network, Rectified(), Velocity(), chosen.classes)
+    denoiser = NetworkDenoiser(
+        chosen.network, Rectified(), Velocity(), chosen.classes, marginals=chosen.marginals
+    )
     model = Diffusion(denoiser, spec, sampler=sampler, steps=sampling_steps, guidance=guidance)
     couple = optimal if coupling == "optimal" else None
     return trained(
         Denoising(model, _TIMES[times](), drop_label, coupling=couple),
+        spec,
         ema=ema,
         lr=lr,
         batch_size=batch_size or chosen.batch_size,

@@ -33,19 +33,18 @@ from pofx.diffusion.bound import Chain
 from pofx.diffusion.denoiser import NetworkDenoiser
 from pofx.diffusion.model import Diffusion
 from pofx.diffusion.network import choose
-from pofx.diffusion.objective import network_denoiser, trained, withheld
+from pofx.diffusion.objective import NetworkLoss, network_denoiser, trained, withheld
 from pofx.diffusion.parameterization import Eps, Parameterization, V
 from pofx.diffusion.schedule import CosineVP
-from pofx.functional.dequantize import relax
 from pofx.functional.reductions import expand_like
-from pofx.objective import LossObjective, Metrics
+from pofx.objective import Metrics
 from pofx.recipe import Recipe, RecipeError
 from pofx.spec import DataSpec
 
 _TARGETS: dict[str, type[Parameterization]] = {"eps": Eps, "v": V}
 
 
-class Hybrid(LossObjective):
+class Hybrid(NetworkLoss):
     """The simple loss and, for the variance, the bound's.
 
     Args:
@@ -60,13 +59,9 @@ class Hybrid(LossObjective):
         self.share, self.drop_label = share, drop_label
         self.chain = Chain(model.denoiser.schedule, model.chain)
 
-    @property
-    def departs(self) -> bool:
-        return True  # the bound's noise hides what is learned at most levels
-
     def loss(self, batch: Batch) -> tuple[Tensor, Metrics]:
         x, cond = batch.x, batch.cond
-        x0, denoiser = relax(x, self.model.spec), network_denoiser(self.model)
+        x0, denoiser = self.relaxed(x), network_denoiser(self.model)
         count = len(self.chain.share)
         k = torch.randint(0, count + 1, (len(x0),), device=x0.device)
         level, eps = self.chain.level(k, x0), torch.randn_like(x0)
@@ -136,12 +131,17 @@ def recipe(  # noqa: PLR0913
     if share <= 0:
         raise RecipeError(f"improved-ddpm: --share is above 0, and {share} came.")
     denoiser = NetworkDenoiser(
-        chosen.network, CosineVP(), _TARGETS[parameterization](), chosen.classes,
+        chosen.network,
+        CosineVP(),
+        _TARGETS[parameterization](),
+        chosen.classes,
         learns_variance=True,
-    )  # fmt: skip
+        marginals=chosen.marginals,
+    )
     model = Diffusion(denoiser, spec, sampler=sampler, steps=sampling_steps, guidance=guidance)
     return trained(
         Hybrid(model, share, drop_label),
+        spec,
         ema=ema,
         lr=lr,
         batch_size=batch_size or chosen.batch_size,

@@ -146,4 +146,6 @@ def recipe(  # noqa: PLR0913
     model = MDLM(
         spec, noise, network, schedule, classes=classes, steps=sampling_steps, guidance=guidance
     )  # fmt: skip
-    return trained(TokenLoss(model, drop_label), ema=ema, lr=lr, batch_size=batch_size, steps=steps)
+    return trained(
+        TokenLoss(model, drop_label), spec, ema=ema, lr=lr, batch_size=batch_size, steps=steps
+    )

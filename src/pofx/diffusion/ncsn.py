@@ -90,7 +90,12 @@ def recipe(  # noqa: PLR0913
     check_at_least("ncsn", 1, langevin_steps=langevin_steps)
     check_at_least("ncsn", 0.02, sigma_max=sigma_max)
     denoiser = NetworkDenoiser(
-        chosen.network, VE(0.01, sigma_max), Eps(), chosen.classes, data_std=chosen.data_std
+        chosen.network,
+        VE(0.01, sigma_max),
+        Eps(),
+        chosen.classes,
+        data_std=chosen.data_std,
+        marginals=chosen.marginals,
     )
     model = Diffusion(
         denoiser, spec, sampler=AnnealedLangevin(langevin_steps), grid="log-snr",
@@ -98,6 +103,7 @@ def recipe(  # noqa: PLR0913
     )  # fmt: skip
     return trained(
         Denoising(model, Geometric(levels), drop_label),
+        spec,
         ema=ema,
         lr=lr,
         batch_size=batch_size or chosen.batch_size,

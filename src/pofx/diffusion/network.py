@@ -6,7 +6,9 @@ from typing import NamedTuple
 
 from torch import nn
 
+from pofx.diffusion.marginals import Marginals, marginals
 from pofx.functional.dequantize import relaxed_shape
+from pofx.nn.defaults import batch_of
 from pofx.nn.dit import DiT, SequenceDiT
 from pofx.nn.unet import TimedMLP, UNet
 from pofx.nn.unet1d import SequenceUNet
@@ -24,12 +26,14 @@ class Chosen(NamedTuple):
         classes: how many it knows.
         batch_size: examples in a step that suit it.
         data_std: about what the standard deviation of its data is.
+        marginals: what it adds to, if anything.
     """
 
     network: nn.Module
     classes: int
     batch_size: int
     data_std: float
+    marginals: Marginals | None
 
 
 def choose(  # noqa: PLR0913, what the recipes of the family have in common
@@ -91,7 +95,10 @@ def choose(  # noqa: PLR0913, what the recipes of the family have in common
     else:
         raise RecipeError(f"{recipe}: examples are images or vectors, and their shape is {shape}.")
     image = len(shape) == 3
-    return Chosen(network, classes, 32 if image else 256, 0.5 if image else 1.0)
+    return Chosen(
+        network, classes, batch_of(32 if image else 256, spec), 0.5 if image else 1.0,
+        marginals(spec),
+    )  # fmt: skip
 
 
 def _of_vectors(

@@ -32,15 +32,43 @@ from pofx.diffusion.times import Times
 from pofx.diffusion.weighting import Of, Weighting
 from pofx.functional.dequantize import relax
 from pofx.functional.labels import dropped
+from pofx.nn.defaults import decay_of
 from pofx.objective import LossObjective, Metrics
 from pofx.recipe import Adam, Recipe
-from pofx.typing import Cond
+from pofx.spec import DataSpec
+from pofx.typing import Cond, Data
 
 Coupling = Callable[[Tensor, Tensor, Cond | None], Tensor]
 """Which noise goes with which example, `(x0, eps, cond) -> eps`."""
 
 
-class Denoising(LossObjective):
+_WORTH = 3_000
+"""Weight decay where examples are few, times their number."""
+
+
+class NetworkLoss(LossObjective):
+    """What every loss of a network denoiser does besides: it shows examples to its marginals."""
+
+    model: Diffusion
+
+    @property
+    def departs(self) -> bool:
+        return True  # the bound's noise hides what is learned at most levels
+
+    def relaxed(self, x: Data) -> Tensor:
+        """Relaxed examples, of which the marginals are told in training."""
+        x0, marginals = relax(x, self.model.spec), network_denoiser(self.model).marginals
+        if self.training and marginals is not None:
+            marginals.observe(x0)
+        return x0
+
+    def after_step(self) -> None:
+        marginals = network_denoiser(self.model).marginals
+        if marginals is not None:
+            marginals.settle()
+
+
+class Denoising(NetworkLoss):
     """The one loss.
 
     Args:
@@ -66,13 +94,9 @@ class Denoising(LossObjective):
         self.times, self.drop_label = times, drop_label
         self.weighting, self.coupling = weighting, coupling
 
-    @property
-    def departs(self) -> bool:
-        return True  # the bound's noise hides what is learned at most levels
-
     def loss(self, batch: Batch) -> tuple[Tensor, Metrics]:
         x, cond = batch.x, batch.cond
-        x0, denoiser = relax(x, self.model.spec), network_denoiser(self.model)
+        x0, denoiser = self.relaxed(x), network_denoiser(self.model)
         level = denoiser.schedule.level(self.times(denoiser.schedule, x0), x0.ndim)
         eps = torch.randn_like(x0)
         if self.coupling is not None:
@@ -109,13 +133,13 @@ def withheld(cond: Cond | None, p: float, model: Diffusion) -> Cond | None:
 
 
 def trained(
-    objective: LossObjective, *, ema: float, lr: float, batch_size: int, steps: int
+    objective: LossObjective, spec: DataSpec, *, ema: float, lr: float, batch_size: int, steps: int
 ) -> Recipe:
     """The recipe that trains a model by an objective as the family does."""
     return Recipe(
         model=objective.model,
         objective=objective,
-        optimizers={"model": Adam(lr)},
+        optimizers={"model": Adam(lr, weight_decay=decay_of(spec, lr, _WORTH))},
         batch_size=batch_size,
         steps=steps,
         warmup=200,

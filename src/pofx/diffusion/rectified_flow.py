@@ -34,19 +34,18 @@ from pofx.batch import Batch
 from pofx.diffusion.denoiser import NetworkDenoiser
 from pofx.diffusion.model import Diffusion
 from pofx.diffusion.network import choose
-from pofx.diffusion.objective import network_denoiser, squares, trained, withheld
+from pofx.diffusion.objective import NetworkLoss, network_denoiser, squares, trained, withheld
 from pofx.diffusion.parameterization import Velocity
 from pofx.diffusion.samplers.heun import Heun
 from pofx.diffusion.schedule import Rectified
 from pofx.diffusion.times import Even
-from pofx.functional.dequantize import relax
-from pofx.objective import LossObjective, Metrics
+from pofx.objective import Metrics
 from pofx.recipe import Former, Recipe, check_at_least, check_share
 from pofx.spec import DataSpec
 from pofx.typing import Cond
 
 
-class Reflow(LossObjective):
+class Reflow(NetworkLoss):
     """Flow matching on data, and after a share of the budget on pairs that the flow made itself.
 
     Args:
@@ -83,7 +82,7 @@ class Reflow(LossObjective):
 
     def loss(self, batch: Batch) -> tuple[Tensor, Metrics]:
         x, cond = batch.x, batch.cond
-        x0, denoiser = relax(x, self.model.spec), network_denoiser(self.model)
+        x0, denoiser = self.relaxed(x), network_denoiser(self.model)
         level = denoiser.schedule.level(Even()(denoiser.schedule, x0), x0.ndim)
         eps, labels = torch.randn_like(x0), withheld(cond, self.drop_label, self.model)
         if self.training and batch.progress >= self.first:
@@ -100,11 +99,16 @@ class Reflow(LossObjective):
 
     @torch.no_grad()
     def after_step(self) -> None:
+        super().after_step()
         self.taken += 1
         if not self.reflowed:
-            weights = network_denoiser(self.model).parameters()
-            for average, weight in zip(self.teacher.parameters(), weights, strict=True):
+            denoiser = network_denoiser(self.model)
+            for average, weight in zip(
+                self.teacher.parameters(), denoiser.parameters(), strict=True
+            ):
                 average.lerp_(weight, max(self.rate, 1 / float(self.taken)))
+            for mine, theirs in zip(self.teacher.buffers(), denoiser.buffers(), strict=True):
+                mine.copy_(theirs)
 
 
 def _without_its_part(
@@ -167,10 +171,13 @@ def recipe(  # noqa: PLR0913
     )  # fmt: skip
     check_at_least("rectified-flow", 1, solver_steps=solver_steps)
     check_share(first_part=first_part)
-    denoiser = NetworkDenoiser(chosen.network, Rectified(), Velocity(), chosen.classes)
+    denoiser = NetworkDenoiser(
+        chosen.network, Rectified(), Velocity(), chosen.classes, marginals=chosen.marginals
+    )
     model = Diffusion(denoiser, spec, sampler=sampler, steps=sampling_steps, guidance=guidance)
     return trained(
         Reflow(model, first_part, solver_steps, ema, drop_label),
+        spec,
         ema=ema,
         lr=lr,
         batch_size=batch_size or chosen.batch_size,

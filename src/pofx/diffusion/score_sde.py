@@ -98,12 +98,18 @@ def recipe(  # noqa: PLR0913
     check_at_least("score-sde", 0.02, sigma_max=sigma_max)
     schedule: Schedule = VE(0.01, sigma_max) if sde == "ve" else VP() if sde == "vp" else SubVP()
     denoiser = NetworkDenoiser(
-        chosen.network, schedule, Eps(), chosen.classes, data_std=chosen.data_std
+        chosen.network,
+        schedule,
+        Eps(),
+        chosen.classes,
+        data_std=chosen.data_std,
+        marginals=chosen.marginals,
     )
     model = Diffusion(denoiser, spec, sampler=sampler, steps=sampling_steps, guidance=guidance)
     times = LogSNR() if weighting == "likelihood" else Even()
     return trained(
         Denoising(model, times, drop_label),
+        spec,
         ema=ema,
         lr=lr,
         batch_size=batch_size or chosen.batch_size,

@@ -30,7 +30,6 @@ from pofx.functional.dequantize import dequantize, log_cell, middle, quantize
 from pofx.functional.labels import any_class, marginal
 from pofx.functional.reductions import sum_event
 from pofx.functional.unbound import bound, unbound
-from pofx.nn.defaults import adam_decay, few
 from pofx.objective import LossObjective, Metrics
 from pofx.recipe import RecipeError, check_at_least, check_classes
 from pofx.spec import DataSpec, Interval, Real, Simple, is_counted
@@ -197,31 +196,6 @@ def vector_flow(
     if len(spec.shape) > 1:
         bijection = Chain([Flatten(spec.shape), bijection])
     return flow(bijection, spec, conditional=conditional, exact=exact)
-
-
-def batch_of(usual: int, spec: DataSpec) -> int:
-    """Examples in a step: all of them where they are few and their first batch sets frequencies.
-
-    >>> from pofx.spec import Binary
-    >>> [batch_of(256, DataSpec((2,), Binary(), count=n)) for n in (60, 400, 60_000, None)]
-    [256, 400, 256, 256]
-    """
-    return max(usual, spec.count or 0) if _few_frequencies(spec) else usual
-
-
-def decay_of(spec: DataSpec, lr: float) -> float:
-    """Weight decay of AdamW: 0, or 12,000 over their number where examples with frequencies are
-    few, so that a flow which cannot learn from them stays near independent elements.
-
-    >>> from pofx.spec import Binary
-    >>> [decay_of(DataSpec((2,), Binary(), count=n), 1e-3) for n in (400, 60_000, None)]
-    [30.0, 0.0, 0.0]
-    """
-    return adam_decay(0.0, 12_000, spec.count, lr) if _few_frequencies(spec) else 0.0
-
-
-def _few_frequencies(spec: DataSpec) -> bool:
-    return few(spec.count) and any(is_counted(c) for c in set(spec.columns))
 
 
 def check_arguments(

@@ -26,7 +26,8 @@ from __future__ import annotations
 from pofx.flow.autoregressive import to_and_fro
 from pofx.flow.bijection import Chain
 from pofx.flow.elementwise import Affine
-from pofx.flow.flow import MaximumLikelihood, batch_of, check_arguments, decay_of, vector_flow
+from pofx.flow.flow import MaximumLikelihood, check_arguments, vector_flow
+from pofx.nn.defaults import batch_of, decay_of
 from pofx.recipe import Adam, Recipe, check_at_least
 from pofx.spec import DataSpec
 

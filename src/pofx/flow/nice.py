@@ -21,8 +21,9 @@ from __future__ import annotations
 from pofx.flow.bijection import Chain
 from pofx.flow.conditioner import vector_couplings
 from pofx.flow.elementwise import Shift
-from pofx.flow.flow import MaximumLikelihood, batch_of, check_arguments, decay_of, vector_flow
+from pofx.flow.flow import MaximumLikelihood, check_arguments, vector_flow
 from pofx.flow.linear import Diagonal
+from pofx.nn.defaults import batch_of, decay_of
 from pofx.recipe import Adam, Recipe
 from pofx.spec import DataSpec
 

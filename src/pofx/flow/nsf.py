@@ -27,9 +27,10 @@ from pofx.flow.autoregressive import Autoregressive
 from pofx.flow.bijection import Bijection, Chain
 from pofx.flow.conditioner import vector_couplings
 from pofx.flow.elementwise import Spline
-from pofx.flow.flow import MaximumLikelihood, check_arguments, decay_of, vector_flow
+from pofx.flow.flow import MaximumLikelihood, check_arguments, vector_flow
 from pofx.flow.linear import LU, shuffle
 from pofx.flow.permutation import Permutation
+from pofx.nn.defaults import decay_of
 from pofx.recipe import Adam, Recipe, RecipeError, check_at_least
 from pofx.spec import DataSpec
 

@@ -28,8 +28,9 @@ from pofx.flow.bijection import Bijection
 from pofx.flow.conditioner import ImageConditioner, vector_couplings
 from pofx.flow.coupling import Couplings, ElementwiseCoupling
 from pofx.flow.elementwise import Affine
-from pofx.flow.flow import MaximumLikelihood, check_arguments, decay_of, flow, vector_flow
+from pofx.flow.flow import MaximumLikelihood, check_arguments, flow, vector_flow
 from pofx.flow.squeeze import colours_to_rows, multi_scale
+from pofx.nn.defaults import decay_of
 from pofx.recipe import Adam, Recipe, check_at_least
 from pofx.spec import DataSpec
 

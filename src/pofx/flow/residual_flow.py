@@ -25,8 +25,9 @@ from __future__ import annotations
 
 from pofx.flow.actnorm import ActNorm
 from pofx.flow.bijection import Bijection, Chain
-from pofx.flow.flow import MaximumLikelihood, batch_of, check_arguments, decay_of, vector_flow
+from pofx.flow.flow import MaximumLikelihood, check_arguments, vector_flow
 from pofx.flow.residual import Contraction, Residual
+from pofx.nn.defaults import batch_of, decay_of
 from pofx.recipe import Adam, Recipe, RecipeError
 from pofx.spec import DataSpec
 

@@ -12,6 +12,7 @@ from pofx.nn.conv import ConvDecoder, ConvEncoder, conditioned
 from pofx.nn.embeddings import ClassEmbedding
 from pofx.nn.mlp import MLP, ResidualMLP
 from pofx.nn.resnet import ResNetDecoder, ResNetEncoder
+from pofx.spec import DataSpec, is_counted
 
 Activation = Callable[[], nn.Module]
 Network = Literal["mlp", "conv", "resnet"]
@@ -58,6 +59,38 @@ def adam_decay(usual: float, worth: float, count: int | None, lr: float) -> floa
     [500.0, 30.0, 1.0]
     """
     return min(worth / max(count or 1, 1), 0.5 / lr) if few(count) else usual
+
+
+def batch_of(usual: int, spec: DataSpec) -> int:
+    """Examples in a step: all of them where they are few and their first batch sets frequencies.
+
+    >>> from pofx.spec import Binary
+    >>> [batch_of(256, DataSpec((2,), Binary(), count=n)) for n in (60, 400, 60_000, None)]
+    [256, 400, 256, 256]
+    """
+    return max(usual, spec.count or 0) if few_frequencies(spec) else usual
+
+
+def decay_of(spec: DataSpec, lr: float, worth: float = 12_000) -> float:
+    """Weight decay of AdamW: 0, or `worth` over their number where examples with frequencies are
+    few, so that a model which cannot learn from them stays near independent elements.
+
+    >>> from pofx.spec import Binary
+    >>> [decay_of(DataSpec((2,), Binary(), count=n), 1e-3) for n in (400, 60_000, None)]
+    [30.0, 0.0, 0.0]
+    """
+    return adam_decay(0.0, worth, spec.count, lr) if few_frequencies(spec) else 0.0
+
+
+def few_frequencies(spec: DataSpec) -> bool:
+    """Whether there are bits or categories, and so few examples that a model must begin with their
+    frequencies.
+
+    >>> from pofx.spec import Binary
+    >>> few_frequencies(DataSpec((2,), Binary(), count=400)), few_frequencies(DataSpec((2,)))
+    (True, False)
+    """
+    return few(spec.count) and any(is_counted(c) for c in set(spec.columns))
 
 
 class Encoder(nn.Module):
