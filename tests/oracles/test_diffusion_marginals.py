@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from pofx.diffusion.bound import Chain, least_noise
 from pofx.diffusion.denoiser import NetworkDenoiser
 from pofx.diffusion.marginals import Marginals, marginals
 from pofx.diffusion.parameterization import Eps, Preconditioned, V
@@ -60,3 +61,14 @@ def test_many_examples_or_an_unknown_number_have_none():
     for spec in (DataSpec((2,), Binary(), count=60_000), DataSpec((2,), Binary())):
         assert marginals(spec) is None
     assert marginals(DataSpec((2,), Real(), count=10)) is None
+
+
+def test_a_step_of_two_values_costs_what_the_best_variance_does():
+    """Half of log(1 + w (1 - D^2)), in the mean over values that the guess D is right about."""
+    chain = Chain(CosineVP(), 50, least_noise(DataSpec((1,), Binary())), pairs=1.0)
+    k, guess = torch.arange(len(chain.share)), torch.full((len(chain.share), 1), 0.3)
+    cost = {y: chain.divergence_of_pairs(k, torch.full_like(guess, y), guess) for y in (-1.0, 1.0)}
+    mean = 0.35 * cost[-1.0] + 0.65 * cost[1.0]
+    expected = 0.5 * torch.log1p(2 * chain.weights[1] * (1 - 0.09))
+    assert torch.allclose(mean[:, 0], expected, atol=1e-9)
+    assert (mean[:, 0] <= chain.weights[1] * (1 - 0.09) + 1e-12).all()  # that of beta-tilde

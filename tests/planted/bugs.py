@@ -571,8 +571,8 @@ BUGS = [
     ),
     Bug(
         "diffusion/bound.py",
-        "kl = error + chain.constant * int(flat.expand_as(y[0]).sum())",
-        "kl = error + chain.constant * int(flat.sum())",
+        "constant = chain.constant * int(flat.expand_as(y[0]).sum())",
+        "constant = chain.constant * int(flat.sum())",
         (
             "tests/oracles/test_diffusion.py::test_the_bound_of_independent_elements_is_the_sum_of_theirs",
             "tests/oracles/test_diffusion.py",
