@@ -11,15 +11,19 @@ References:
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 
 import torch
 from torch import Tensor
 
 from pofx.evaluation.blocks import Stop
+from pofx.evaluation.likelihood import Scored
 from pofx.evaluation.memorization import Memorization
 from pofx.evaluation.precision_recall import neighbour_distance
 from pofx.evaluation.report import Measured
+from pofx.evaluation.yardstick import NAME, title
+from pofx.spec import DataSpec
 
 _CURE = (
     "for an adversarial model the cures are a gradient penalty on real data (R1), judging several "
@@ -34,6 +38,9 @@ _APART, _SURE = 0.5, 4.0
 """How much worse the likelihood of held-out examples is in an over-fitted model: standard
 deviations between training examples, and standard errors of the difference.
 """
+_WORSE = "Worse than a mixture"
+_SLIGHT = 1e-3
+"""Nats for each element below which it is no matter which of two likelihoods is the lower."""
 _OVER_FITTED = "more data, a smaller model (--hidden), --weight-decay, or fewer --steps"
 
 
@@ -54,6 +61,63 @@ def warn_of_over_fitting(train: Tensor, held_out: Tensor) -> Iterator[str]:
             f"Over-fitting: log p(x) is {held_out.mean():.4g} nats on held-out examples and "
             f"{train.mean():.4g} on training examples; the cures are {_OVER_FITTED}."
         )
+
+
+def cure_of_worse(*, at_once: bool, over_fitted: bool) -> str:
+    """What to do about a model that is worse than a mixture, beside taking the mixture; nothing of
+    what is fitted at once.
+    """
+    if at_once:
+        return ""
+    return f"the cures are {_OVER_FITTED}" if over_fitted else "train longer"
+
+
+def warn_of_worse_likelihood(
+    model: Scored, mixture: Scored, spec: DataSpec, cure: str
+) -> Iterator[str]:
+    """A likelihood, exact or a bound, below a mixture's of the same examples by more than twice the
+    error of the mean difference.
+
+    Args:
+        model: its values `(n,)`.
+        mixture: those of the mixture, of the same examples in the same order.
+        spec: of the examples.
+        cure: from `cure_of_worse`.
+    """
+    stated = model.likelihood
+    if stated.kind == "estimate" or len(model.values) < 2:
+        return
+    lost = mixture.values - model.values
+    error = math.hypot(float(lost.std()) / math.sqrt(len(lost)), model.shared_stderr)
+    # An example that cannot be, with a log p(x) of -inf, leaves no doubt and no error.
+    error = error if lost.isfinite().all() else 0.0
+    if float(lost.mean()) > max(2 * error, _SLIGHT * spec.size):
+        bound = stated.kind == "bound"
+        what = ("the bound of " if bound else "") + "log p(x)"
+        own = mixture.likelihood.nats
+        yield (
+            f"{_WORSE}: {what} is {stated.nats:.3f} nats, and {title(spec)}, fitted in a second, "
+            f"has {own:.3f}; {_or_take(cure)}"
+            + (", unless it is the bound that is loose." if bound else ".")
+        )
+
+
+def warn_of_worse_samples(
+    frechet: Measured, mixture: float, spec: DataSpec, cure: str
+) -> Iterator[str]:
+    """A Frechet distance whose whole interval lies above that of a mixture's samples; arguments as
+    for `warn_of_worse_likelihood`.
+    """
+    if frechet.low is not None and frechet.high is not None and frechet.low > mixture:
+        yield (
+            f"{_WORSE}: the Frechet distance is {frechet.value:.4g}, from {frechet.low:.4g} to "
+            f"{frechet.high:.4g}, and that of {title(spec)}, fitted in a second, is "
+            f"{mixture:.4g}; {_or_take(cure)}."
+        )
+
+
+def _or_take(cure: str) -> str:
+    return f"{cure}, or take {NAME}" if cure else f"take {NAME}"
 
 
 def warn_of_metrics(metrics: Mapping[str, Measured], over_fitted: bool = False) -> Iterator[str]:

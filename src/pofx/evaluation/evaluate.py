@@ -8,11 +8,12 @@ split, then the training split, as there are samples.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -20,10 +21,10 @@ from torch import Tensor
 
 from pofx.capabilities import (
     Energy,
+    Fits,
     FlowLikelihood,
     ImportanceBound,
     Latent,
-    Likelihood,
     Samples,
     Walks,
 )
@@ -44,9 +45,10 @@ from pofx.evaluation.inversion import inversion_error, warn_of_inversion
 from pofx.evaluation.kernel import kernel_distance
 from pofx.evaluation.latent import reconstruction_error
 from pofx.evaluation.likelihood import (
+    Scored,
     bits_per_dim,
     comparable,
-    likelihood,
+    scored,
     warn_of_constant,
     warn_of_worst,
 )
@@ -57,6 +59,7 @@ from pofx.evaluation.precision_recall import PrecisionRecall, precision_recall
 from pofx.evaluation.report import Measured, Report
 from pofx.evaluation.text import copied, text_likelihood
 from pofx.evaluation.two_sample import energy_distance, sliced_wasserstein
+from pofx.evaluation.yardstick import Yardstick, fitted
 from pofx.functional.random import seeded, stream
 from pofx.spec import DataSpec
 from pofx.typing import Cond, Data
@@ -81,6 +84,16 @@ class DatasetLike(Labelled, Protocol):
     def valid(self) -> Examples: ...
 
 
+class Mixture(NamedTuple):
+    """A mixture that a model is held against, whether it knows the class, and what to do about a
+    model that is worse.
+    """
+
+    model: Any
+    conditional: bool
+    cure: str
+
+
 class Plan(NamedTuple):
     """What every part of an evaluation needs to know."""
 
@@ -88,6 +101,7 @@ class Plan(NamedTuple):
     split: str
     seed: int
     stop: Stop | None
+    mixture: Mixture | None = None
 
     @property
     def spec(self) -> DataSpec:
@@ -129,7 +143,8 @@ def evaluate(  # noqa: PLR0913
 ) -> Report:
     """Evaluates a model by what it can do: its likelihood, its samples, or both. Distances between
     samples say little of a text: where its likelihood is known they are left out, unless `features`
-    are named.
+    are named. Beside both stands what `gmm` scores, fitted to some training examples, except of
+    texts and of very large examples.
 
     Args:
         model: anything with a capability that can be measured.
@@ -157,9 +172,10 @@ def evaluate(  # noqa: PLR0913
     plan = Plan(dataset, _known_split(split, dataset), seed, stop)
     x, cond = plan.rows(split, _count(n, split, dataset))
     if flow:
-        stated, stated_of = _flow_likelihood(model, x, cond, plan)
+        found, stated_of = _flow_likelihood(model, x, cond, plan)
     else:
-        stated, stated_of = _likelihood(model, x, cond, plan, samples)
+        found, stated_of = _likelihood(model, x, cond, plan, samples)
+    stated = None if found is None else found.likelihood
     if not isinstance(model, Samples | Latent) and stated is None:
         raise UserError(
             "A model must sample, encode or say something of its likelihood to be evaluated, but "
@@ -176,7 +192,7 @@ def evaluate(  # noqa: PLR0913
         metrics={},
         memorization=None,
         warnings=(
-            *(() if stated is None else _warn_of_likelihood(stated, stated_of)),
+            *(() if found is None else _warn_of_likelihood(found, stated_of)),
             *_warn_of_over_fitting(model, plan),
         ),
         seconds=0.0,
@@ -188,6 +204,10 @@ def evaluate(  # noqa: PLR0913
         report = replace(report, text=told)
         if isinstance(model, Samples):
             report = _judge_text(report, model, x, plan)
+    if tokens is None and (found is not None or isinstance(model, Samples)):
+        plan = plan._replace(mixture=_mixture(model, found, report, plan))
+    if found is not None:
+        report = _hold_likelihood(report, found, x[:stated_of], cond, plan)
     if isinstance(model, Samples) and (report.text is None or features is not None):
         feature = build_features(features, dataset, weights=weights, cache=cache, stop=stop)
         report = _judge_samples(report, model, feature, x, plan, cache)
@@ -214,9 +234,68 @@ def _loaded(model: object, source: DatasetLike | Source) -> DatasetLike:
     return scaled if scaled.spec == own else raw
 
 
-def _warn_of_likelihood(stated: Likelihood, n: int) -> Iterator[str]:
-    yield from warn_of_constant(stated)
-    yield from warn_of_worst(stated, n)
+def _warn_of_likelihood(found: Scored, n: int) -> Iterator[str]:
+    yield from warn_of_constant(found.likelihood)
+    yield from warn_of_worst(found.likelihood, n)
+
+
+def _mixture(model: object, found: Scored | None, report: Report, plan: Plan) -> Mixture | None:
+    """The yardstick, which knows the class where the model's likelihood does."""
+    conditional = found is not None and found.given_class
+    fit = fitted(
+        model, plan.spec, len(plan.dataset.train), lambda n: plan.rows("train", n),
+        conditional=conditional, seed=plan.seed, stop=plan.stop,
+    )  # fmt: skip
+    cure = collapse.cure_of_worse(at_once=isinstance(model, Fits), over_fitted=_over_fitted(report))
+    return None if fit is None else Mixture(fit, conditional, cure)
+
+
+def _over_fitted(report: Report) -> bool:
+    return any(w.startswith("Over-fitting") for w in report.warnings)
+
+
+def _hold_likelihood(
+    report: Report, found: Scored, x: Data, cond: Cond | None, plan: Plan
+) -> Report:
+    """The model's likelihood of `x` beside the mixture's."""
+    if plan.mixture is None:
+        return report
+    mixture, conditional, cure = plan.mixture
+    label = cond[: len(x)] if conditional and cond is not None else None
+    own = scored(mixture, x, label, plan.spec, seed=plan.seed, stop=plan.stop)
+    if own is None or not own.values.isfinite().all():
+        return report
+    words = collapse.warn_of_worse_likelihood(found, own, plan.spec, cure)
+    return replace(
+        report,
+        yardstick=Yardstick(own.likelihood.nats, own.likelihood.kind),
+        warnings=(*report.warnings, *words),
+    )
+
+
+def _hold_samples(
+    report: Report, real: Tensor, labels: Cond | None, feature: Features, plan: Plan
+) -> Report:
+    """The distance of the model's samples from real features beside that of the mixture's."""
+    # One more pass through Inception takes minutes, of which a mixture is not worth one.
+    if plan.mixture is None or feature.name == "inception":
+        return report
+    mixture, conditional, cure = plan.mixture
+    n, cond = report.counts["fake"], None
+    if conditional and labels is not None:  # in the shares that real examples have
+        cond = labels[torch.arange(n) % len(labels)]
+    fake = draw_examples(
+        mixture, n, cond=cond, seed=stream("yardstick", plan.seed), stop=plan.stop
+    ).float()
+    distance = frechet_distance(real, feature(fake, stop=plan.stop).features, plan.stop)
+    if not math.isfinite(distance):
+        return report
+    words = collapse.warn_of_worse_samples(report.metrics["frechet"], distance, plan.spec, cure)
+    return replace(
+        report,
+        yardstick=replace(report.yardstick or Yardstick(), frechet=distance),
+        warnings=(*report.warnings, *words),
+    )
 
 
 def _judge_codes(report: Report, model: object, x: Data, cond: Cond | None, plan: Plan) -> Report:
@@ -278,15 +357,15 @@ def _count(n: int | None, split: str, dataset: DatasetLike) -> int:
 
 def _likelihood(
     model: object, x: Data, cond: Cond | None, plan: Plan, samples: int
-) -> tuple[Likelihood | None, int]:
+) -> tuple[Scored | None, int]:
     """The model's likelihood, and of how many examples it is the mean."""
     # Hundreds of draws for each example: a thousand examples say enough.
     most = min(len(x), 1000) if isinstance(model, ImportanceBound) else len(x)
     part = None if cond is None else cond[:most]
-    stated = likelihood(
+    found = scored(
         model, x[:most], part, plan.spec, samples=samples, seed=plan.seed, stop=plan.stop
     )
-    return stated, most if stated is not None else 0
+    return found, most if found is not None else 0
 
 
 def _warn_of_over_fitting(model: object, plan: Plan) -> Iterator[str]:
@@ -304,7 +383,7 @@ def _warn_of_over_fitting(model: object, plan: Plan) -> Iterator[str]:
 
 def _flow_likelihood(
     model: object, x: Data, cond: Cond | None, plan: Plan
-) -> tuple[Likelihood | None, int]:
+) -> tuple[Scored | None, int]:
     if not isinstance(model, FlowLikelihood):
         raise UserError(
             "a likelihood by the probability flow is of a diffusion model, and this model has "
@@ -312,7 +391,7 @@ def _flow_likelihood(
         )
     by_flow = model.by_flow(directions=None if plan.spec.size <= _AXES else _DIRECTIONS)
     x, cond = x[:_FEW], None if cond is None else cond[:_FEW]
-    return likelihood(by_flow, x, cond, plan.spec, seed=plan.seed, stop=plan.stop), len(x)
+    return scored(by_flow, x, cond, plan.spec, seed=plan.seed, stop=plan.stop), len(x)
 
 
 def _judge_samples(
@@ -350,8 +429,7 @@ def _judge_samples(
         metrics["energy_gap"] = gap
         warnings += words
     remembered = _memorization(fake, x, plan) if plan.split != "train" else None
-    over_fitted = any(w.startswith("Over-fitting") for w in report.warnings)
-    warnings += collapse.warn_of_metrics(metrics, over_fitted)
+    warnings += collapse.warn_of_metrics(metrics, _over_fitted(report))
     warnings += collapse.warn_of_duplicates(sets.real.features, sets.fake.features, plan.stop)
     if (
         sets.real.logits is not None
@@ -365,7 +443,7 @@ def _judge_samples(
         warnings += collapse.warn_of_memorization(remembered)
     width = sets.real.features.shape[1]
     described = {"name": feature.name, "detail": feature.detail, "width": width}
-    return replace(
+    report = replace(
         report,
         features=described | ({} if feature.accuracy is None else {"accuracy": feature.accuracy}),
         counts=report.counts | {"fake": len(fake), "reference": len(reference)},
@@ -374,6 +452,7 @@ def _judge_samples(
         warnings=(*report.warnings, *warnings),
         samples=fake,
     )
+    return _hold_samples(report, sets.real.features, labels, feature, plan)
 
 
 def _judge_text(report: Report, model: Samples, x: Data, plan: Plan, most: int = 500) -> Report:

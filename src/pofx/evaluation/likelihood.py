@@ -72,6 +72,23 @@ class Statement:
     draws: Callable[[], int] = lambda: 1
 
 
+@dataclass(frozen=True)
+class Scored:
+    """A likelihood with what it is the mean of.
+
+    Args:
+        likelihood: the mean.
+        values: log p(x) of each example in the model's own units, nats, float64 `(n,)`.
+        given_class: whether it is log p(x | class).
+        shared_stderr: the error common to all examples.
+    """
+
+    likelihood: Likelihood
+    values: Tensor
+    given_class: bool = False
+    shared_stderr: float = 0.0
+
+
 def likelihood(
     model: object,
     x: Data,
@@ -105,6 +122,22 @@ def likelihood(
     Raises:
         UserError: an argument is of the wrong type, shape or range.
     """
+    found = scored(model, x, cond, spec, samples=samples, batch=batch, seed=seed, stop=stop)
+    return None if found is None else found.likelihood
+
+
+def scored(
+    model: object,
+    x: Data,
+    cond: Cond | None,
+    spec: DataSpec,
+    *,
+    samples: int = 500,
+    batch: int = 100,
+    seed: int = 0,
+    stop: Stop | None = None,
+) -> Scored | None:
+    """What `likelihood` says, with the value of each example; arguments and errors as there."""
     check_spec(spec)
     check_examples(x, spec)
     check_classes(cond, x, spec)
@@ -119,13 +152,14 @@ def likelihood(
     if statement.draws() > 1:
         detail = f"{statement.detail}, {statement.draws()} draws of each".removeprefix(", ")
         statement = replace(statement, detail=detail)
-    if cond is not None and _depends_on_class(model, statement, x[:4], spec):
+    given = cond is not None and _depends_on_class(model, statement, x[:4], spec)
+    if given:
         detail = f"{statement.detail}, given the class".removeprefix(", ")
         statement = replace(statement, detail=detail)
     unit = 0.0 if spec.support.discrete else spec.log_scale
     nats = float(values.mean()) - unit
     over_examples = float(values.var()) / len(values) if len(values) > 1 else math.inf
-    return Likelihood(
+    stated = Likelihood(
         nats=nats,
         kind=statement.kind,
         stderr=math.sqrt(over_examples + statement.shared_stderr**2),
@@ -134,6 +168,7 @@ def likelihood(
         gap=statement.gap,
         spread=_spread(values - unit),
     )
+    return Scored(stated, values, given, statement.shared_stderr)
 
 
 def _spread(values: Tensor) -> Spread | None:

@@ -10,6 +10,7 @@ from typing import Any
 from pofx.capabilities import Likelihood
 from pofx.evaluation.memorization import Memorization
 from pofx.evaluation.text import TextLikelihood
+from pofx.evaluation.yardstick import NAME, Yardstick
 from pofx.tables import Table
 from pofx.typing import Data
 
@@ -61,6 +62,7 @@ class Report:
         seconds: wall time.
         samples: the samples that were judged.
         text: the likelihood in the units of texts, where the data are one.
+        yardstick: what a mixture of Gaussians scored in the model's place, or None.
     """
 
     data: str
@@ -76,6 +78,7 @@ class Report:
     seconds: float
     samples: Data | None = field(default=None, repr=False, compare=False)
     text: TextLikelihood | None = None
+    yardstick: Yardstick | None = None
 
     def __repr__(self) -> str:
         return str(self.table())
@@ -108,6 +111,7 @@ class Report:
             **{f"n_{name}": n for name, n in self.counts.items()},
             **{name: m.to_json() for name, m in self.metrics.items()},
             "memorization": self._memorization(),
+            "yardstick": None if self.yardstick is None else self.yardstick.to_json(),
             "warnings": list(self.warnings),
             "seconds": round(self.seconds, 3),
         }
@@ -124,7 +128,8 @@ class Report:
         elif self.bits_per_dim is not None:
             rows.append(("bits per dimension", f"{self.bits_per_dim:.4f}", ""))
         rows += [
-            (name.replace("_", " "), _value(m), _beside(m)) for name, m in self.metrics.items()
+            (name.replace("_", " "), _value(m), self._beside(name, m))
+            for name, m in self.metrics.items()
         ]
         if self.memorization is not None:
             m = self.memorization
@@ -137,11 +142,21 @@ class Report:
         return rows
 
     def _likelihood_detail(self) -> str:
-        """How the likelihood was computed, and of how many examples it is where not of all."""
+        """How the likelihood was computed, of how many examples it is where not of all, and what
+        the yardstick's is.
+        """
         n, real = self.counts.get("likelihood", 0), self.counts.get("real", 0)
         of_some = f"{n:,} of {real:,} examples" if 0 < n < real else ""
         assert self.likelihood is not None
-        return ", ".join(filter(None, (self.likelihood.detail, of_some)))
+        nats = None if self.yardstick is None else self.yardstick.nats
+        mixture = "" if nats is None else f"{NAME} {nats:.3f}"
+        return ", ".join(filter(None, (self.likelihood.detail, of_some, mixture)))
+
+    def _beside(self, name: str, m: Measured) -> str:
+        """What real examples, noise and the yardstick score."""
+        mixture = self.yardstick.frechet if self.yardstick and name == "frechet" else None
+        known = (("real", m.floor), ("noise", m.ceiling), (NAME, mixture))
+        return ", ".join(f"{who} {_number(x)}" for who, x in known if x is not None)
 
     def _worst(self) -> Iterator[tuple[str, str, str]]:
         """The median, where a few examples weigh much in the mean."""
@@ -186,11 +201,6 @@ def _finite(x: float | None) -> float | None:
 
 def _number(x: float | None) -> str:
     return "" if x is None else f"{x:.4g}"
-
-
-def _beside(m: Measured) -> str:
-    known = (("real", m.floor), ("noise", m.ceiling))
-    return ", ".join(f"{name} {_number(x)}" for name, x in known if x is not None)
 
 
 def _value(m: Measured) -> str:
