@@ -201,7 +201,8 @@ def test_the_table_says_of_how_many_examples_the_likelihood_is(grid):
 
     found = evaluate(Tight(), grid, n=1200)
     assert found.counts["likelihood"] == 1000
-    assert found.rows()[0][2] == "500 importance samples, 1,000 of 1,200 examples"
+    how = "500 importance samples, 1,000 of 1,200 examples"
+    assert found.rows()[0][2] == f"{how}, gmm {found.yardstick.nats:.3f}"
     assert "of" not in evaluate(Tight(), grid, n=1000).rows()[0][2]
 
 

@@ -316,7 +316,7 @@ def test_a_fit_is_bounded_and_reads_no_row_more():
     for shape in ((2,), (64,), (256,), (1, 28, 28), (3, 32, 32), (3, 64, 64)):
         n, turns = budget(DataSpec(shape), 10)
         size = math.prod(shape)
-        each = size**2 if size <= 256 else size
+        each = size**2 if size <= 256 else 16 * size
         assert n * size <= 1 << 21
         assert turns * n * each * 10 <= 1.1e10
         assert n >= 100

@@ -143,8 +143,8 @@ def evaluate(  # noqa: PLR0913
 ) -> Report:
     """Evaluates a model by what it can do: its likelihood, its samples, or both. Distances between
     samples say little of a text: where its likelihood is known they are left out, unless `features`
-    are named. Beside both stands what `gmm` scores, fitted to some training examples, except of
-    texts and of very large examples.
+    are named. Beside both stands what `gmm` scores, fitted to some training examples; except of
+    texts and of very large examples, and except its samples in the features of Inception.
 
     Args:
         model: anything with a capability that can be measured.

@@ -35,6 +35,8 @@ _NUMBERS = 1 << 21
 """Numbers of all the examples together, a category counted once for each of its levels."""
 _WORK = 10_000_000_000
 """Products of all turns together: one or two seconds of one core."""
+_ALONE = 16
+"""How much longer one product takes outside of a product of matrices."""
 _TURNS, _LEAST_TURNS, _USUAL_TURNS = 200, 10, 20
 """At most, at least, and those that examples are chosen for."""
 
@@ -126,7 +128,8 @@ def budget(spec: DataSpec, components: int) -> tuple[int, int]:
         return 0, 0
     levels = [c.levels if is_counted(c) else 1 for c in spec.columns]
     width, counted = sum(levels), all(map(is_counted, set(spec.columns)))
-    each = components * (spec.size**2 if spec.size <= _FULL and not counted else width)
+    full = spec.size <= _FULL and not counted
+    each = components * (spec.size**2 if full else _ALONE * width)
     n = min(_ROWS, _NUMBERS // width, _WORK // (_USUAL_TURNS * each))
     if n < _FEWEST:
         return 0, 0
