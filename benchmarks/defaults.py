@@ -4,8 +4,9 @@
     python benchmarks/defaults.py --recipes vae made --data digits --out runs/defaults
 
 `pofx train RECIPE --data two-moons` and `--data digits`, then `pofx evaluate`. No run may show a
-warning of torch; one that ends worse than `gmm` (by its likelihood where both are exact or a bound, else
-by the interval of the Frechet distance) must name a symptom or a warning; and each must say what to type next.
+warning of torch; one that ends worse than `gmm` (by its likelihood where both are exact or a bound,
+else by the interval of the Frechet distance) must name a symptom or a warning; and each must say
+what to type next.
 """
 
 from __future__ import annotations

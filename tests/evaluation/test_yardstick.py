@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -190,6 +191,19 @@ def test_differences_are_paired():
     assert not list(warn_of_worse_likelihood(truth, truth, spec, "train longer"))
 
 
+def test_a_loss_by_luck_is_not_told_of():
+    """Of 400 differences that vary by a nat the mean errs by a twentieth."""
+    spec, x = DataSpec((2,)), two_clusters(400)
+    truth = scored(Truth(), x, None, spec)
+    noise = torch.randn(400, generator=torch.Generator().manual_seed(0)).double()
+    noise = (noise - noise.mean()) / noise.std()
+    for errors, said in ((1.0, 0), (1.9, 0), (2.1, 1)):
+        unlucky = replace(truth, values=truth.values + noise - errors / 20)
+        assert len(list(warn_of_worse_likelihood(unlucky, truth, spec, "train longer"))) == said
+    shared = replace(unlucky, shared_stderr=0.1)
+    assert not list(warn_of_worse_likelihood(shared, truth, spec, "train longer"))
+
+
 def test_a_loss_without_weight_is_not_told_of():
     spec = DataSpec((2,))
 
@@ -300,6 +314,9 @@ def test_what_cannot_be_fitted_is_left_out():
         broken[3, 1] = value
         assert fitted(None, DataSpec((2,)), 100, rows_of(broken)) is None
     assert fitted(None, DataSpec((2,)), 100, rows_of(x), conditional=True) is None, "no classes"
+    bits = (x > 0).float()
+    bits[3, 1] = math.nan
+    assert fitted(None, DataSpec((2,), Binary()), 100, rows_of(bits)) is None
 
 
 def test_a_fit_is_bounded_and_reads_no_row_more():
@@ -323,9 +340,17 @@ def test_a_fit_is_bounded_and_reads_no_row_more():
         assert turns >= 10
 
 
-def test_a_stop_is_heard():
+@pytest.mark.parametrize("calls", [0, 1])
+def test_a_stop_is_heard_before_the_fit_and_after_it(calls):
+    left, asked = iter(range(calls)), []
+
+    def rows(n):
+        asked.append(n)
+        return two_clusters(n), None
+
     with pytest.raises(Stopped):
-        fitted(None, DataSpec((2,)), 100, rows_of(two_clusters(100)), stop=lambda: True)
+        fitted(None, DataSpec((2,)), 100, rows, stop=lambda: next(left, None) is None)
+    assert asked == [100] * calls
 
 
 def test_a_table_with_gaps_has_one(tmp_path):
