@@ -35,6 +35,7 @@ class Outcome(NamedTuple):
     refused: str = ""
     nats: float | None = None
     kind: str = ""
+    stderr: float = 0.0
     frechet: float | None = None
     frechet_low: float | None = None
     symptoms: tuple[str, ...] = ()
@@ -71,6 +72,7 @@ def outcome(recipe: str, data: str, minutes: float, folder: Path) -> Outcome:
         data,
         nats=stated.get("nats"),
         kind=stated.get("kind", ""),
+        stderr=stated.get("stderr") or 0.0,
         frechet=report.get("frechet", {}).get("value"),
         frechet_low=report.get("frechet", {}).get("low"),
         symptoms=tuple(named),
@@ -84,12 +86,12 @@ FITTED = ("gmm", "kde", "ppca", "ngram")
 
 def worse(one: Outcome, gmm: Outcome) -> bool:
     """Whether a run ends worse than the yardstick, beyond what 1,000 examples tell: by likelihoods
-    that are exact or a bound, else where all of the 95% interval of the Frechet distance lies above
+    that are exact or a bound, by two standard errors, else where all of the 95% interval of the Frechet distance lies above
     the yardstick's.
     """
     stated = {one.kind, gmm.kind} <= {"exact", "bound"}
     if stated and one.nats is not None and gmm.nats is not None:
-        return one.nats < gmm.nats - 0.02 * abs(gmm.nats)
+        return one.nats < gmm.nats - max(0.02 * abs(gmm.nats), 2 * one.stderr)
     if one.frechet_low is None or gmm.frechet is None:
         return False
     return one.frechet_low > gmm.frechet

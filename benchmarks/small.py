@@ -29,6 +29,7 @@ from torch import Tensor
 
 import pofx
 from pofx import catalogue
+from pofx.errors import UserError
 from pofx.evaluation.likelihood import likelihood
 from pofx.recipe import RecipeError
 
@@ -108,6 +109,9 @@ def measure(name: str, path: Path, seconds: float, **arguments: Any) -> float | 
             )  # fmt: skip
         except RecipeError:
             return None
+        except UserError as error:
+            print(f"{name:17} ended: {error}", flush=True)
+            return float("inf")
         spent = time.process_time() - start
         test = run.dataset.test
         found = likelihood(run.model, *test.values(), run.dataset.spec, samples=50)

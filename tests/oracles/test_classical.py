@@ -313,6 +313,51 @@ def test_a_subspace_finds_the_leading_eigenvectors():
         assert torch.allclose((axes.T @ q[:, :4]).abs(), torch.eye(4).double(), atol=1e-3)
 
 
+@pytest.mark.parametrize("name", ["ppca", "gmm"])
+def test_one_that_finds_nothing_is_the_likelihood_of_independent_bits(name):
+    spec, x = DataSpec((30,), Binary(), count=80), (torch.rand(80, 30) < 0.2).float()
+    model = fitted(name, spec, x, **({} if name == "ppca" else {"covariance": "diagonal"}))
+    if name == "ppca":
+        model.variances.fill_(1.0)
+        model.sigma2.fill_(1.0)
+        model.mean.zero_()
+    else:
+        model.means.zero_()
+        model.roots.fill_(1.0)
+    p = (x.double().sum(0) + 0.5) / 81
+    expected = (x * p.log() + (1 - x) * (1 - p).log()).sum(1)
+    assert torch.allclose(model.elbo(x).double(), expected, atol=1e-5)
+    drawn = draw(model, 20_000, batch=5_000).double().mean(0)
+    assert (drawn - p).abs().max() < 5 * 0.5 / 20_000**0.5
+
+
+def test_ppca_of_few_bits_is_no_worse_than_independent_ones_and_finds_what_is_there():
+    logits = torch.randn(60) - 1
+    for apart, gain in ((0.0, -0.2), (1.5, 0.1)):
+        sides = torch.stack([logits, logits + apart * torch.randn(60)])
+        x = torch.bernoulli(sides[torch.arange(260) % 2].sigmoid())
+        x, held_out = x[:60], x[60:]
+        p = (x.double().sum(0) + 0.5) / 61
+        independent = (held_out * p.log() + (1 - held_out) * (1 - p).log()).sum(1).mean()
+        model = fitted("ppca", DataSpec((60,), Binary(), count=60), x)
+        found = torch.stack([model.elbo(held_out) for _ in range(20)]).double().mean()
+        assert found > independent + gain
+
+
+def test_variances_of_rows_held_out_are_those_of_the_truth_along_what_was_found():
+    d, n = 120, 100
+    truth = torch.ones(d, dtype=torch.float64)
+    truth[0] = 40.0
+    y = torch.randn(n, d, dtype=torch.float64) * truth.sqrt()
+    covariance = Covariance(y, y.mean(0), torch.zeros(d, dtype=torch.float64))
+    values, axes = covariance.leading(10)
+    held_out = covariance.held_out(10, 5)
+    along = (axes.square() * truth[:, None]).sum(0)  # of new rows
+    assert held_out[0] == pytest.approx(along[0].item(), rel=0.4)
+    assert held_out[1:].mean() == pytest.approx(along[1:].mean().item(), rel=0.15)
+    assert values[1:].mean() > 2 * along[1:].mean()  # what the rows that found them say
+
+
 # gmm
 
 

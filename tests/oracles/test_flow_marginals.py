@@ -1,9 +1,12 @@
 """The first layer of flows of bits and categories, against closed forms, in float64."""
 
 import math
+from itertools import pairwise
 
 import pytest
 import torch
+from scipy.integrate import quad
+from scipy.stats import norm
 
 from pofx import catalogue
 from pofx.batch import Batch
@@ -11,6 +14,7 @@ from pofx.flow.bijection import Chain, Flatten, normalise
 from pofx.flow.flow import DequantizedFlow, Unbound, flow
 from pofx.flow.marginals import Marginals
 from pofx.functional.dequantize import dequantize, log_cell
+from pofx.functional.marginals import moments_within
 from pofx.spec import Binary, Bytes, Categorical, DataSpec, Interval, Mixed, Real
 from pofx.training.loop import Options, Training
 
@@ -119,3 +123,18 @@ def test_it_is_as_much_of_the_cells_volume_as_the_levels_say():
     normal = torch.distributions.Normal(0, 1).log_prob(z).sum(1)
     assert torch.allclose(ladj + normal, torch.full((3,), -2 * math.log(2)))
     assert math.isclose(log_cell(TABLE), math.log(2 / 3))
+
+
+def test_the_mean_and_variance_of_a_cell_are_those_of_the_normal_variable_within_it():
+    p = torch.tensor([[0.1, 0.7, 0.2], [0.4, 0.6, 0.0]])
+    mean, variance = moments_within(p)
+    for i, row in enumerate(p):
+        knots = [0.0, *row.cumsum(0).tolist()]
+        for j, (low, high) in enumerate(pairwise(knots)):
+            if high - low < 1e-9:
+                continue
+            first, second = (
+                quad(lambda u, k=k: norm.ppf(u) ** k, low, high)[0] / (high - low) for k in (1, 2)
+            )
+            assert mean[i, j].item() == pytest.approx(first, abs=1e-6)
+            assert variance[i, j].item() == pytest.approx(second - first**2, abs=1e-5)

@@ -47,6 +47,27 @@ class Covariance(NamedTuple):
             total = total.addmm_(r.T, r @ q)
         return total / len(self.y) + self.noise[:, None] * q
 
+    def held_out(self, k: int, folds: int) -> Tensor:
+        """The variances along the k directions in which rows vary most, of rows that had no part in
+        finding them, `(k,)`: largest eigenvalues of a covariance of few rows are too large.
+
+        Every fold has its own directions, found in the other folds, and variances about their mean;
+        those of the same rank are averaged.
+
+        References:
+            Cross-validation based nonlinear shrinkage (Bartz, 2016), section 3.
+            https://arxiv.org/abs/1611.00798
+        """
+        total = self.mean.new_zeros(k)
+        fold = torch.arange(len(self.y), device=self.y.device) % folds
+        for i in range(folds):
+            others, own = self.y[fold != i], self.y[fold == i]
+            mean = others.to(self.mean).mean(0)
+            _, axes = Covariance(others, mean, self.noise).leading(k)
+            along = (own.to(self.mean) - mean) @ axes
+            total += along.square().sum(0) + len(own) * (self.noise @ axes.square())
+        return total / len(self.y)
+
     def leading(self, k: int, direct: int = DIRECT) -> tuple[Tensor, Tensor]:
         """The k largest eigenvalues and their vectors, `(k,)` and `(d, k)`, in falling order.
 

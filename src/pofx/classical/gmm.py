@@ -79,6 +79,7 @@ class _Gaussians(Normals):
         """
         k = self.components
         label = self.grouped(x, cond, k, f"gmm: --components {k}", "lower it, or bring more")
+        self.observe(x)
         y, noise = self.spread(x)
         mean, variance = moments(y)
         scale = scales(mean, variance + moments(noise)[0])

@@ -61,6 +61,7 @@ class _Kernels(Normals):
     def fit(self, x: Data, cond: Cond | None = None) -> None:
         label = self.grouped(x, cond, 1, "kde", "leave --conditional out, or bring more")
         kept = fairly(label, len(self.means))
+        self.observe(x)
         y, noise = self.spread(x[kept])
         mean, variance = moments(y)
         continuous = noise.amax(0) == 0

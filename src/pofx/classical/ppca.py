@@ -18,6 +18,8 @@ References:
 Note:
     sigma^2 is at least 1e-6 of the elements' mean variance (of 1 where nothing varies): constant
     pixels, or fewer examples than elements, would else have an unbounded density.
+    Below 1,000 examples the variances along the directions are those of examples held out (see
+    `Covariance.held_out`): the largest eigenvalues of so few are too large.
     The covariance of discrete data is that of the examples spread over their cells; see
     `pofx.classical.yardstick`.
 """
@@ -31,11 +33,13 @@ from torch import Tensor
 
 from pofx.classical.covariance import DIRECT, Covariance
 from pofx.classical.yardstick import BLOCK_BYTES, Dequantized, Exact, Yardstick, moments
+from pofx.nn.defaults import few
 from pofx.recipe import Recipe, RecipeError
 from pofx.spec import DataSpec
 from pofx.typing import Cond, Data, PerExample
 
 _FLOOR = 1e-6
+_FOLDS = 5
 _LOG_2PI = math.log(2 * math.pi)
 
 
@@ -68,10 +72,14 @@ class _Factors(Yardstick):
     def fit(self, x: Data, cond: Cond | None = None) -> None:
         d, k = self.axes.shape
         self.grouped(x, None, k + 1, f"ppca: --latent {k}", "lower it, or bring more")
+        self.observe(x)
         y, noise = self.spread(x)
         (mean, variance), noise = moments(y), moments(noise)[0]
         total = (variance + noise).sum()
-        variances, axes = Covariance(y, mean, noise).leading(k)
+        covariance = Covariance(y, mean, noise)
+        variances, axes = covariance.leading(k)
+        if few(len(y)) and len(y) > 2 * _FOLDS:
+            variances = covariance.held_out(k, _FOLDS).sort(descending=True).values
         floor = _FLOOR * torch.where(total > 0, total / d, 1.0)
         sigma2 = torch.maximum((total - variances.sum()) / (d - k), floor)
         self.mean.copy_(mean)

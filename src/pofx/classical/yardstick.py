@@ -3,7 +3,10 @@ r"""Yardstick: the contract of a model that is fitted at once, without the train
 A yardstick is a density of vectors y on the real line. A real number lies there as it is, a bounded
 one by its logit, and the density of continuous data is exact. A discrete value is spread evenly
 over its cell of [-1, 1], so that the density bounds its mass: two classes, because they promise
-different things.
+different things. Of bits, and of categories of at most 256 levels, the cells are sent to a standard
+normal variable by the frequencies of the levels (`pofx.functional.marginals`), each count a half
+more, under which the bound of independent elements is their likelihood; in a run of former days,
+which does not know how many examples there were, to the real line by the logit, as all else.
 
 Where a normal distribution meets an example that lies anywhere in its cells, the mean and the
 variance of y there are all that counts,
@@ -29,10 +32,11 @@ from torch import Tensor, nn
 
 from pofx.functional.dequantize import dequantize, indices, log_cell, quantize
 from pofx.functional.labels import any_class
+from pofx.functional.marginals import counts, from_normal, moments_within, pick, to_normal
 from pofx.functional.reductions import sum_event
 from pofx.functional.unbound import bound, unbound
 from pofx.recipe import RecipeError
-from pofx.spec import DataSpec, Mixed, Real, Support
+from pofx.spec import DataSpec, Mixed, Real, Support, is_counted
 from pofx.typing import Cond, Data, PerExample
 
 _BLOCK = 1 << 22
@@ -100,11 +104,23 @@ class Yardstick(Grouped):
     """A density of vectors that is fitted to all examples at once; arguments as for `Grouped`."""
 
     c: Tensor
+    place: Tensor
+    levels: Tensor
+    frequencies: Tensor
 
     def __init__(self, spec: DataSpec, *, conditional: bool = False) -> None:
         super().__init__(spec, conditional=conditional)
-        c = [0.0 if isinstance(s, Real) else _C for s in spec.columns]
+        counted = [spec.count is not None and is_counted(s) for s in spec.columns]
+        pairs = zip(spec.columns, counted, strict=True)
+        c = [0.0 if by_count or isinstance(s, Real) else _C for s, by_count in pairs]
         self.register_buffer("c", torch.tensor(c, dtype=torch.float64), persistent=False)
+        place = [i for i, by_count in enumerate(counted) if by_count]
+        self.register_buffer("place", torch.tensor(place, dtype=torch.long), persistent=False)
+        levels = torch.tensor([spec.columns[i].levels for i in place], dtype=torch.long)
+        self.register_buffer("levels", levels, persistent=False)
+        if place:
+            own = torch.arange(int(levels.max())) < levels[:, None]
+            self.register_buffer("frequencies", own.double() / levels[:, None])
 
     def fit_bytes(self, n: int, stored: int) -> int:
         """Bytes that a fit takes beside its examples: where these lie on the real line, the
@@ -134,22 +150,50 @@ class Yardstick(Grouped):
         and the log of the Jacobian.
         """
         y, ladj = unbound(x.flatten(1).to(self.c), self.c)
+        if len(self.place):
+            z, own = to_normal(y[:, self.place], self.frequencies.log(), self.levels)
+            y, ladj = y.index_copy(1, self.place, z), ladj.index_copy(1, self.place, own)
         return y, sum_event(ladj)
 
     def to_data(self, y: Tensor) -> Data:
         """The examples in whose cells vectors of the real line lie."""
-        x = bound(y, self.c).reshape(-1, *self.spec.shape)
+        x = bound(y.to(self.c), self.c)
+        if len(self.place):
+            cells = from_normal(x[:, self.place], self.frequencies, self.levels)
+            x = x.index_copy(1, self.place, cells)
+        x = x.reshape(-1, *self.spec.shape)
         return quantize(x.to(torch.get_default_dtype()), self.spec)
+
+    def observe(self, x: Data) -> None:
+        """Takes the frequencies of bits and categories, on which everything else rests."""
+        if len(self.place):
+            own = self.frequencies > 0
+            found = counts(x.flatten(1)[:, self.place].round().long(), self.frequencies)
+            found = (found + 0.5) * own
+            self.frequencies.copy_(found / found.sum(1, keepdim=True))
 
     def spread(self, x: Data) -> tuple[Tensor, Tensor]:
         """Mean and variance, over the cells of each example, of where it lies on the real line:
         `(n, size)` each, in the type of `x` to save memory.
         """
+        x = x.flatten(1)
+        if len(self.place) == x.shape[1]:
+            return self._spread_counted(x)
         if not isinstance(self.spec.support, Mixed):
-            return _spread(x.flatten(1), self.spec.support)
+            return _spread(x, self.spec.support)
+        mine = set(self.place.tolist())
         columns = zip(x.unbind(1), self.spec.support.columns, strict=True)
-        means, variances = zip(*(_spread(v, s) for v, s in columns), strict=True)
-        return torch.stack(means, 1), torch.stack(variances, 1)
+        each = [(v, v) if i in mine else _spread(v, s) for i, (v, s) in enumerate(columns)]
+        means, variances = (torch.stack(part, 1) for part in zip(*each, strict=True))
+        if mine:
+            mean, variance = self._spread_counted(x[:, self.place])
+            means[:, self.place], variances[:, self.place] = mean, variance
+        return means, variances
+
+    def _spread_counted(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        k = x.round().long()
+        mean, variance = moments_within(self.frequencies)
+        return pick(mean.to(x), k), pick(variance.to(x), k)
 
 
 class Exact(Yardstick):
