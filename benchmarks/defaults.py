@@ -85,9 +85,9 @@ FITTED = ("gmm", "kde", "ppca", "ngram")
 
 
 def worse(one: Outcome, gmm: Outcome) -> bool:
-    """Whether a run ends worse than the yardstick, beyond what 1,000 examples tell: by likelihoods
-    that are exact or a bound, by two standard errors, else where all of the 95% interval of the Frechet distance lies above
-    the yardstick's.
+    """Whether a run ends worse than the yardstick, beyond what 1,000 examples tell: by two standard
+    errors of likelihoods that are exact or a bound, else where all of the 95% interval of the
+    Frechet distance lies above the yardstick's.
     """
     stated = {one.kind, gmm.kind} <= {"exact", "bound"}
     if stated and one.nats is not None and gmm.nats is not None:
