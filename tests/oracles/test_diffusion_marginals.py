@@ -8,7 +8,6 @@ from pofx.diffusion.denoiser import NetworkDenoiser
 from pofx.diffusion.marginals import Marginals, marginals
 from pofx.diffusion.parameterization import Eps, Preconditioned, V
 from pofx.diffusion.schedule import EDM, CosineVP
-from pofx.functional.dequantize import relax
 from pofx.spec import Binary, Categorical, DataSpec, Mixed, Real
 
 pytestmark = pytest.mark.usefixtures("double")
@@ -21,9 +20,9 @@ X = torch.tensor(
 
 def seen():
     found = Marginals(TABLE)
-    found.observe(relax(X[:2], TABLE))
-    found.observe(relax(X[2:], TABLE))
-    found.settle()
+    for part in (X[:2], X[2:]):
+        found.log_odds.see(part)
+    found.log_odds.settle()
     return found
 
 

@@ -17,10 +17,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from pofx.autoregressive.log_odds import LogOdds
 from pofx.batch import Batch
 from pofx.errors import UserError
 from pofx.functional.labels import any_class, marginal
+from pofx.nn.log_odds import LogOdds
 from pofx.objective import LossObjective, Metrics
 from pofx.spec import Bytes, DataSpec
 from pofx.typing import Cond, Data, PerExample
@@ -74,6 +74,11 @@ class Autoregressive(nn.Module, ABC):
         if self.conditional and cond is None:
             return marginal(self.chain, x, self.spec.classes)
         return self.chain(x, cond)
+
+    def see(self, x: Data) -> None:
+        """Shows examples that are trained on to the marginals."""
+        assert self.marginals is not None
+        self.marginals.see(x)
 
     @torch.no_grad()
     def sample(self, n: int, cond: Cond | None = None) -> Data:
@@ -146,7 +151,7 @@ class MaximumLikelihood(LossObjective):
     def loss(self, batch: Batch) -> tuple[Tensor, Metrics]:
         x, cond = batch.x, batch.cond
         if self.training and self.model.marginals is not None:
-            self.model.marginals.see(x)
+            self.model.see(x)
         return -self.model.log_prob(x, cond).mean(), {}
 
     def after_step(self) -> None:

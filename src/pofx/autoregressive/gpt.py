@@ -36,6 +36,7 @@ from torch.nn import functional as F
 from pofx.autoregressive.autoregressive import MaximumLikelihood
 from pofx.autoregressive.tokens import TokenModel, check_tokens
 from pofx.functional.products import linear
+from pofx.nn.defaults import decay_of
 from pofx.nn.transformer import STD, Cached, Transformer
 from pofx.recipe import Adam, Recipe, RecipeError, check_at_least
 from pofx.spec import DataSpec
@@ -108,7 +109,7 @@ def recipe(  # noqa: PLR0913
     conditional: bool = True,
     lr: float = 3e-3,
     warmup: int = 100,
-    weight_decay: float = 0.1,
+    weight_decay: float | None = None,
     batch_size: int = 32,
     steps: int = 5_000,
 ) -> Recipe:
@@ -124,7 +125,8 @@ def recipe(  # noqa: PLR0913
         conditional: whether to condition on the class, where the data has any.
         lr: learning rate of AdamW, which falls to 0 by a cosine; the wider, the lower.
         warmup: steps over which it rises first.
-        weight_decay: of AdamW.
+        weight_decay: of AdamW; by default 0.1, or 3,000 over the number of examples of bits or
+            categories where those are fewer than 1,000 and 20 or more for each level.
         batch_size: examples in a step.
         steps: optimizer steps.
     """
@@ -140,6 +142,8 @@ def recipe(  # noqa: PLR0913
         width, layers, heads, spec.size, positions=positions, gated=gated, dropout=dropout
     )
     model = GPT(spec, net, conditional=conditional and spec.classes > 0)
+    if weight_decay is None:
+        weight_decay = 0.1 if model.marginals is None else decay_of(spec, lr, 3_000)
     return Recipe(
         model=model,
         objective=MaximumLikelihood(model),

@@ -32,9 +32,9 @@ from torch.nn import functional as F
 
 from pofx.autoregressive.autoregressive import Given
 from pofx.autoregressive.conditionals import Conditionals
-from pofx.autoregressive.log_odds import LogOdds
 from pofx.autoregressive.orders import InOrders, OrderAfterOrder, orders_of
 from pofx.nn.defaults import adam_decay, few
+from pofx.nn.log_odds import LogOdds
 from pofx.nn.masked import MaskedMLP, Unrolled
 from pofx.recipe import Adam, Recipe, check_at_least, check_classes
 from pofx.spec import DataSpec

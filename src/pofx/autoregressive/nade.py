@@ -31,11 +31,11 @@ import torch
 from torch import Tensor, nn
 
 from pofx.autoregressive.autoregressive import MaximumLikelihood
-from pofx.autoregressive.log_odds import LogOdds
 from pofx.autoregressive.orders import orders_of
 from pofx.autoregressive.sequence import Sequence
 from pofx.distributions.heads import head
 from pofx.nn.defaults import adam_decay, few
+from pofx.nn.log_odds import LogOdds
 from pofx.recipe import Adam, Recipe, RecipeError, check_at_least, check_classes
 from pofx.spec import Binary, Categorical, DataSpec
 from pofx.typing import Cond

@@ -15,10 +15,10 @@ from torch import Tensor
 
 from pofx.autoregressive.autoregressive import Autoregressive, Given
 from pofx.autoregressive.conditionals import MixtureHead
-from pofx.autoregressive.log_odds import LogOdds
 from pofx.distributions.heads import Head
 from pofx.functional.dequantize import relax, relaxed_shape
 from pofx.functional.precision import at_least_float32
+from pofx.nn.log_odds import LogOdds
 from pofx.spec import DataSpec
 from pofx.typing import Cond, Data, PerExample
 

@@ -23,6 +23,7 @@ from pofx.autoregressive.decoding import Decoding, decoding, gumbels
 from pofx.errors import UserError
 from pofx.functional.dequantize import indices, values
 from pofx.functional.labels import any_class
+from pofx.nn.log_odds import of_tokens
 from pofx.recipe import RecipeError
 from pofx.spec import DataSpec, Mixed
 from pofx.typing import Cond, Data, PerExample
@@ -60,9 +61,19 @@ class TokenModel(Autoregressive):
     """
 
     def __init__(self, spec: DataSpec, *, conditional: bool = False) -> None:
-        super().__init__(spec, conditional=conditional)
+        super().__init__(spec, conditional=conditional, marginals=of_tokens(spec))
         assert not isinstance(spec.support, Mixed)
         self.support = spec.support
+
+    def see(self, x: Data) -> None:
+        assert self.marginals is not None
+        self.marginals.see(self.tokens(x))
+
+    def own(self) -> Tensor | None:
+        """What to add to the logits of each token, `(size, levels)`."""
+        if self.marginals is None:
+            return None
+        return self.marginals().view(self.spec.size, self.support.levels)
 
     @abstractmethod
     def logits(self, tokens: Tensor, cond: Cond | None) -> Tensor:
@@ -87,7 +98,8 @@ class TokenModel(Autoregressive):
 
     def _log_factors(self, x: Data, cond: Cond | None) -> Tensor:
         tokens = self.tokens(x)
-        logits = self.logits(tokens, cond).flatten(0, 1).to(self._like)
+        logits, own = self.logits(tokens, cond), self.own()
+        logits = (logits if own is None else logits + own).flatten(0, 1).to(self._like)
         return -F.cross_entropy(logits, tokens.flatten(), reduction="none").view_as(tokens)
 
     def tokens(self, x: Data) -> Tensor:
@@ -152,11 +164,12 @@ class TokenModel(Autoregressive):
             cond = any_class(1, self.spec.classes, self.orders.device)
         seen = prompt.tolist()[max(0, len(prompt) - length + 1) :]
         writing = self.writing(1, cond)
-        noise = gumbels(1, writing.logits)
+        noise, own = gumbels(1, writing.logits), self.own()
         while True:
             for k in seen[writing.count :]:
                 writing(self.orders.new_tensor([k]))
-            seen.append(int(how.draw(writing.logits, next(noise))))
+            logits = writing.logits if own is None else writing.logits + own[writing.count]
+            seen.append(int(how.draw(logits, next(noise))))
             yield seen[-1]
             if writing.full:
                 writing, seen = self.writing(1, cond), seen[len(seen) - length // 2 :]
@@ -177,12 +190,13 @@ class TokenModel(Autoregressive):
         tokens = self.orders.new_empty(n, size)
         tokens[:, :count] = begun
         writing = self.writing(n, cond)
-        noise = gumbels(n, writing.logits)
+        noise, own = gumbels(n, writing.logits), self.own()
         for i in range(size):
             if i:
                 writing(tokens[:, i - 1])
             if i >= count:
-                tokens[:, i] = how.draw(writing.logits, next(noise))
+                logits = writing.logits if own is None else writing.logits + own[i]
+                tokens[:, i] = how.draw(logits, next(noise))
         x = torch.empty_like(tokens)
         x[:, self.orders[0]] = tokens
         return values(x, self.support).to(self._like).unflatten(1, self.spec.shape)

@@ -28,6 +28,8 @@ from pofx.autoregressive.autoregressive import MaximumLikelihood
 from pofx.autoregressive.conditionals import Grey, element_head
 from pofx.autoregressive.sequence import Sequence
 from pofx.autoregressive.written import written
+from pofx.nn.defaults import decay_of
+from pofx.nn.log_odds import LogOdds, cheap
 from pofx.nn.wavenet import Steps, WaveStack
 from pofx.recipe import Adam, Recipe, RecipeError, check_at_least, check_classes
 from pofx.spec import DataSpec, Mixed
@@ -65,7 +67,8 @@ class WaveNet(Sequence):
         conditional: bool = False,
     ) -> None:
         element = element_head(spec, grey, components)
-        super().__init__(spec, element, conditional=conditional)
+        marginals = LogOdds(spec, [element.channels] * spec.size) if cheap(spec) else None
+        super().__init__(spec, element, conditional=conditional, marginals=marginals)
         classes = spec.classes if conditional else 0
         self.start = nn.Parameter(torch.zeros(self.inputs))
         self.net = WaveStack(
@@ -74,20 +77,23 @@ class WaveNet(Sequence):
 
     def parameters_of(self, seen: Tensor, cond: Cond | None) -> Tensor:
         start = self.start.expand(len(seen), 1, -1)
-        return self.net(torch.cat([start, seen[:, :-1]], 1), cond)
+        out = self.net(torch.cat([start, seen[:, :-1]], 1), cond)
+        return out if self.marginals is None else out + self.marginals().view(out.shape[1:])
 
     def unfolding(self, n: int, cond: Cond | None) -> _Unfolding:
-        return _Unfolding(Steps(self.net, n, cond), self.start.expand(n, -1))
+        own = None if self.marginals is None else self.marginals().view(self.spec.size, -1)
+        return _Unfolding(Steps(self.net, n, cond), self.start.expand(n, -1), own)
 
 
 class _Unfolding:
     """The parameters of the element after those that were seen."""
 
-    def __init__(self, steps: Steps, start: Tensor) -> None:
-        self.steps, self.seen = steps, start
+    def __init__(self, steps: Steps, start: Tensor, own: Tensor | None) -> None:
+        self.steps, self.seen, self.own = steps, start, own
 
     def outputs(self) -> Tensor:
-        return self.steps(self.seen)
+        place, out = self.steps.count, self.steps(self.seen)
+        return out if self.own is None else out + self.own[place]
 
     def reveal(self, seen: Tensor) -> None:
         self.seen = seen
@@ -143,7 +149,9 @@ def recipe(  # noqa: PLR0913
     return Recipe(
         model=model,
         objective=MaximumLikelihood(model),
-        optimizers={"model": Adam(lr)},
+        optimizers={
+            "model": Adam(lr, weight_decay=decay_of(spec, lr, 3_000) if net.marginals else 0.0)
+        },
         batch_size=batch_size,
         steps=steps,
         decay="cosine",

@@ -31,6 +31,7 @@ from pofx.functional.dequantize import indices, values
 from pofx.functional.labels import dropped
 from pofx.functional.reductions import expand_like
 from pofx.nn.dit import TokenDiT
+from pofx.nn.log_odds import of_tokens
 from pofx.objective import LossObjective, Metrics
 from pofx.recipe import RecipeError, check_at_least
 from pofx.spec import DataSpec, Mixed
@@ -150,6 +151,7 @@ class TokenDiffusion(nn.Module, ABC):
             [[j < c.levels for j in range(process.levels)] for c in spec.columns]
         )
         self.register_buffer("barred", ~allowed, persistent=False)
+        self.marginals = of_tokens(spec)
 
     @property
     def conditional(self) -> bool:
@@ -172,6 +174,8 @@ class TokenDiffusion(nn.Module, ABC):
             cond = torch.full_like(k_t[:, 0], self.classes)
         logits = self.network(k_t, t, cond if self.classes else None)
         logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
+        if self.marginals is not None:
+            logits = logits + self.marginals().view(logits.shape[1:])
         return logits.masked_fill(self.barred, -torch.inf).log_softmax(2)
 
     def elbo(self, x: Data, cond: Cond | None = None) -> PerExample:
@@ -260,9 +264,16 @@ class TokenLoss(LossObjective):
         model = self.model
         told = cond is not None and model.conditional
         labels = dropped(cond, self.drop_label, model.classes) if told else None  # type: ignore[arg-type]
-        nats, cross_entropy = model.nats(model.indices(x), labels)
+        k = model.indices(x)
+        if self.training and model.marginals is not None:
+            model.marginals.see(k)
+        nats, cross_entropy = model.nats(k, labels)
         bound = nats.mean() / model.spec.size
         return bound + self.auxiliary * cross_entropy, {"cross_entropy": cross_entropy.detach()}
+
+    def after_step(self) -> None:
+        if self.model.marginals is not None:
+            self.model.marginals.settle()
 
 
 def token_network(

@@ -26,21 +26,20 @@ from torch import Tensor, nn
 
 from pofx.diffusion.schedule import Level
 from pofx.functional.dequantize import relaxed_width
-from pofx.functional.processes import sum_over_processes
 from pofx.nn.defaults import few_frequencies
+from pofx.nn.log_odds import LogOdds
 from pofx.spec import Binary, DataSpec, is_counted
 from pofx.typing import Data
 
 
 class Marginals(nn.Module):
-    """The best guess of each element alone; all values are equally likely until examples are seen.
+    """The best guess of each element alone; all values are equally likely until examples are seen
+    (`log_odds`).
 
     Args:
         spec: of the data; elements that are neither bits nor categories have no such guess.
     """
 
-    log_p: Tensor
-    ready: Tensor
     bits: Tensor
     groups: Tensor
     barred: Tensor
@@ -67,44 +66,20 @@ class Marginals(nn.Module):
         self.register_buffer("groups", places, persistent=False)
         self.register_buffer("barred", within >= levels, persistent=False)
         self.register_buffer("mine", mine, persistent=False)
-        self.register_buffer("log_p", torch.zeros(starts[-1]))
-        self.register_buffer("ready", torch.tensor(False))
-        self._counts = torch.zeros_like(self.log_p)
-        self._examples = 0
+        self.log_odds = LogOdds(spec, widths)
 
     def guess(self, x_t: Data, level: Level) -> tuple[Data, Tensor]:
         """E[x0 | x_t] of each element alone, of the shape of `x_t`, and which elements have it."""
-        pull = (x_t * (level.alpha / level.sigma**2)).flatten(1)
+        pull, log_p = (x_t * (level.alpha / level.sigma**2)).flatten(1), self.log_odds()
         if len(self.bits) == pull.shape[1]:
-            d = torch.tanh(pull + 0.5 * self.log_p)
+            d = torch.tanh(pull + 0.5 * log_p)
         else:
             d = torch.zeros_like(pull)
-            d[:, self.bits] = torch.tanh(pull[:, self.bits] + 0.5 * self.log_p[self.bits])
-            logits = (2 * pull + self.log_p)[:, self.groups]
+            d[:, self.bits] = torch.tanh(pull[:, self.bits] + 0.5 * log_p[self.bits])
+            logits = (2 * pull + log_p)[:, self.groups]
             share = logits.masked_fill(self.barred, -math.inf).softmax(2)
             d[:, self.groups[~self.barred]] = 2 * share[:, ~self.barred] - 1
         return d.reshape(x_t.shape), self.mine.reshape(x_t.shape[1:])
-
-    @torch.no_grad()
-    def observe(self, x0: Data) -> None:
-        """Counts the values of relaxed examples, until they are `settled`."""
-        if not self.ready:
-            on = (x0.detach().flatten(1) > 0).to(self.log_p)
-            self._counts = self._counts.to(on.device) + on.sum(0)
-            self._examples += len(on)
-
-    @torch.no_grad()
-    def settle(self) -> None:
-        """Takes the frequencies of what was seen, in every process, each count a half more."""
-        if self.ready or not self._examples:
-            return
-        counts = sum_over_processes(self._counts)
-        n = sum_over_processes(counts.new_tensor(float(self._examples)))
-        self.log_p.copy_((counts + 0.5).log())  # of a category; its sum does not matter
-        odds = (counts + 0.5) / (n - counts + 0.5)
-        self.log_p[self.bits] = odds[self.bits].log()
-        self.ready.fill_(True)
-        self._counts, self._examples = torch.zeros_like(counts), 0
 
 
 def marginals(spec: DataSpec) -> Marginals | None:

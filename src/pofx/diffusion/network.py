@@ -8,7 +8,6 @@ from torch import nn
 
 from pofx.diffusion.marginals import Marginals, marginals
 from pofx.functional.dequantize import relaxed_shape
-from pofx.nn.defaults import batch_of
 from pofx.nn.dit import DiT, SequenceDiT
 from pofx.nn.unet import TimedMLP, UNet
 from pofx.nn.unet1d import SequenceUNet
@@ -96,7 +95,7 @@ def choose(  # noqa: PLR0913, what the recipes of the family have in common
         raise RecipeError(f"{recipe}: examples are images or vectors, and their shape is {shape}.")
     image = len(shape) == 3
     return Chosen(
-        network, classes, batch_of(32 if image else 256, spec), 0.5 if image else 1.0,
+        network, classes, 32 if image else 256, 0.5 if image else 1.0,
         marginals(spec),
     )  # fmt: skip
 

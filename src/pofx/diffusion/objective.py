@@ -33,6 +33,7 @@ from pofx.diffusion.weighting import Of, Weighting
 from pofx.functional.dequantize import relax
 from pofx.functional.labels import dropped
 from pofx.nn.defaults import decay_of
+from pofx.nn.log_odds import LogOdds
 from pofx.objective import LossObjective, Metrics
 from pofx.recipe import Adam, Recipe
 from pofx.spec import DataSpec
@@ -43,7 +44,7 @@ Coupling = Callable[[Tensor, Tensor, Cond | None], Tensor]
 
 
 _WORTH = 3_000
-"""Weight decay where examples are few, times their number."""
+"""Weight decay where examples are few and frequencies come first, times their number."""
 
 
 class NetworkLoss(LossObjective):
@@ -56,16 +57,16 @@ class NetworkLoss(LossObjective):
         return True  # the bound's noise hides what is learned at most levels
 
     def relaxed(self, x: Data) -> Tensor:
-        """Relaxed examples, of which the marginals are told in training."""
-        x0, marginals = relax(x, self.model.spec), network_denoiser(self.model).marginals
+        """Relaxed examples, which the marginals count in training."""
+        marginals = network_denoiser(self.model).marginals
         if self.training and marginals is not None:
-            marginals.observe(x0)
-        return x0
+            marginals.log_odds.see(x)
+        return relax(x, self.model.spec)
 
     def after_step(self) -> None:
         marginals = network_denoiser(self.model).marginals
         if marginals is not None:
-            marginals.settle()
+            marginals.log_odds.settle()
 
 
 class Denoising(NetworkLoss):
@@ -136,10 +137,12 @@ def trained(
     objective: LossObjective, spec: DataSpec, *, ema: float, lr: float, batch_size: int, steps: int
 ) -> Recipe:
     """The recipe that trains a model by an objective as the family does."""
+    begun = any(isinstance(m, LogOdds) for m in objective.modules())
+    decay = decay_of(spec, lr, _WORTH) if begun else 0.0
     return Recipe(
         model=objective.model,
         objective=objective,
-        optimizers={"model": Adam(lr, weight_decay=decay_of(spec, lr, _WORTH))},
+        optimizers={"model": Adam(lr, weight_decay=decay)},
         batch_size=batch_size,
         steps=steps,
         warmup=200,

@@ -4,12 +4,14 @@ grids.
 
 from __future__ import annotations
 
+import math
 import signal
 import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager, nullcontext
 from dataclasses import asdict, dataclass, replace
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +55,9 @@ from pofx.training.watch import Best, Watch
 _SAVE_SECONDS = 120.0
 _LOG_SECONDS = 1.0
 _TEXTS = 16
+_PICTURES, _PATIENCE = 0.1, 10.0
+"""Of the time of training, which a picture of samples may take, and the seconds that it always may.
+"""
 _SIGNALS = 128
 """More than there are."""
 
@@ -397,6 +402,7 @@ class _Progress:
         self.logged = self.saved = time.monotonic()
         self.examples = 0
         self.saved_step = training.step
+        self.drawing = 0.0
         self.sampled = int(10 * self.spent)
 
     @property
@@ -414,8 +420,13 @@ class _Progress:
             self.save()
         if self._due(step.number, self.run.job.sample_every, int(10 * self.spent) > self.sampled):
             self.sampled = int(10 * self.spent)
-            if self.spent < 1:
+            if self.spent < 1 and (self.run.job.sample_every or self._pictures_are_cheap):
                 self.sample()
+
+    @property
+    def _pictures_are_cheap(self) -> bool:
+        """Whether one more, as long as the last, leaves training its share."""
+        return self.drawing <= _PICTURES * self.training.elapsed
 
     def _due(self, step: int, every: int | None, otherwise: bool) -> bool:
         return step % every == 0 if every else self.run.world.any(otherwise)
@@ -463,8 +474,11 @@ class _Progress:
             self.run.log.say(f"{error} Training goes on.")
 
     def sample(self) -> None:
+        start = time.monotonic()
         if self.run.world.leads:
-            _draw(self.run, self.training.sampled, self.training.step)
+            patience = max(_PATIENCE, _PICTURES * self.training.elapsed)
+            _draw(self.run, self.training.sampled, self.training.step, patience)
+        self.drawing = time.monotonic() - start
 
 
 def _save(run: _Run, training: Training, watch: Watch) -> None:
@@ -552,8 +566,10 @@ def _picture(run: _Run, step: int) -> Path:
     return run.folder / "samples" / f"{step:06d}{run.dataset.schema.suffix}"
 
 
-def _draw(run: _Run, model: nn.Module, step: int) -> None:
-    """A grid of samples with fixed noise, so that pictures of two steps can be compared."""
+def _draw(run: _Run, model: nn.Module, step: int, patience: float = math.inf) -> None:
+    """A grid of samples with fixed noise, so that pictures of two steps can be compared; fewer
+    where drawing takes longer than `patience`, seconds.
+    """
     if not isinstance(model, Samples):
         return
     spec, text = run.dataset.spec, run.dataset.schema.tokens is not None
@@ -563,13 +579,17 @@ def _draw(run: _Run, model: nn.Module, step: int) -> None:
         if getattr(model, "conditional", False)
         else None
     )
+    late, parts = time.monotonic() + patience, count()
     x = draw(
         model, n, seed=run.job.options.get("seed", 0), cond=cond, use="picture",
-        batch=max(_TEXTS, n // 8), stop=run.stop,  # a long chain is left where it is asked to stop
+        batch=max(4, n // 16),  # a long chain is left where it is asked to stop
+        stop=lambda: run.stop() or (next(parts) > 0 and time.monotonic() > late),
     )  # fmt: skip
-    if len(x) < n or not bool(x.isfinite().all()):
+    if run.stop() or not len(x) or not bool(x.isfinite().all()):
         return
     path = _picture(run, step)
+    if len(x) < n:
+        run.log.say(f"{path} holds {len(x)} of {n} samples, which take long to draw.")
     try:
         write(x, run.dataset.schema, path)
     except DataError as error:

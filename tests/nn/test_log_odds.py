@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from pofx import catalogue
-from pofx.autoregressive.log_odds import LogOdds
 from pofx.batch import Batch
 from pofx.functional.draw import draw
+from pofx.nn.log_odds import LogOdds
 from pofx.spec import Binary, Categorical, DataSpec, Mixed, Real
 from pofx.training.loop import Options, Training
 
@@ -57,3 +57,25 @@ def test_validation_counts_nothing(name):
     recipe.objective.loss(Batch(torch.ones(4, 3)))
     recipe.objective.after_step()
     assert recipe.model.marginals.seen == 0
+
+
+@pytest.mark.parametrize("name", ["gpt", "wavenet", "mdlm", "d3pm"])
+def test_few_tokens_begin_at_the_frequencies_of_their_places(name):
+    spec = DataSpec((4,), Categorical(3), count=90)
+    x = torch.randint(3, (90, 4)).float()
+    x[:, 1] = 2
+    model = catalogue.build(name, spec).model
+    model.marginals.see(x if name == "wavenet" else x.long())
+    model.marginals.settle()
+    log_p = ((torch.nn.functional.one_hot(x.long(), 3).sum(0) + 0.5) / 91.5).log()
+    for weight in model.parameters():
+        weight.data.zero_()
+    drawn = draw(model, 600)
+    shares = torch.nn.functional.one_hot(drawn.long(), 3).double().mean(0)
+    assert (shares - log_p.exp()).abs().max() < 5 * 0.5 / 600**0.5
+    if name in ("gpt", "wavenet"):
+        expected = log_p[torch.arange(4), x[:5].long()].sum(1)
+        assert torch.allclose(model.log_prob(x[:5]), expected.to(x), atol=1e-5)
+    assert (
+        catalogue.build(name, DataSpec((4,), Categorical(3), count=2_000)).model.marginals is None
+    )

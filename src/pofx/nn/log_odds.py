@@ -21,8 +21,12 @@ from torch import Tensor, nn
 
 from pofx.functional.dequantize import indices
 from pofx.functional.processes import sum_over_processes
+from pofx.nn.defaults import few_frequencies
 from pofx.spec import Binary, Categorical, DataSpec, Simple
 from pofx.typing import Data
+
+_FOR_EACH = 20
+"""Examples for each level, with which frequencies cost an element a fortieth of a nat at most."""
 
 
 class LogOdds(nn.Module):
@@ -89,6 +93,27 @@ class LogOdds(nn.Module):
         self.total += fresh[:-1]
         self.seen += fresh[-1]
         self.fresh.zero_()
+
+
+def cheap(spec: DataSpec) -> bool:
+    """Whether examples of bits or categories are few, and yet twenty or more for each level: the
+    frequencies of places, in which texts do not differ, then cost them next to nothing.
+    """
+    levels = max(c.levels for c in spec.columns)
+    return few_frequencies(spec) and (spec.count or 0) >= _FOR_EACH * levels
+
+
+def of_tokens(spec: DataSpec) -> LogOdds | None:
+    """Those of examples as tokens, `size * levels` numbers; None unless they are `cheap`.
+
+    >>> [of_tokens(DataSpec((3,), Categorical(5), count=n)) is None for n in (99, 400, 60_000)]
+    [True, False, True]
+    """
+    if not cheap(spec):
+        return None
+    levels = max(c.levels for c in spec.columns)
+    as_tokens = DataSpec((spec.size,), Categorical(levels))
+    return LogOdds(as_tokens, [levels] * spec.size)
 
 
 def _groups(
