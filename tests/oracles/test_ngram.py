@@ -51,6 +51,7 @@ SPACES = {
     "bits": DataSpec((12,), Binary()),
     "categories": DataSpec((6,), Categorical(4)),
     "image": DataSpec((2, 1, 3), Bytes(3)),
+    "counted image": DataSpec((2, 1, 3), Bytes(3), count=5),
 }
 
 
@@ -68,7 +69,7 @@ def test_probabilities_of_all_strings_sum_to_one(kind):
     assert model.log_prob(x).exp().sum().item() == pytest.approx(1, abs=1e-12)
 
 
-@pytest.mark.parametrize("kind", ["categories", "image"])
+@pytest.mark.parametrize("kind", ["categories", "image", "counted image"])
 def test_samples_have_the_frequencies_of_the_density(kind):
     spec = SPACES[kind]
     model, x = NGram(spec, 3), everything(spec)
@@ -82,9 +83,54 @@ def test_samples_have_the_frequencies_of_the_density(kind):
     assert z[p > 1e-3].abs().max() < 5
 
 
+def frequencies_of_places(rows, levels):
+    """Probabilities of tokens at each place, each count a half more, `[place][token]`."""
+    n = len(rows)
+    counts = [Counter(column) for column in zip(*rows, strict=True)]
+    return [[(c[k] + 0.5) / (n + levels / 2) for k in range(levels)] for c in counts]
+
+
+def test_examples_are_mixed_with_the_frequencies_of_places():
+    p = (2 * torch.randn(6, 3)).softmax(1)
+    x = torch.multinomial(p, 40, replacement=True).T
+    for i in range(1, 6):  # every second token is that before it
+        x[:, i] = torch.where(torch.rand(40) < 0.5, x[:, i - 1], x[:, i])
+    model = NGram(DataSpec((6,), Categorical(3), count=40), 2)
+    model.fit(x.double())
+    rows, share = x.tolist(), model.places.share.item()
+    half, held_out = rows[::2], rows[1::2]
+
+    def mixture(known, asked, s):
+        q = frequencies_of_places(known, 3)
+        p0 = by_hand(known, 3, 2, asked)
+        return [math.log((1 - s) * math.exp(a) + s * q[i][asked[i]]) for i, a in enumerate(p0)]
+
+    def of_held_out(s):
+        return sum(sum(mixture(half, row, s)) for row in held_out)
+
+    assert 0.01 < share < 0.99
+    assert of_held_out(share) >= max(of_held_out(share - 0.01), of_held_out(share + 0.01))
+    asked = torch.randint(0, 3, (9, 6))
+    expected = torch.tensor([mixture(rows, row, share) for row in asked.tolist()])
+    assert torch.allclose(model.log_factors(asked.double()), expected, atol=1e-12)
+    longer = torch.randint(0, 3, (1, 9))
+    strings = torch.tensor(by_hand(rows, 3, 2, longer[0].tolist()))
+    assert torch.allclose(model.log_running(longer)[0, 6:], strings[6:], atol=1e-12)
+
+
+def test_bits_that_know_nothing_of_each_other_are_independent_bits():
+    p = 0.05 + 0.9 * torch.rand(30)
+    rows = torch.bernoulli(p.expand(700, 30))
+    model = NGram(DataSpec((30,), Binary(), count=400))
+    model.fit(rows[:400])
+    q = (rows[:400].sum(0) + 0.5) / 401
+    alone = torch.distributions.Bernoulli(q).log_prob(rows[400:]).sum(1).mean()
+    assert model.log_prob(rows[400:]).mean() == pytest.approx(alone.item(), abs=0.15)
+
+
 def test_windows_of_a_text_are_counted_as_that_text():
     tokens = torch.randint(0, 5, (300,))
-    spec, apart = DataSpec((8,), Categorical(5)), DataSpec((300,), Categorical(5))
+    spec, apart = DataSpec((8,), Categorical(5), count=293), DataSpec((300,), Categorical(5))
     model, whole = NGram(spec, 4), NGram(apart, 4)
     model.fit(tokens.double().unfold(0, 8, 1))
     whole.fit(tokens.double()[None])
@@ -93,7 +139,7 @@ def test_windows_of_a_text_are_counted_as_that_text():
 
 
 def test_weights_bring_the_model_back_and_a_prompt_begins_what_it_writes():
-    spec = DataSpec((8,), Categorical(5))
+    spec = DataSpec((8,), Categorical(5), count=40)
     model, again = NGram(spec, 3), NGram(spec, 3)
     model.fit(torch.randint(0, 5, (40, 8)).double())
     again.load_state_dict(model.state_dict())

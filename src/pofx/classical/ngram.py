@@ -9,6 +9,8 @@ with what followed its last k - 1, the more so the more different tokens have fo
 
 where c counts, t(h) is how many different tokens followed h, and h' is h without its first token;
 with no token left, p is even. A context that never came says nothing, and p(x | h) = p(x | h').
+Where examples are no running text, this is mixed with the frequencies of tokens at each place
+(`places`), by the share that serves examples which were not counted.
 
 References:
     The zero-frequency problem: estimating the probabilities of novel events in adaptive text
@@ -18,7 +20,8 @@ References:
 
 Note:
     Examples that are all windows of one running text are counted as that text, each token once.
-    Every example begins without a context.
+    Every example begins without a context. Frequencies of places need as many examples as there are
+    different tokens.
 """
 
 from __future__ import annotations
@@ -28,12 +31,17 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
+from pofx.classical.places import Places
 from pofx.classical.strings import Strings, shifted
 from pofx.classical.writing import Writing
 from pofx.errors import UserError
 from pofx.recipe import Recipe, RecipeError
 from pofx.spec import DataSpec, Mixed
 from pofx.typing import Cond, Data, PerExample
+
+
+_WEIGHED = 2**20
+"""Tokens held out, at most."""
 
 
 class NGram(Strings):
@@ -53,6 +61,8 @@ class NGram(Strings):
     def __init__(self, spec: DataSpec, order: int = 5) -> None:
         super().__init__(spec)
         self.order = order
+        levels = self.support.levels
+        self.places = Places(spec.size, levels) if (spec.count or 0) >= levels else None
 
     def fit_bytes(self, n: int, stored: int) -> int:
         """Tokens, and the key, place and context of each; all strings that may differ."""
@@ -64,7 +74,19 @@ class NGram(Strings):
         running = x.ndim == 2 and min(x.shape) > 1 and torch.equal(x[1:, :-1], x[:-1, 1:])
         if running:
             x = torch.cat([x[:, 0], x[-1, 1:]])[None]
-        self.count(self.tokens(x), self.order)
+        tokens = self.tokens(x)
+        if self.places is not None and not running:
+            self._weigh(self.places, tokens)
+        self.count(tokens, self.order)
+
+    def _weigh(self, places: Places, tokens: Tensor) -> None:
+        """Counts at each place; their share is found with every second example held out."""
+        known, held_out = tokens[::2], tokens[1::2]
+        held_out = held_out[: max(1, _WEIGHED // tokens.shape[1])]
+        self.count(known, self.order)
+        places.count(known)
+        places.weigh(held_out, self._p(held_out))
+        places.count(tokens)
 
     def log_prob(self, x: Data, cond: Cond | None = None) -> PerExample:
         return self.log_factors(x).sum(1)
@@ -79,6 +101,11 @@ class NGram(Strings):
         """Log p of every token given those before it, nats, float64: of texts of any length, int64
         `(n, length)`.
         """
+        p = self._p(tokens)
+        return (p if self.places is None else self.places.mixed(p, tokens)).log()
+
+    def _p(self, tokens: Tensor) -> Tensor:
+        """P of every token given those before it, by strings alone, `(n, length)`, float64."""
         levels = self.support.levels
         p = torch.full(tokens.shape, 1 / levels, dtype=torch.float64, device=tokens.device)
         context = torch.zeros_like(tokens)
@@ -88,7 +115,7 @@ class NGram(Strings):
             mixed = (level.counts(place) + different * p) / (times + different).clamp(min=1)
             p = torch.where(times > 0, mixed, p)
             context = shifted(place)
-        return p.log()
+        return p
 
     @torch.no_grad()
     def sample(self, n: int, cond: Cond | None = None, *, prompt: Tensor | None = None) -> Data:
@@ -124,7 +151,7 @@ class NGram(Strings):
             yield int(writing.draw())
 
     def _writing(self, n: int) -> Writing:
-        return Writing(self.levels(), self.support.levels, n, self.keys.device)
+        return Writing(self.levels(), self.support.levels, n, self.keys.device, self.places)
 
 
 def recipe(spec: DataSpec, *, order: int = 5) -> Recipe:

@@ -32,7 +32,7 @@ class Level(NamedTuple):
 
     def find(self, key: Tensor) -> Tensor:
         """The place of each key; -1 where it is none of ours."""
-        place = torch.searchsorted(self.keys, key).clamp(max=len(self.keys) - 1)
+        place = torch.searchsorted(self.keys, key.contiguous()).clamp(max=len(self.keys) - 1)
         return torch.where(self.keys[place] == key, place, -1)
 
     def counts(self, place: Tensor) -> Tensor:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from pofx.classical.places import Places
 from pofx.classical.strings import Level
 
 
@@ -16,16 +17,26 @@ class Writing:
         symbols: how many tokens there are.
         n: how many examples are written.
         device: where.
+        places: the frequencies of tokens at each place, if they have a share.
     """
 
-    def __init__(self, levels: list[Level], symbols: int, n: int, device: torch.device) -> None:
+    def __init__(
+        self,
+        levels: list[Level],
+        symbols: int,
+        n: int,
+        device: torch.device,
+        places: Places | None = None,
+    ) -> None:
         self.levels, self.symbols, self.n, self.device = levels, symbols, n, device
+        self.places, self.written = places, 0
         root = torch.zeros(n, dtype=torch.int64, device=device)
         unknown = [torch.full_like(root, -1) for _ in levels[1:]]
         self.contexts = [root, *unknown][: len(levels)]
 
     def see(self, tokens: Tensor) -> None:
         """Tells the next token of each example, `(n,)`."""
+        self.written += 1
         longer = zip(self.levels, self.contexts[:-1], strict=False)
         places = [
             torch.where(context >= 0, level.find(context * self.symbols + tokens), -1)
@@ -49,5 +60,7 @@ class Writing:
             place = torch.searchsorted(level.below, which, right=True) - 1
             token = level.keys[place.clamp(max=len(level.keys) - 1)] % self.symbols
             tokens = torch.where(meant, token, tokens)
+        if self.places is not None:
+            tokens = self.places.draw(tokens, self.written)
         self.see(tokens)
         return tokens
