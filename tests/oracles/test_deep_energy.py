@@ -353,6 +353,14 @@ def test_mistakes_are_told(arguments, says):
         catalogue.build("deep-energy", DataSpec((2,)), **arguments)
 
 
+@pytest.mark.parametrize(
+    ("size", "count", "decay"), [(2, 400, 0.0), (9, 400, 0.01), (9, None, 0.0)]
+)
+def test_energies_of_many_elements_are_kept_near_zero(size, count, decay):
+    spec = DataSpec((size,), count=count)
+    assert catalogue.build("deep-energy", spec).objective.energy_decay == decay
+
+
 def test_energies_under_autocast_are_exact():
     model = catalogue.build("deep-energy", DataSpec((2,))).model.float()
     x = torch.randn(50, 2, dtype=torch.float32)

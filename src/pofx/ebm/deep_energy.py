@@ -58,7 +58,7 @@ def recipe(  # noqa: PLR0913
     replay: int | None = None,
     fresh: float | None = None,
     jumps: int | None = None,
-    energy_decay: float = 0.0,
+    energy_decay: float | None = None,
     spectral: bool = False,
     smoothing: float | None = None,
     base: float | None = None,
@@ -86,7 +86,8 @@ def recipe(  # noqa: PLR0913
         fresh: how often one starts anew; by default 0 where elements are few (<= 8), else 0.05.
         jumps: proposals of a chain to start anew, at each step, that Metropolis' test accepts or
             refuses; by default 4 where elements are few, else 0, as hardly any would be accepted.
-        energy_decay: alpha, weight of the squared energies; 1 in the paper.
+        energy_decay: alpha, weight of the squared energies; 1 in the paper. By default 0 where
+            elements are few, else 0.01, without which training soon runs away.
         spectral: bound every layer's norm by 1, as in the paper.
         smoothing: standard deviation of noise on the data; by default 0, or 0.1 of discrete data
             and for `score-matching`.
@@ -114,13 +115,15 @@ def recipe(  # noqa: PLR0913
     discrete = any(c.discrete for c in spec.columns)
     least = 0.1 if discrete or objective == "score-matching" else 0.0
     smoothing = least if smoothing is None else smoothing
+    few = math.prod(relaxed_shape(spec)) <= _FEW
+    if energy_decay is None:
+        energy_decay = 0.0 if few or spec.count is None else 0.01
     constant = objective == "nce" or (objective != "score-matching" and energy_decay > 0)
     model = network_energy(
         energy_network(spec, hidden, channels, spectral=spectral, constant=constant), spec,
         base=base, step=step_size, temperature=temperature, sampling_steps=sampling_steps,
         temperatures=temperatures, chains=chains,
     )  # fmt: skip
-    few = math.prod(relaxed_shape(spec)) <= _FEW
     offers = jumps if jumps is not None else 4 if few else 0
     walk = Walk(k, step_size, temperature, adjusted, offers)
     trained: Objective
