@@ -74,6 +74,25 @@ def test_a_budget_in_minutes_is_looked_at_by_its_share():
     assert w.is_due, "the last one is always taken"
 
 
+def test_a_slow_first_look_does_not_put_off_the_second(monkeypatch):
+    w = watch(minutes=1.0, rows=400, batch_size=400)
+    clock, validate = [0.0], w._validate
+
+    def slow_at_first(*arguments):
+        clock[0] += 0.01 if w.looks else 5.0
+        return validate(*arguments)
+
+    monkeypatch.setattr("pofx.training.watch.time.monotonic", lambda: clock[0])
+    monkeypatch.setattr(w, "_validate", slow_at_first)
+    found = []
+    for w.training.step in range(1, 8):
+        w.training.elapsed = w.training.step / 4
+        if w.is_due:
+            w.look()
+            found.append(w.training.step)
+    assert found[:2] == [1, 2], "an epoch is a step"
+
+
 def test_a_watch_that_is_put_back_goes_on_as_it_would_have():
     one, two = watch(), watch()
     looked_at(one, 0.01, 50)

@@ -137,8 +137,10 @@ class Watch:
 
     @property
     def _affordable(self) -> bool:
-        """Whether one more look, as long as the mean one, leaves training its share."""
-        mean = self.seconds / len(self.looks)
+        """Whether one more look, as long as the mean one, leaves training its share. The first does
+        not count: what is slow once would put the second off until a small model is past its best.
+        """
+        mean = self.seconds / max(len(self.looks) - 1, 1)
         return self.seconds + mean <= _SHARE * self.training.elapsed
 
     def look(self) -> Look | None:
@@ -149,7 +151,8 @@ class Watch:
             found = self._validate(self.examples)
             if found is None:
                 return None
-        self.seconds += time.monotonic() - start
+        if self.looks:
+            self.seconds += time.monotonic() - start
         seen = Look(
             self.training.step, min(self.spent, 1.0), self.effort,
             self._train_loss,
