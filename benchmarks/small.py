@@ -146,7 +146,9 @@ def compare(which: str, names: list[str], seconds: float, seed: int) -> bool:
     with tempfile.TemporaryDirectory() as folder:
         path = saved(parts, Path(folder))
         found = {name: measure(name, path, seconds) for name in names}
-    worse = [name for name, nats in found.items() if nats is not None and not nats <= alone + ROUNDING]
+    worse = [
+        name for name, nats in found.items() if nats is not None and not nats <= alone + ROUNDING
+    ]
     print(f"{which}: worse than independent bits: {', '.join(worse) or 'none'}")
     return not worse
 

@@ -7,23 +7,22 @@ costs no import of torch.
 
 from __future__ import annotations
 
-import ast
 import importlib
-import math
+import inspect
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pofx.errors import UserError, did_you_mean
+from pofx.errors import RecipeError, UserError, did_you_mean
+from pofx.parameters import GROUPS, Follows, settled
+from pofx.signatures import ROOT, Parameter, Source, flat_name
 
 if TYPE_CHECKING:
     from pofx.recipe import Former, Recipe
     from pofx.spec import DataSpec
 
-ROOT = Path(__file__).parent
 _NOT_FAMILIES = {
     "functional",
     "distributions",
@@ -39,64 +38,6 @@ _NOT_FAMILIES = {
 
 class CatalogueError(UserError):
     """No such recipe, or an argument that it does not take."""
-
-
-@dataclass(frozen=True)
-class Parameter:
-    """A keyword argument of a recipe, as its signature declares it.
-
-    Args:
-        name: as in Python.
-        type: `int`, `float`, `bool`, `str`, or `ints` for a tuple of integers.
-        default: its value.
-        meaning: from the docstring.
-        choices: the values it may take, if it is a `Literal`.
-        optional: whether None is allowed.
-        checked: the smallest number that the recipe itself says it takes; None where it does not
-            say.
-    """
-
-    name: str
-    type: str
-    default: Any
-    meaning: str
-    choices: tuple[str, ...] = ()
-    optional: bool = False
-    checked: float | None = None
-
-    @property
-    def least(self) -> int | None:
-        """The smallest whole number that it may be, or have among its numbers; None for any."""
-        if self.type == "ints" or self.name == "batch_size":
-            return 1
-        counts = self.type == "int" and (self.default is None or self.default >= 0)
-        return 0 if counts else None
-
-    @property
-    def default_text(self) -> str:
-        """The default as one would type it; empty where there is none, which the meaning tells.
-
-        >>> Parameter("hidden", "ints", (256, 256), "widths.").default_text
-        '256,256'
-        """
-        if self.default is None:
-            return ""
-        if isinstance(self.default, tuple):
-            return ",".join(map(str, self.default)) or "none"
-        plain = isinstance(self.default, bool | str)
-        return str(self.default).lower() if plain else f"{self.default:.12g}"
-
-    @property
-    def range_text(self) -> str:
-        """The numbers that it may be, in words; empty where that is not known.
-
-        >>> Parameter("latent", "int", 32, "numbers in a code.", checked=1).range_text
-        'at least 1'
-        """
-        if self.name == "lr":
-            return "above 0"
-        least = self.checked if self.checked is not None else self.least or None
-        return "" if least is None else f"at least {least:g}"
 
 
 @dataclass(frozen=True)
@@ -134,9 +75,8 @@ def entries() -> Mapping[str, Entry]:
     found = {}
     for folder in sorted(p for p in ROOT.iterdir() if p.is_dir() and p.name not in _NOT_FAMILIES):
         for path in sorted(folder.glob("*.py")):
-            source = path.read_text(encoding="utf-8")
-            if "\ndef recipe(" in source:
-                entry = _describe(folder.name, path.stem, source)
+            if "\ndef recipe(" in path.read_text(encoding="utf-8"):
+                entry = _describe(folder.name, path.stem, Source(path))
                 found[entry.name] = entry
     return found
 
@@ -178,24 +118,85 @@ _MODEL = ("log_prob", "elbo", "energy", "sample")
 
 
 def build(name: str, spec: DataSpec, **arguments: Any) -> Recipe:
-    """The recipe of that name for this data.
+    """Builds the recipe of that name for this data.
+
+    Args:
+        name: in kebab case.
+        spec: of the data.
+        arguments: the recipe's own, flat; a field of a group replaces that of the recipe's group.
 
     Raises:
-        CatalogueError: no such recipe, an argument that it does not take, or a value of another
-            type.
-        RecipeError: it cannot serve this data.
+        CatalogueError: there is no such recipe, or it does not take an argument.
+        RecipeError: it cannot serve this data, or a value is of another type or out of its range.
     """
-    entry = describe(name)
-    known = {p.name: p for p in entry.parameters}
+    values, recipe = _settled(name, spec, arguments), _function(name)
+    keywords: dict[str, Any] = {}
+    for argument in _keywords(name):
+        if _is_group(argument.default):
+            group = type(argument.default)
+            own = {f: values[flat_name(argument.name, f)] for f in vars(argument.default)}
+            keywords[argument.name] = group(**own)
+        else:
+            keywords[argument.name] = values[argument.name]
+    try:
+        return recipe(spec, **keywords)
+    except RecipeError as error:
+        raise type(error)(f"{name}: {error}") from error
+
+
+def settings(name: str, spec: DataSpec, **arguments: Any) -> dict[str, Any]:
+    """Returns the value of each of a recipe's parameters, for its data: what was given, or the
+    default. Arguments and errors are those of `build`.
+    """
+    return _settled(name, spec, arguments)
+
+
+def _settled(name: str, spec: DataSpec, arguments: Mapping[str, Any]) -> dict[str, Any]:
+    known = {p.name: p for p in describe(name).parameters}
+    given = {}
     for key, value in arguments.items():
         if key not in known:
             raise CatalogueError(
                 f"recipe '{name}' takes no argument '{key}'; {did_you_mean(key, known)}"
             )
-        _check(name, known[key], value)
-    module = importlib.import_module(entry.module)
-    lists = {k: tuple(v) if isinstance(v, list) else v for k, v in arguments.items()}
-    return module.recipe(spec, **lists)
+        if value is None and isinstance(known[key].default, Follows):
+            continue
+        if (problem := known[key].problem(value)) is not None:
+            raise RecipeError(f"{name}: {known[key].flag} {problem}.")
+        given[key] = tuple(value) if isinstance(value, list) else value
+    if given.get("conditional") and not spec.classes:
+        raise RecipeError(
+            f"{name}: --conditional must have data with classes (got none): leave it out, or name "
+            "the column of a table that holds them with --label."
+        )
+    values = settled(_defaults(name), given, spec)
+    if "conditional" in values:
+        values["conditional"] &= spec.classes > 0
+    return values
+
+
+def _function(name: str) -> Any:
+    return importlib.import_module(describe(name).module).recipe
+
+
+def _keywords(name: str) -> list[inspect.Parameter]:
+    arguments = inspect.signature(_function(name)).parameters.values()
+    return [a for a in arguments if a.kind is inspect.Parameter.KEYWORD_ONLY]
+
+
+def _is_group(default: Any) -> bool:
+    return type(default) in GROUPS.values()
+
+
+def _defaults(name: str) -> dict[str, Any]:
+    """The defaults of all parameters, flat."""
+    found: dict[str, Any] = {}
+    for argument in _keywords(name):
+        if _is_group(argument.default):
+            found |= {flat_name(argument.name, k): v for k, v in vars(argument.default).items()}
+        else:
+            found[argument.name] = argument.default
+    return found
 
 
 def former(name: str) -> Mapping[str, Former]:
@@ -223,74 +224,9 @@ def citation(name: str) -> str:
     return "\n".join(lines)
 
 
-def _check(recipe: str, parameter: Parameter, value: Any) -> None:
-    if value is None and parameter.optional:
-        return
-    flag = parameter.name.replace("_", "-")
-    if parameter.choices and value not in parameter.choices:
-        raise CatalogueError(
-            f"recipe '{recipe}': --{flag} is one of {', '.join(parameter.choices)}, and {value!r} "
-            "came; "
-            f"{did_you_mean(str(value), parameter.choices)}"
-        )
-    mistaken = isinstance(value, bool) and parameter.type != "bool"
-    endless = isinstance(value, float) and not math.isfinite(value)
-    mixed = parameter.type == "ints" and not _are_whole(value)
-    if not isinstance(value, _TYPES[parameter.type]) or mistaken or endless or mixed:
-        raise CatalogueError(
-            f"recipe '{recipe}': --{flag} takes {_NAMES[parameter.type]}, and {value!r} came."
-        )
-    _check_range(recipe, flag, parameter, value)
-
-
-def _are_whole(values: Any) -> bool:
-    listed = isinstance(values, tuple | list)
-    return listed and all(isinstance(v, int) and not isinstance(v, bool) for v in values)
-
-
-def _check_range(recipe: str, flag: str, parameter: Parameter, value: Any) -> None:
-    smallest = min(value, default=1) if parameter.type == "ints" else value
-    if parameter.least is not None and smallest < parameter.least:
-        raise CatalogueError(
-            f"recipe '{recipe}': --{flag} is at least {parameter.least}, and {value!r} came."
-        )
-    largest = max(value, default=0) if parameter.type == "ints" else value
-    if parameter.type in ("int", "ints") and largest > _MOST:
-        raise CatalogueError(
-            f"recipe '{recipe}': --{flag} must be at most {_MOST:,} (got {largest:,}): lower it."
-        )
-    if parameter.name == "lr" and value <= 0:
-        raise CatalogueError(f"recipe '{recipe}': --lr is a positive number, and {value!r} came.")
-
-
-_MOST = 2**31 - 1
-"""The largest whole number that a recipe takes."""
-_TYPES: dict[str, tuple[type, ...]] = {
-    "int": (int,), "float": (int, float), "bool": (bool,), "str": (str,), "ints": (tuple, list),
-}  # fmt: skip
-_NAMES = {
-    "int": "a whole number", "float": "a number", "bool": "true or false", "str": "a word",
-    "ints": "whole numbers separated by commas",
-}  # fmt: skip
-
-
-def _describe(family: str, stem: str, source: str) -> Entry:
-    tree = ast.parse(source)
-    docstring = ast.get_docstring(tree) or ""
-    first, _, rest = docstring.partition("\n")
-    function = next(n for n in tree.body if isinstance(n, ast.FunctionDef) and n.name == "recipe")
-    meanings = argument_meanings(ast.get_docstring(function) or "")
-    checked = _checked(function)
+def _describe(family: str, stem: str, source: Source) -> Entry:
+    first, _, rest = source.docstring.partition("\n")
     use = re.match(r"\s*Good for: ([^\n]+)\.\n", rest)
-    aliases = {
-        n.targets[0].id: ast.unparse(n.value)
-        for n in tree.body
-        if isinstance(n, ast.Assign) and isinstance(n.targets[0], ast.Name)
-    }
-    parameters = tuple(
-        _parameter(a, d, meanings.get(a.arg, ""), aliases, checked.get(a.arg))
-        for a, d in zip(function.args.kwonlyargs, function.args.kw_defaults, strict=True)
-    )
     return Entry(
         name=stem.replace("_", "-"),
         family=family,
@@ -298,48 +234,5 @@ def _describe(family: str, stem: str, source: str) -> Entry:
         title=first.partition(": ")[2].strip() or first,
         use=use[1] if use else "",
         description=rest[use.end() if use else 0 :].strip(),
-        parameters=parameters,
+        parameters=source.parameters("recipe"),
     )
-
-
-def _checked(function: ast.FunctionDef) -> dict[str, float]:
-    """The smallest numbers that a recipe's own calls of `check_at_least` let pass."""
-    found: dict[str, float] = {}
-    for call in (n for n in ast.walk(function) if isinstance(n, ast.Call)):
-        if ast.unparse(call.func) == "check_at_least" and isinstance(call.args[1], ast.Constant):
-            found |= {k.arg: float(str(call.args[1].value)) for k in call.keywords if k.arg}
-    return found
-
-
-def _parameter(
-    argument: ast.arg,
-    default: ast.expr | None,
-    meaning: str,
-    aliases: Mapping[str, str],
-    checked: float | None,
-) -> Parameter:
-    assert argument.annotation is not None
-    assert default is not None
-    annotation = ast.unparse(argument.annotation)
-    optional = annotation.endswith("| None")
-    annotation = annotation.removesuffix("| None").strip()
-    annotation = aliases.get(annotation, annotation)
-    choices: tuple[str, ...] = ()
-    if annotation.startswith("Literal["):
-        choices = ast.literal_eval(
-            annotation.removeprefix("Literal").replace("[", "(").replace("]", ",)")
-        )
-        annotation = "str"
-    kind = "ints" if annotation.startswith("tuple[") else annotation
-    assert kind in _TYPES, f"a recipe's parameter cannot be of type {annotation}"
-    value = ast.literal_eval(default)
-    return Parameter(argument.arg, kind, value, meaning, choices, optional, checked)
-
-
-def argument_meanings(docstring: str) -> dict[str, str]:
-    """The text of each parameter in the `Args:` section of a docstring without indentation."""
-    section = re.search(r"^Args:\n((?:[ \t]+.*\n?|\n)+)", docstring, re.MULTILINE)
-    if section is None:
-        return {}
-    items = re.findall(r"^ {4}(\w+): ((?:.|\n {5,})*)", section[1], re.MULTILINE)
-    return {name: " ".join(text.split()) for name, text in items}

@@ -46,3 +46,7 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
 def nearest(word: str, known: Iterable[str]) -> str:
     """The known word that is most like `word`; empty when none is near."""
     return next(iter(difflib.get_close_matches(word, sorted(known), n=1, cutoff=0.5)), "")
+
+
+class RecipeError(UserError):
+    """A recipe cannot serve this data or these arguments."""

@@ -9,26 +9,9 @@ from typing import Literal, NamedTuple
 import torch
 from torch import nn
 
-from pofx.errors import UserError
+from pofx.errors import RecipeError as RecipeError
 from pofx.objective import Objective
-from pofx.spec import DataSpec
-
-
-class RecipeError(UserError):
-    """A recipe cannot serve this data or these arguments."""
-
-
-def check_at_least(recipe: str, least: float, **values: float | None) -> None:
-    """Refuses arguments below `least`; what is None passes.
-
-    >>> check_at_least("rbm", 1, hidden=0)
-    Traceback (most recent call last):
-    pofx.recipe.RecipeError: rbm: --hidden is at least 1, and 0 came.
-    """
-    for name, value in values.items():
-        if value is not None and value < least:
-            flag = name.replace("_", "-")
-            raise RecipeError(f"{recipe}: --{flag} is at least {least:g}, and {value} came.")
+from pofx.parameters import GradientDescent, Training
 
 
 def check_share(**values: float) -> None:
@@ -36,7 +19,7 @@ def check_share(**values: float) -> None:
 
     >>> check_share(kl_warmup=500)
     Traceback (most recent call last):
-    pofx.recipe.RecipeError: kl_warmup must be a share from 0 to 1 (got 500): give 0.1 for a tenth \
+    pofx.errors.RecipeError: kl_warmup must be a share from 0 to 1 (got 500): give 0.1 for a tenth \
 of the budget.
     """
     for name, value in values.items():
@@ -45,15 +28,6 @@ of the budget.
                 f"{name} must be a share from 0 to 1 (got {value:g}): give 0.1 for a tenth of the "
                 "budget."
             )
-
-
-def check_classes(recipe: str, spec: DataSpec, *, conditional: bool) -> None:
-    """Refuses a conditional model of data without classes."""
-    if conditional and not spec.classes:
-        raise RecipeError(
-            f"{recipe}: --conditional needs data with classes, and this has none; leave it out, or "
-            "name the column of a table that holds them with --label."
-        )
 
 
 class Former(NamedTuple):
@@ -85,8 +59,9 @@ class Adam:
     def __post_init__(self) -> None:
         for number, beta in enumerate(self.betas, 1):
             if not 0 <= beta < 1:
-                raise RecipeError(f"--beta{number} is from 0 to below 1, and {beta} came.")
-        check_at_least("AdamW", 0, weight_decay=self.weight_decay)
+                raise RecipeError(f"beta{number} must be at least 0 and below 1 (got {beta}).")
+        if self.weight_decay < 0:
+            raise RecipeError(f"weight_decay must be at least 0 (got {self.weight_decay}).")
 
     def build(self, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
         """The optimizer of these parameters."""
@@ -158,3 +133,35 @@ class Recipe:
                 f"--ema is a half-life of at least 0 steps, and {self.ema} came; 0 averages "
                 "nothing."
             )
+
+
+def trained(model: nn.Module, objective: Objective, training: Training | GradientDescent) -> Recipe:
+    """Returns the recipe that trains all players of an objective alike.
+
+    Args:
+        model: what remains.
+        objective: how it is trained; what plain gradient descent decays is its own affair.
+        training: by AdamW, or by plain gradient descent.
+    """
+    if isinstance(training, GradientDescent):
+        return Recipe(
+            model=model,
+            objective=objective,
+            optimizers=dict.fromkeys(objective.players, SGD(training.lr)),
+            batch_size=training.batch_size,
+            steps=training.steps,
+            decay=training.decay,
+        )
+    betas = training.beta1, training.beta2
+    adam = Adam(training.lr, betas, weight_decay=training.weight_decay)
+    return Recipe(
+        model=model,
+        objective=objective,
+        optimizers=dict.fromkeys(objective.players, adam),
+        batch_size=training.batch_size,
+        steps=training.steps,
+        warmup=training.warmup,
+        decay=training.decay,
+        clip=training.clip,
+        ema=training.ema,
+    )

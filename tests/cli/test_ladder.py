@@ -9,8 +9,8 @@ import torch
 from PIL import Image
 from verb import code
 
+from pofx import catalogue
 from pofx.diffusion.analytic import Mixture
-from pofx.diffusion.ddpm import recipe
 from pofx.diffusion.model import Diffusion
 from pofx.diffusion.schedule import VP
 from pofx.errors import UserError
@@ -128,7 +128,7 @@ def test_distance_falls_with_steps_to_that_of_real_examples():
 
 
 def test_evaluations_are_rows_that_the_network_sees():
-    model = recipe(DataSpec((2,), Real(), classes=2), hidden=8).model
+    model = catalogue.build("ddpm", DataSpec((2,), Real(), classes=2), hidden=8).model
     with model.counted() as calls:
         model.sample(6, torch.zeros(6, dtype=torch.int64), steps=3, guidance=1.0)
     assert sum(calls) == 6 * 3 * 2

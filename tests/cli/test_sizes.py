@@ -18,7 +18,7 @@ LARGE = [
 
 @pytest.mark.parametrize(("recipe", "flag", "value", "said"), LARGE)
 def test_a_number_that_no_machine_holds_is_refused(recipe, flag, value, said, refused, tmp_path):
-    refused(["train", recipe, "--out", tmp_path / "r", flag, value], recipe, flag, said)
+    refused(["train", recipe, "--out", tmp_path / "r", flag, value], flag, said)
 
 
 WIDE = "\n".join(",".join(f"w{i % 40}-{j}" for j in range(300)) for i in range(60))

@@ -13,18 +13,18 @@ from pofx.training.fit import fit
 from pofx.training.loop import NonFinite
 
 REFUSED = [
-    ("gan", {"beta1": 1.0}, r"--beta1 is from 0 to below 1, and 1\.0 came"),
-    ("wgan-gp", {"beta1": -0.1}, r"--beta1 is from 0 to below 1, and -0\.1 came"),
-    ("wgan-gp", {"beta2": 1.5}, r"--beta2 is from 0 to below 1, and 1\.5 came"),
-    ("gpt", {"weight_decay": -1.0}, r"--weight-decay is at least 0, and -1\.0 came"),
-    ("ladder-vae", {"width": 0}, "--width is at least 1, and 0 came"),
-    ("gan", {"latent": 0}, "--latent is at least 1, and 0 came"),
-    ("wgan-gp", {"latent": 0}, "--latent is at least 1, and 0 came"),
-    ("maf", {"hidden": ()}, "--hidden is one width or more, and none came"),
-    ("iaf", {"hidden": ()}, "--hidden is one width or more, and none came"),
-    ("ffjord", {"hidden": ()}, "--hidden is one width or more, and none came"),
-    ("vae", {"hidden": [64, "x"]}, r"--hidden takes whole numbers .*, and \[64, 'x'\] came"),
-    ("vae", {"hidden": [True]}, r"--hidden takes whole numbers .*, and \[True\] came"),
+    ("gan", {"beta1": 1.0}, r"--beta1 must be at least 0 and below 1 \(got 1\.0\)"),
+    ("wgan-gp", {"beta1": -0.1}, r"--beta1 must be at least 0 and below 1 \(got -0\.1\)"),
+    ("wgan-gp", {"beta2": 1.5}, r"--beta2 must be at least 0 and below 1 \(got 1\.5\)"),
+    ("gpt", {"weight_decay": -1.0}, r"--weight-decay must be at least 0 \(got -1\.0\)"),
+    ("ladder-vae", {"width": 0}, r"--width must be at least 1 \(got 0\)"),
+    ("gan", {"latent": 0}, r"--latent must be at least 1 \(got 0\)"),
+    ("wgan-gp", {"latent": 0}, r"--latent must be at least 1 \(got 0\)"),
+    ("maf", {"hidden": ()}, "--hidden must be one width or more"),
+    ("iaf", {"hidden": ()}, "--hidden must be one width or more"),
+    ("ffjord", {"hidden": ()}, "--hidden must be one width or more"),
+    ("vae", {"hidden": [64, "x"]}, r"--hidden must be whole numbers .*\[64, 'x'\]"),
+    ("vae", {"hidden": [True]}, r"--hidden must be whole numbers .*\[True\]"),
 ]
 
 

@@ -8,10 +8,13 @@ import pytest
 import pofx
 
 ROOT = Path(pofx.__file__).parent
-ZERO = ["typing", "errors", "spec", "batch", "capabilities", "objective", "recipe", "tables"]
+ZERO = [
+    "typing", "errors", "spec", "batch", "capabilities", "objective", "parameters", "recipe",
+    "tables",
+]  # fmt: skip
 ONE = ["functional", "distributions", "solvers", "mcmc"]
 FAMILIES = ["classical", "ae", "vae", "vq", "gan", "autoregressive", "flow", "ebm", "diffusion"]
-FIVE = ["training", "data", "evaluation", "catalogue"]
+FIVE = ["training", "data", "evaluation", "catalogue", "signatures"]
 FLOOR = {
     **dict.fromkeys(ZERO, 0),
     **dict.fromkeys(ONE, 1),

@@ -11,7 +11,6 @@ from zoo import CASES, FITTED, LOOPED, NAMES, SPECS, build, examples, serves, sm
 from pofx import catalogue
 from pofx.batch import Batch
 from pofx.capabilities import Bound, Density, Energy, Samples
-from pofx.catalogue import argument_meanings
 from pofx.cli.train import _LOOP
 from pofx.evaluation.calls import options_of
 from pofx.evaluation.check import check_model
@@ -20,6 +19,7 @@ from pofx.functional.draw import draw
 from pofx.functional.random import noise
 from pofx.objective import LossObjective
 from pofx.recipe import RecipeError
+from pofx.signatures import argument_meanings
 from pofx.training.loop import Budget, Options, Training, train
 
 _OPTIONS = Options()
@@ -70,7 +70,7 @@ AVERAGED = [n for n in NAMES if any(p.name == "ema" for p in catalogue.describe(
 @pytest.mark.parametrize("name", AVERAGED)
 def test_a_negative_half_life_is_refused(name):
     kind = next(kind for case, kind in CASES if case == name)
-    with pytest.raises(RecipeError, match=r"at least 0 steps, and -1\.0 came"):
+    with pytest.raises(RecipeError, match=r"--ema must be at least 0 \(got -1\.0\)"):
         build(name, kind, ema=-1.0)
 
 

@@ -30,7 +30,6 @@ SMALL = {
     "blocks": {"int": 1},
     "width": {"int": 16},
     "heads": {"int": 1},
-    "warmup": {"int": 10},
     "k": {"int": 2},
     "batch_size": {"int": 24},
     "steps": {"int": 12},

@@ -201,8 +201,8 @@ def test_penalties_make_codes_sparse(sparsity, most):
     [
         ("autoencoder", {"latent": 0}, "latent"),
         ("denoising", {"level": 0.0}, "level"),
-        ("denoising", {"level": 1.5, "noise": "masking"}, "between 0 and 1"),
-        ("sparse", {"k": 500}, "from 1 to"),
+        ("denoising", {"level": 1.5, "noise": "masking"}, "below 1"),
+        ("sparse", {"k": 500}, "at most --latent"),
         ("sparse", {"weight": -1.0}, "weight"),
         ("sparse", {"rate": 1.0}, "rate"),
     ],

@@ -190,12 +190,12 @@ def test_a_class_has_a_density_of_its_own(name):
         ("ppca", DataSpec((4,)), {"latent": 4}, "below the 4 elements"),
         ("ppca", DataSpec((4,)), {"latent": 0}, "at least 1"),
         ("ppca", DataSpec((1,)), {}, "use gmm"),
-        ("gmm", DataSpec((4,)), {"components": 0}, "--components is at least 1"),
-        ("gmm", DataSpec((4,)), {"iterations": 0}, "--iterations is at least 1"),
-        ("gmm", DataSpec((4,)), {"conditional": True}, "needs data with classes"),
-        ("kde", DataSpec((4,)), {"conditional": True}, "needs data with classes"),
-        ("kde", DataSpec((4,)), {"points": 0}, "--points is at least 1"),
-        ("kde", DataSpec((4,), classes=3), {"conditional": True, "points": 2}, "at least 3"),
+        ("gmm", DataSpec((4,)), {"components": 0}, "--components must be at least 1"),
+        ("gmm", DataSpec((4,)), {"iterations": 0}, "--iterations must be at least 1"),
+        ("gmm", DataSpec((4,)), {"conditional": True}, "must have data with classes"),
+        ("kde", DataSpec((4,)), {"conditional": True}, "must have data with classes"),
+        ("kde", DataSpec((4,)), {"points": 0}, "--points must be at least 1"),
+        ("kde", DataSpec((4,), classes=3), {"conditional": True, "points": 2}, "each of 3"),
     ],
 )  # fmt: skip
 def test_an_argument_that_cannot_be_is_told(name, spec, arguments, sentence):

@@ -340,11 +340,11 @@ def test_energies_learn_two_normals_by_noise():
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        ({"step_size": 0.0}, "--step-size, --temperature and --base are positive"),
-        ({"base": 0.0}, "--base are positive"),
-        ({"fresh": 1.5}, "--fresh is at most 1"),
-        ({"k": 0}, "--k is at least 1"),
-        ({"energy_decay": -1.0}, "--energy-decay is at least 0"),
+        ({"step_size": 0.0}, "--step-size must be above 0"),
+        ({"base": 0.0}, "--base must be above 0"),
+        ({"fresh": 1.5}, "--fresh must be from 0 to 1"),
+        ({"k": 0}, "--k must be at least 1"),
+        ({"energy_decay": -1.0}, "--energy-decay must be at least 0"),
         ({"objective": "score-matching", "smoothing": 0.0}, "positive level"),
     ],
 )

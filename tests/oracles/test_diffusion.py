@@ -7,9 +7,9 @@ import pytest
 import torch
 from torch.distributions import Normal, kl_divergence
 
+from pofx import catalogue
 from pofx.batch import Batch
 from pofx.diffusion import bound
-from pofx.diffusion.ddpm import recipe
 from pofx.diffusion.decoder import log_interval, log_likelihood
 from pofx.diffusion.denoiser import Clip, Denoiser, NetworkDenoiser
 from pofx.diffusion.guidance import ClassifierFree
@@ -302,7 +302,9 @@ def test_a_trajectory_tells_where_it_is():
     [{}, {"eta": 0.5}, {"sampler": "ancestral"}, {"sampler": "ancestral-small", "guidance": 1.0}],
 )
 def test_a_sample_is_its_own_for_any_batch(options):
-    model = recipe(DataSpec((1, 8, 8), Bytes(16), classes=3), channels=(8, 16)).model
+    model = catalogue.build(
+        "ddpm", DataSpec((1, 8, 8), Bytes(16), classes=3), channels=(8, 16)
+    ).model
     for p in model.parameters():
         p.data.add_(torch.randn_like(p), alpha=0.05)
     cond = torch.arange(7) % 3
@@ -430,7 +432,7 @@ def test_intervals_far_out_in_a_tail_keep_their_mass():
 
 def test_loss_at_the_start_is_the_power_of_the_target_and_noise_belongs_to_the_example():
     spec = DataSpec((1, 8, 8), Binary(), classes=2)
-    built = recipe(spec, channels=(8, 16), parameterization="eps")
+    built = catalogue.build("ddpm", spec, channels=(8, 16), parameterization="eps")
     x, cond = torch.randint(0, 2, (400, 1, 8, 8)).double(), torch.arange(400) % 2
     assert built.objective.loss(Batch(x, cond))[0].item() == pytest.approx(
         1, abs=0.05
@@ -450,7 +452,7 @@ def test_loss_at_the_start_is_the_power_of_the_target_and_noise_belongs_to_the_e
 
 def test_labels_are_dropped_as_often_as_asked():
     spec = DataSpec((2,), Real(), classes=4)
-    objective = recipe(spec, drop_label=0.25).objective
+    objective = catalogue.build("ddpm", spec, drop_label=0.25).objective
     labels = objective.labels(torch.arange(10_000) % 4)
     dropped = (labels == 4).double().mean().item()
     assert dropped == pytest.approx(0.25, abs=5 * math.sqrt(0.25 * 0.75 / 10_000))
@@ -488,7 +490,7 @@ def test_what_the_recipe_refuses():
         (DataSpec((1, 8, 8)), {"blocks": 0}),
     ):
         with pytest.raises(RecipeError, match="ddpm: "):
-            recipe(spec, **options)
+            catalogue.build("ddpm", spec, **options)
 
 
 def test_a_denoiser_without_classes_leaves_labels_alone():

@@ -534,9 +534,9 @@ def test_what_recipes_refuse(name):
     for spec, options, match in (
         (DataSpec((2, 3)), {}, "images or vectors"),
         (PLANE, {"drop_label": 0.0}, "drop-label"),
-        (PLANE, {"blocks": 0}, "--blocks is at least 1"),
-        (DataSpec((1, 8, 8)), {"channels": ()}, "--channels is at least 1"),
-        (DataSpec((1, 8, 8)), {"network": "mlp"}, "--network mlp is for vectors"),
+        (PLANE, {"blocks": 0}, "--blocks must be at least 1"),
+        (DataSpec((1, 8, 8)), {"channels": ()}, "--channels must be one number or more"),
+        (DataSpec((1, 8, 8)), {"network": "mlp"}, "--network mlp must have vectors"),
     ):
         with pytest.raises(RecipeError, match=f"{name}: .*{match}"):
             catalogue.build(name, spec, **options)

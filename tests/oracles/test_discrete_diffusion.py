@@ -293,7 +293,7 @@ def test_what_is_refused():
         model.sample(2, steps=0)
     for name in ("d3pm", "mdlm"):
         for spec, options, match in (
-            (DataSpec((2,), Real()), {}, "takes discrete data"),
+            (DataSpec((2,), Real()), {}, "must be discrete"),
             (SPEC, {"drop_label": 0.0}, "drop-label"),
             (SPEC, {"width": 10, "heads": 4}, "multiple of --heads"),
         ):

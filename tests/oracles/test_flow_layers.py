@@ -270,7 +270,7 @@ def test_a_stretch_is_what_it_costs():
         ("tarflow", (8,), {}, "patches"),
         ("glow", (3,), {}, "even"),
         ("glow", (1, 5, 4), {}, "even"),
-        ("maf", (3,), {"weight_decay": -1.0}, "--weight-decay is at least 0"),
+        ("maf", (3,), {"weight_decay": -1.0}, "--weight-decay must be at least 0"),
     ],
 )
 def test_what_cannot_be_served_is_refused_in_a_sentence(name, shape, arguments, word):

@@ -265,7 +265,7 @@ def test_mistakes_are_one_sentence():
         catalogue.build("gpt", spec, width=20, heads=4)
     with pytest.raises(RecipeError, match="dropout"):
         catalogue.build("gpt", spec, dropout=1.0)
-    with pytest.raises(RecipeError, match="support Real"):
+    with pytest.raises(RecipeError, match="got Real"):
         catalogue.build("gpt", DataSpec((3,), Real()))
 
 

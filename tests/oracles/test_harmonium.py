@@ -268,14 +268,14 @@ def test_recipes_refuse_what_their_units_cannot_be():
 def test_an_error_of_log_z_takes_two_chains(name):
     spec = DataSpec((3,)) if name in ("gaussian-rbm", "deep-energy") else DataSpec((6,), Binary())
     catalogue.build(name, spec, chains=2)
-    with pytest.raises(RecipeError, match="--chains is at least 2, and 1 came"):
+    with pytest.raises(RecipeError, match="--chains must be at least 2"):
         catalogue.build(name, spec, chains=1)
 
 
 @pytest.mark.parametrize("name", ["rbm", "gaussian-rbm", "dbn", "boltzmann"])
 def test_weights_are_not_made_to_grow(name):
     spec = DataSpec((4,), Real() if name == "gaussian-rbm" else Binary())
-    with pytest.raises(RecipeError, match="--weight-decay is at least 0"):
+    with pytest.raises(RecipeError, match="--weight-decay must be at least 0"):
         catalogue.build(name, spec, weight_decay=-1e-4)
 
 

@@ -249,7 +249,7 @@ def test_the_recipe_learns_the_score_of_a_noisy_normal():
 def test_mistakes_are_told():
     with pytest.raises(UserError, match="positive level"):
         Denoising(AsScore(), 0.0)
-    with pytest.raises(RecipeError, match="positive --sigma"):
+    with pytest.raises(RecipeError, match="--sigma must be above 0"):
         catalogue.build("score-matching", DataSpec((3,), Binary()), objective="sliced", sigma=0.0)
-    with pytest.raises(RecipeError, match="--step-size is positive"):
+    with pytest.raises(RecipeError, match="--step-size must be above 0"):
         catalogue.build("score-matching", DataSpec((3,)), step_size=0.0)

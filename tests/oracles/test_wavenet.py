@@ -75,7 +75,7 @@ def test_images_and_tables_are_refused():
 def test_no_layer_sees_further_back_than_a_sequence_is_long(size, most):
     spec = DataSpec((size,), Binary())
     assert catalogue.build("wavenet", spec, layers=most).model.net.dilations[-1] < max(size, 2)
-    with pytest.raises(RecipeError, match=f"--layers is at most {most},"):
+    with pytest.raises(RecipeError, match=f"--layers must be at most {most},"):
         catalogue.build("wavenet", spec, layers=most + 1)
 
 

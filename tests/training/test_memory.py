@@ -11,10 +11,10 @@ import resource, torch
 from pofx.batch import Batch
 from pofx.spec import Binary, DataSpec
 from pofx.training.loop import Training
-from pofx.vae.vae import recipe
+from pofx import catalogue
 
 torch.set_num_threads(1)
-training = Training(recipe(DataSpec((784,), Binary()), hidden=(512,), latent=16))
+training = Training(catalogue.build("vae", DataSpec((784,), Binary()), hidden=(512,), latent=16))
 x = torch.ones(128, 784)
 
 def faults(steps):

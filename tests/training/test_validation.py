@@ -2,18 +2,18 @@
 
 import torch
 
+from pofx import catalogue
 from pofx.data import load
 from pofx.functional.draw import evaluating
 from pofx.functional.random import noise
 from pofx.spec import DataSpec
 from pofx.training.loop import Training
 from pofx.training.validation import validation_loss
-from pofx.vae.vae import recipe
 
 
 def test_blocks_say_what_the_whole_does_and_a_stop_ends_them():
     data = load(torch.randn(5000, 3), standardize=False)
-    training = Training(recipe(DataSpec((3,)), hidden=(8,), latent=2))
+    training = Training(catalogue.build("vae", DataSpec((3,)), hidden=(8,), latent=2))
     sizes, whole = [], type(training.model).elbo
 
     def elbo(x, cond=None):

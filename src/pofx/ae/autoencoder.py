@@ -23,34 +23,26 @@ Note:
 
 from __future__ import annotations
 
-from pofx.ae.reconstruction import Autoencoder, Reconstruction, networks, trained
-from pofx.recipe import Recipe
+from pofx.ae.reconstruction import NETWORK, TRAINING, Autoencoder, Reconstruction, networks
+from pofx.parameters import EncoderSize, Latent, Training
+from pofx.recipe import Recipe, trained
 from pofx.spec import DataSpec
 
 
 def recipe(
     spec: DataSpec,
     *,
-    latent: int = 32,
-    hidden: tuple[int, ...] = (256, 256),
-    channels: int = 16,
+    latent: Latent = 32,
     linear: bool = False,
-    lr: float = 1e-3,
-    batch_size: int = 128,
-    steps: int = 5_000,
+    network: EncoderSize = NETWORK,
+    training: Training = TRAINING,
 ) -> Recipe:
     """An autoencoder with the error that the data calls for.
 
     Args:
-        spec: what the data is.
-        latent: numbers in a code.
-        hidden: widths of the encoder's hidden layers; the decoder mirrors them.
-        channels: channels of an image's first convolution; 0 uses fully connected networks.
         linear: no hidden layers at all: principal components by gradient descent.
-        lr: learning rate of Adam, decayed to 0 by a cosine.
-        batch_size: examples in a step.
-        steps: optimizer steps.
     """
-    hidden, channels = ((), 0) if linear else (hidden, channels)
-    model = Autoencoder(*networks(spec, latent, hidden, channels), spec)
-    return trained(model, Reconstruction(model), lr, batch_size, steps)
+    if linear:
+        network = EncoderSize(hidden=(), channels=0, network="mlp")
+    model = Autoencoder(*networks(spec, latent, network), spec)
+    return trained(model, Reconstruction(model), training)

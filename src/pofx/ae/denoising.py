@@ -24,11 +24,19 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from pofx.ae.reconstruction import Autoencoder, Reconstruction, distance, networks, trained
+from pofx.ae.reconstruction import (
+    NETWORK,
+    TRAINING,
+    Autoencoder,
+    Reconstruction,
+    distance,
+    networks,
+)
 from pofx.batch import Batch
 from pofx.functional.dequantize import relax
 from pofx.objective import Metrics
-from pofx.recipe import Recipe, RecipeError
+from pofx.parameters import EncoderSize, Latent, Positive, Training
+from pofx.recipe import Recipe, RecipeError, trained
 from pofx.spec import DataSpec
 
 Noise = Literal["gaussian", "masking"]
@@ -61,34 +69,23 @@ class Denoising(Reconstruction):
         return distance(rebuilt, clean, model.spec).mean(), {}
 
 
-def recipe(  # noqa: PLR0913
+def recipe(
     spec: DataSpec,
     *,
     noise: Noise = "gaussian",
-    level: float = 0.3,
-    latent: int = 32,
-    hidden: tuple[int, ...] = (256, 256),
-    channels: int = 16,
-    lr: float = 1e-3,
-    batch_size: int = 128,
-    steps: int = 5_000,
+    level: Positive = 0.3,
+    latent: Latent = 32,
+    network: EncoderSize = NETWORK,
+    training: Training = TRAINING,
 ) -> Recipe:
     """A denoising autoencoder.
 
     Args:
-        spec: what the data is.
         noise: gaussian, or masking.
         level: the noise's standard deviation, where data span about [-1, 1], or the share of
             elements that is masked.
-        latent: numbers in a code.
-        hidden: widths of the encoder's hidden layers; the decoder mirrors them.
-        channels: channels of an image's first convolution; 0 uses fully connected networks.
-        lr: learning rate of Adam, decayed to 0 by a cosine.
-        batch_size: examples in a step.
-        steps: optimizer steps.
     """
-    if not 0 < level < (1 if noise == "masking" else float("inf")):
-        wanted = "a share between 0 and 1" if noise == "masking" else "a positive number"
-        raise RecipeError(f"denoising: --level of {noise} noise is {wanted}, and {level} came.")
-    model = Autoencoder(*networks(spec, latent, hidden, channels), spec)
-    return trained(model, Denoising(model, noise, level), lr, batch_size, steps)
+    if noise == "masking" and level >= 1:
+        raise RecipeError(f"--level of masking noise must be below 1 (got {level}): lower it.")
+    model = Autoencoder(*networks(spec, latent, network), spec)
+    return trained(model, Denoising(model, noise, level), training)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -9,9 +11,9 @@ from torch.nn import functional as F
 from pofx.batch import Batch
 from pofx.functional.dequantize import harden, relax, relaxed_shape, split_relaxed
 from pofx.functional.reductions import sum_event
-from pofx.nn.defaults import Decoder, Encoder
+from pofx.nn.defaults import Decoder, Encoder, check_network, suitable
 from pofx.objective import LossObjective, Metrics
-from pofx.recipe import Adam, Recipe, check_at_least
+from pofx.parameters import EncoderSize, Training, follows
 from pofx.spec import Binary, Categorical, DataSpec, Simple
 from pofx.typing import Cond, Data, PerExample
 
@@ -80,30 +82,20 @@ class Reconstruction(LossObjective):
         return self.model.reconstruction_error(x).mean(), {}
 
 
-def networks(
-    spec: DataSpec, latent: int, hidden: tuple[int, ...], channels: int
-) -> tuple[Encoder, Decoder]:
-    """An encoder and a decoder that suit the data.
-
-    Raises:
-        RecipeError: a code without dimensions.
-    """
-    check_at_least("an autoencoder", 1, latent=latent)
-    shape = relaxed_shape(spec)
-    encoder = Encoder(shape, latent, hidden=hidden, channels=channels)
-    return encoder, Decoder(latent, shape, hidden=hidden[::-1], channels=channels)
+NETWORK = EncoderSize(
+    hidden=(256, 256),
+    channels=16,
+    network=follows(
+        "conv for images, else mlp", lambda spec, channels: suitable(spec.shape, channels)
+    ),
+)
+TRAINING = Training(lr=1e-3, batch_size=128, steps=5_000, warmup=100)
 
 
-def trained(
-    model: nn.Module, objective: LossObjective, lr: float, batch_size: int, steps: int
-) -> Recipe:
-    """How every autoencoder is trained: Adam, its learning rate decayed to 0 by a cosine."""
-    return Recipe(
-        model=model,
-        objective=objective,
-        optimizers={"model": Adam(lr)},
-        batch_size=batch_size,
-        steps=steps,
-        warmup=100,
-        decay="cosine",
-    )
+def networks(spec: DataSpec, latent: int, network: EncoderSize) -> tuple[Encoder, Decoder]:
+    """Builds an encoder and a decoder that suit the data."""
+    check_network(spec, network)
+    shape, hidden = relaxed_shape(spec), network.hidden
+    like: dict[str, Any] = {"channels": network.channels, "network": network.network}
+    encoder = Encoder(shape, latent, hidden=hidden, **like)
+    return encoder, Decoder(latent, shape, hidden=hidden[::-1], **like)

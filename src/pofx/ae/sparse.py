@@ -24,17 +24,18 @@ Note:
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
 from torch import Tensor, nn
 
 from pofx.ae.activity import Activity
-from pofx.ae.reconstruction import Autoencoder, Reconstruction, distance, networks, trained
+from pofx.ae.reconstruction import TRAINING, Autoencoder, Reconstruction, distance, networks
 from pofx.batch import Batch
 from pofx.functional.dequantize import relax
 from pofx.objective import Metrics
-from pofx.recipe import Recipe, RecipeError, check_at_least
+from pofx.parameters import Count, EncoderSize, Latent, NonNegative, Sizes, Training, between
+from pofx.recipe import Recipe, RecipeError, trained
 from pofx.spec import DataSpec
 
 Sparsity = Literal["topk", "l1", "kl"]
@@ -113,39 +114,30 @@ class SparseReconstruction(Reconstruction):
             self.activity.step()
 
 
-def recipe(  # noqa: PLR0913
+def recipe(
     spec: DataSpec,
     *,
     sparsity: Sparsity = "topk",
-    k: int = 8,
-    weight: float = 0.1,
-    rate: float = 0.05,
-    latent: int = 128,
-    hidden: tuple[int, ...] = (),
-    lr: float = 1e-3,
-    batch_size: int = 128,
-    steps: int = 5_000,
+    k: Count = 8,
+    weight: NonNegative = 0.1,
+    rate: Annotated[float, between(0, 1, without="()")] = 0.05,
+    latent: Latent = 128,
+    hidden: Sizes = (),
+    training: Training = TRAINING,
 ) -> Recipe:
     """A sparse autoencoder.
 
     Args:
-        spec: what the data is.
         sparsity: topk keeps the k largest, l1 and kl add a penalty.
         k: active numbers of topk.
         weight: of the penalty of l1 and kl.
         rate: of kl, the share of examples for which a number is to be active.
-        latent: numbers in a code.
         hidden: widths of the encoder's hidden layers; the decoder mirrors them. With none, what an
             active number stands for is one pattern, the column of the decoder's weights.
-        lr: learning rate of Adam, decayed to 0 by a cosine.
-        batch_size: examples in a step.
-        steps: optimizer steps.
     """
-    if sparsity == "topk" and not 1 <= k <= latent:
-        raise RecipeError(f"sparse: --k is from 1 to --latent {latent}, and {k} came.")
-    check_at_least("sparse", 0, weight=weight)
-    if not 0 < rate < 1:
-        raise RecipeError(f"sparse: --rate is a share between 0 and 1, and {rate} came.")
-    model = SparseAutoencoder(*networks(spec, latent, hidden, 0), spec, sparsity, k)
+    if sparsity == "topk" and k > latent:
+        raise RecipeError(f"--k must be at most --latent {latent} (got {k}): give a smaller one.")
+    plain = EncoderSize(hidden=hidden, channels=0, network="mlp")
+    model = SparseAutoencoder(*networks(spec, latent, plain), spec, sparsity, k)
     activity = Activity(latent, rate) if sparsity == "kl" else None
-    return trained(model, SparseReconstruction(model, weight, activity), lr, batch_size, steps)
+    return trained(model, SparseReconstruction(model, weight, activity), training)

@@ -37,8 +37,10 @@ from pofx.autoregressive.autoregressive import MaximumLikelihood
 from pofx.autoregressive.tokens import TokenModel, check_tokens
 from pofx.functional.products import linear
 from pofx.nn.defaults import decay_of
+from pofx.nn.log_odds import cheap
 from pofx.nn.transformer import STD, Cached, Transformer
-from pofx.recipe import Adam, Recipe, RecipeError, check_at_least
+from pofx.parameters import Conditional, Probability, Training, TransformerSize, follows
+from pofx.recipe import Recipe, RecipeError, trained
 from pofx.spec import DataSpec
 from pofx.typing import Cond
 
@@ -97,60 +99,43 @@ class _Writing:
         self.logits = F.linear(self.step(h), self.model.embed.weight)
 
 
-def recipe(  # noqa: PLR0913
+def recipe(
     spec: DataSpec,
     *,
-    width: int = 128,
-    layers: int = 4,
-    heads: int = 4,
     positions: Literal["rotary", "learned"] = "rotary",
     gated: bool = True,
-    dropout: float = 0.0,
-    conditional: bool = True,
-    lr: float = 3e-3,
-    warmup: int = 100,
-    weight_decay: float | None = None,
-    batch_size: int = 32,
-    steps: int = 5_000,
+    dropout: Probability = 0.0,
+    conditional: Conditional = True,
+    network: TransformerSize = TransformerSize(width=128, layers=4, heads=4),
+    training: Training = Training(
+        lr=3e-3,
+        batch_size=32,
+        steps=5_000,
+        weight_decay=follows(
+            "0.1, or 3,000 over the number of fewer than 1,000 examples that are 20 for each level",
+            lambda spec, lr: decay_of(spec, lr, 3_000) if cheap(spec) else 0.1,
+        ),
+        beta2=0.99,
+        warmup=100,
+        clip=1.0,
+    ),
 ) -> Recipe:
     """A GPT over characters, pieces, categories, bits or pixels.
 
     Args:
-        width: of the vectors between layers.
-        layers: blocks of attention and a small network.
-        heads: of attention in each.
         positions: turn queries and keys by their place, or learn a vector for each place.
         gated: whether the small network is a SwiGLU, instead of one with a GELU.
         dropout: how often a number is dropped in training.
-        conditional: whether to condition on the class, where the data has any.
-        lr: learning rate of AdamW, which falls to 0 by a cosine; the wider, the lower.
-        warmup: steps over which it rises first.
-        weight_decay: of AdamW; by default 0.1, or 3,000 over the number of examples of bits or
-            categories where those are fewer than 1,000 and 20 or more for each level.
-        batch_size: examples in a step.
-        steps: optimizer steps.
     """
-    check_tokens("gpt", spec)
-    check_at_least("gpt", 1, width=width, layers=layers, heads=heads)
+    check_tokens(spec)
+    width, heads = network.width, network.heads
     if width % (2 * heads):
         raise RecipeError(
-            f"gpt: --width is a multiple of twice --heads, and {width} and {heads} came."
+            f"--width must be a multiple of twice --heads (got {width} and {heads}): change one."
         )
-    if not 0 <= dropout < 1:
-        raise RecipeError(f"gpt: --dropout is from 0 to below 1, and {dropout} came.")
     net = Transformer(
-        width, layers, heads, spec.size, positions=positions, gated=gated, dropout=dropout
-    )
+        width, network.layers, heads, spec.size,
+        positions=positions, gated=gated, dropout=dropout,
+    )  # fmt: skip
     model = GPT(spec, net, conditional=conditional and spec.classes > 0)
-    if weight_decay is None:
-        weight_decay = 0.1 if model.marginals is None else decay_of(spec, lr, 3_000)
-    return Recipe(
-        model=model,
-        objective=MaximumLikelihood(model),
-        optimizers={"model": Adam(lr, betas=(0.9, 0.99), weight_decay=weight_decay)},
-        batch_size=batch_size,
-        steps=steps,
-        warmup=warmup,
-        decay="cosine",
-        clip=1.0,
-    )
+    return trained(model, MaximumLikelihood(model), training)

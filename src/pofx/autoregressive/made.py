@@ -24,19 +24,27 @@ Note:
 
 from __future__ import annotations
 
-from typing import Literal
-
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from pofx.autoregressive.autoregressive import Given
 from pofx.autoregressive.conditionals import Conditionals
-from pofx.autoregressive.orders import InOrders, OrderAfterOrder, orders_of
-from pofx.nn.defaults import adam_decay, few
+from pofx.autoregressive.orders import FEW, NATURAL, InOrders, OrderAfterOrder, orders_of
+from pofx.nn.defaults import adam_decay
 from pofx.nn.log_odds import LogOdds
 from pofx.nn.masked import MaskedMLP, Unrolled
-from pofx.recipe import Adam, Recipe, check_at_least, check_classes
+from pofx.parameters import (
+    Conditional,
+    Count,
+    Hidden,
+    Logistics,
+    Marginals,
+    Order,
+    Training,
+    follows,
+)
+from pofx.recipe import Recipe, trained
 from pofx.spec import DataSpec
 from pofx.typing import Cond, Data, PerExample
 
@@ -113,58 +121,42 @@ class MADE(InOrders):
         return F.one_hot(cond, self.spec.classes).to(self.net.last.weight.dtype)
 
 
-def recipe(  # noqa: PLR0913
+def _weight_decay(spec: DataSpec, lr: float) -> float:
+    usual = 1.0 if spec.support.discrete and not spec.is_image else 0.1
+    return adam_decay(usual, 12_000 * usual, spec.count, lr)
+
+
+def recipe(
     spec: DataSpec,
     *,
-    hidden: tuple[int, ...] = (500,),
+    hidden: Hidden = (500,),
     direct: bool = True,
-    order: Literal["natural", "random"] | None = None,
-    orders: int = 1,
-    components: int = 10,
-    conditional: bool = False,
-    marginals: bool | None = None,
-    lr: float = 1e-3,
-    weight_decay: float | None = None,
-    batch_size: int = 100,
-    steps: int = 10_000,
+    order: Order = NATURAL,
+    orders: Count = 1,
+    components: Logistics = 10,
+    conditional: Conditional = False,
+    marginals: Marginals = FEW,
+    training: Training = Training(
+        lr=1e-3,
+        batch_size=100,
+        steps=10_000,
+        weight_decay=follows(
+            "1 for vectors of bits or categories, else 0.1; below 1,000 examples 12,000 times that "
+            "over their number",
+            _weight_decay,
+        ),
+    ),
 ) -> Recipe:
     """A MADE with the likelihood that each element calls for.
 
     Args:
-        spec: what the data is.
-        hidden: widths of the hidden layers.
         direct: let an element's parameters also see those before it without a layer between; as
             many weights as the square of the number of elements.
-        order: the elements as they stand, an image's pixel by pixel, or at random; by default
-            natural for images, random for vectors.
         orders: how many orders to average; those after the first are random, and sampling and
             likelihoods cost as many times more.
-        components: logistics in the mixture of a real or bounded element.
-        conditional: condition every element on the class.
-        marginals: add outputs to the log-odds that each bit or category has for itself, so that
-            weight decay draws to independent elements; by default with fewer than 1,000 examples.
-        lr: learning rate of Adam, decayed to 0 by a cosine.
-        weight_decay: of AdamW; by default 1 for vectors of bits or categories, else 0.1, and
-            with fewer than 1,000 examples 12,000 times as much over their number.
-        batch_size: examples in a step.
-        steps: optimizer steps.
     """
-    check_classes("made", spec, conditional=conditional)
-    check_at_least("made", 1, orders=orders, components=components)
-    check_at_least("made", 0, weight_decay=weight_decay)
-    if weight_decay is None:
-        weight_decay = 1.0 if spec.support.discrete and not spec.is_image else 0.1
-        weight_decay = adam_decay(weight_decay, 12_000 * weight_decay, spec.count, lr)
-    marginals = few(spec.count) if marginals is None else marginals
     model = MADE(
         Conditionals(spec, components), orders_of(spec, order, orders), hidden,
         direct=direct, conditional=conditional, marginals=marginals,
     )  # fmt: skip
-    return Recipe(
-        model=model,
-        objective=OrderAfterOrder(model),
-        optimizers={"model": Adam(lr, weight_decay=weight_decay)},
-        batch_size=batch_size,
-        steps=steps,
-        decay="cosine",
-    )
+    return trained(model, OrderAfterOrder(model), training)

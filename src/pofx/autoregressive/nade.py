@@ -25,18 +25,18 @@ Note:
 from __future__ import annotations
 
 import math
-from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
 from pofx.autoregressive.autoregressive import MaximumLikelihood
-from pofx.autoregressive.orders import orders_of
+from pofx.autoregressive.orders import FEW, NATURAL, orders_of
 from pofx.autoregressive.sequence import Sequence
 from pofx.distributions.heads import head
 from pofx.nn.defaults import adam_decay, few
 from pofx.nn.log_odds import LogOdds
-from pofx.recipe import Adam, Recipe, RecipeError, check_at_least, check_classes
+from pofx.parameters import Conditional, Count, Marginals, Order, Training, follows
+from pofx.recipe import Recipe, RecipeError, trained
 from pofx.spec import Binary, Categorical, DataSpec
 from pofx.typing import Cond
 
@@ -119,57 +119,36 @@ class _Unfolding:
         self.place += 1
 
 
-def recipe(  # noqa: PLR0913
+def recipe(
     spec: DataSpec,
     *,
-    hidden: int | None = None,
-    order: Literal["natural", "random"] | None = None,
-    conditional: bool = False,
-    marginals: bool | None = None,
-    lr: float = 5e-3,
-    weight_decay: float | None = None,
-    batch_size: int = 100,
-    steps: int = 10_000,
+    hidden: Count = follows(
+        "500, or 50 below 1,000 examples", lambda spec: 50 if few(spec.count) else 500
+    ),
+    order: Order = NATURAL,
+    conditional: Conditional = False,
+    marginals: Marginals = FEW,
+    training: Training = Training(
+        lr=5e-3,
+        batch_size=100,
+        steps=10_000,
+        weight_decay=follows(
+            "0.1, or 4,000 over the number of fewer than 1,000 examples",
+            lambda spec, lr: adam_decay(0.1, 4000, spec.count, lr),
+        ),
+    ),
 ) -> Recipe:
     """A NADE of bits or categories.
 
     Args:
-        spec: what the data is.
-        hidden: units of the hidden layer that all elements share; by default 500, and 50 with
-            fewer than 1,000 examples.
-        order: the elements as they stand, an image's pixel by pixel, or at random; by default
-            natural for images, random for vectors.
-        conditional: condition every element on the class.
-        marginals: add outputs to the log-odds that each bit or category has for itself, so that
-            weight decay draws to independent elements; by default with fewer than 1,000 examples.
-        lr: learning rate of Adam, decayed to 0 by a cosine.
-        weight_decay: of AdamW; by default 0.1, and with fewer than 1,000 examples 4,000 over
-            their number.
-        batch_size: examples in a step.
-        steps: optimizer steps.
+        hidden: units of the hidden layer that all elements share.
     """
     if not isinstance(spec.support, Binary | Categorical):
         raise RecipeError(
-            "nade: takes bits or categories, all of one kind, and these data are "
-            f"{type(spec.support).__name__}; binarise images, or use made."
+            "elements must be bits, or categories of one kind (got "
+            f"{type(spec.support).__name__}): binarize images, or use made."
         )
-    check_classes("nade", spec, conditional=conditional)
-    check_at_least("nade", 1, hidden=hidden)
-    check_at_least("nade", 0, weight_decay=weight_decay)
-    small = few(spec.count)
-    if hidden is None:
-        hidden = 50 if small else 500
-    if weight_decay is None:
-        weight_decay = adam_decay(0.1, 4000, spec.count, lr)
-    marginals = small if marginals is None else marginals
     model = NADE(
         spec, orders_of(spec, order)[0], hidden, conditional=conditional, marginals=marginals
     )
-    return Recipe(
-        model=model,
-        objective=MaximumLikelihood(model),
-        optimizers={"model": Adam(lr, weight_decay=weight_decay)},
-        batch_size=batch_size,
-        steps=steps,
-        decay="cosine",
-    )
+    return trained(model, MaximumLikelihood(model), training)

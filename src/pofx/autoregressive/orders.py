@@ -23,7 +23,9 @@ from torch import Tensor
 from pofx.autoregressive.autoregressive import Autoregressive, Given, raster
 from pofx.batch import Batch
 from pofx.functional.labels import any_class
+from pofx.nn.defaults import few
 from pofx.objective import LossObjective, Metrics
+from pofx.parameters import follows
 from pofx.spec import DataSpec
 from pofx.typing import Cond, Data, PerExample
 
@@ -89,17 +91,22 @@ class OrderAfterOrder(LossObjective):
         return -self.model.in_order(order, x, cond).mean(), {}
 
 
-def orders_of(spec: DataSpec, first: Order | None, count: int = 1) -> Tensor:
+NATURAL: Order = follows(
+    "natural for images, else random", lambda spec: "natural" if spec.is_image else "random"
+)
+FEW = follows("true below 1,000 examples", lambda spec: few(spec.count))
+
+
+def orders_of(spec: DataSpec, first: Order, count: int = 1) -> Tensor:
     """So many orders, `(count, elements)`: one that is named, and then any.
 
     Args:
         spec: of the data.
-        first: by default natural for images, random for vectors.
+        first: natural or random.
         count: how many.
 
-    >>> orders_of(DataSpec((1, 2, 2)), None)
+    >>> orders_of(DataSpec((1, 2, 2)), "natural")
     tensor([[0, 1, 2, 3]])
     """
-    natural = first == "natural" or (first is None and spec.is_image)
-    begun = [raster(spec.shape)] if natural else []
+    begun = [raster(spec.shape)] if first == "natural" else []
     return torch.stack([*begun, *(torch.randperm(spec.size) for _ in range(count - len(begun)))])

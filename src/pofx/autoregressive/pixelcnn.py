@@ -29,30 +29,27 @@ Note:
 
 from __future__ import annotations
 
-from typing import Literal
-
 from pofx.autoregressive.autoregressive import MaximumLikelihood
 from pofx.autoregressive.conditionals import element_head
 from pofx.autoregressive.pixels import Pixels, check_images, inputs_of
 from pofx.nn.masked_conv import GatedStacks
-from pofx.recipe import Adam, Recipe
+from pofx.parameters import ByteLikelihood, Conditional, Count, Logistics, Training
+from pofx.recipe import Recipe, trained
 from pofx.spec import DataSpec
 
 
-def recipe(  # noqa: PLR0913
+def recipe(
     spec: DataSpec,
     *,
-    channels: int = 32,
-    layers: int = 6,
-    reach: int = 1,
-    first: int = 3,
+    channels: Count = 32,
+    layers: Count = 6,
+    reach: Count = 1,
+    first: Count = 3,
     place: bool = True,
-    likelihood: Literal["softmax", "logistic"] = "softmax",
-    components: int = 10,
-    conditional: bool = False,
-    lr: float = 5e-3,
-    batch_size: int = 32,
-    steps: int = 20_000,
+    likelihood: ByteLikelihood = "softmax",
+    components: Logistics = 10,
+    conditional: Conditional = False,
+    training: Training = Training(lr=5e-3, batch_size=32, steps=20_000, clip=1.0),
 ) -> Recipe:
     """A gated PixelCNN with the likelihood that the pixels call for.
 
@@ -64,23 +61,13 @@ def recipe(  # noqa: PLR0913
     1.0
 
     Args:
-        spec: what the data is.
         channels: features of each of the two stacks.
         layers: gated layers of each stack.
         reach: pixels that a layer sees to either side; 1 is a 3 x 3 filter.
         first: pixels that the first layer sees to either side; 3 is a 7 x 7 filter.
         place: let the row and the column of a pixel move the first gates.
-        likelihood: of bytes: a softmax over their levels, or a mixture of discretised logistics.
-        components: of the mixture of logistics of bytes, real or bounded pixels.
-        conditional: condition every gate on the class.
-        lr: learning rate of Adam, decayed to 0 by a cosine.
-        batch_size: examples in a step.
-        steps: optimizer steps.
     """
-    check_images(
-        "pixelcnn", spec, conditional=conditional,
-        channels=channels, layers=layers, reach=reach, first=first, components=components,
-    )  # fmt: skip
+    check_images(spec)
     element = element_head(spec, likelihood, components)
     net = GatedStacks(
         inputs_of(spec), element.channels, spec.shape[0],
@@ -88,12 +75,4 @@ def recipe(  # noqa: PLR0913
         classes=spec.classes if conditional else 0, size=spec.shape[1:] if place else None,  # type: ignore[arg-type]
     )  # fmt: skip
     model = Pixels(spec, net, element, conditional=conditional)
-    return Recipe(
-        model=model,
-        objective=MaximumLikelihood(model),
-        optimizers={"model": Adam(lr)},
-        batch_size=batch_size,
-        steps=steps,
-        decay="cosine",
-        clip=1.0,
-    )
+    return trained(model, MaximumLikelihood(model), training)

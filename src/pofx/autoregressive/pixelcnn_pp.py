@@ -30,7 +30,8 @@ from pofx.autoregressive.pixels import check_images
 from pofx.distributions.logistic_mixture import LogisticMixtureHead
 from pofx.functional.precision import at_least_float32
 from pofx.nn.shifted_conv import ShiftedUNet
-from pofx.recipe import Adam, Recipe, RecipeError
+from pofx.parameters import Conditional, Count, Logistics, Probability, Training
+from pofx.recipe import Recipe, RecipeError, trained
 from pofx.spec import Bytes, DataSpec
 from pofx.typing import Cond, Data, PerExample
 
@@ -77,55 +78,32 @@ class PixelCNNPP(Autoregressive):
         return x
 
 
-def recipe(  # noqa: PLR0913
+def recipe(
     spec: DataSpec,
     *,
-    channels: int = 32,
-    blocks: int = 2,
-    levels: int = 2,
-    components: int = 10,
-    dropout: float = 0.0,
-    conditional: bool = False,
-    lr: float = 1e-3,
-    batch_size: int = 32,
-    steps: int = 20_000,
+    channels: Count = 32,
+    blocks: Count = 2,
+    levels: Count = 2,
+    components: Logistics = 10,
+    dropout: Probability = 0.0,
+    conditional: Conditional = False,
+    training: Training = Training(lr=1e-3, batch_size=32, steps=20_000, clip=1.0),
 ) -> Recipe:
     """A PixelCNN++ of grey or colour bytes.
 
     Args:
-        spec: what the data is.
         channels: features of each of the two streams.
         blocks: residual blocks on each scale.
         levels: scales, each half as large as the last.
-        components: logistics in the mixture of a pixel.
         dropout: share of hidden features that are dropped in training; 0.5 in the paper.
-        conditional: condition every block on the class.
-        lr: learning rate of Adam, decayed to 0 by a cosine.
-        batch_size: examples in a step.
-        steps: optimizer steps.
     """
-    check_images(
-        "pixelcnn-pp", spec, conditional=conditional,
-        channels=channels, blocks=blocks, levels=levels, components=components,
-    )  # fmt: skip
+    check_images(spec)
     if not isinstance(spec.support, Bytes):
-        raise RecipeError(
-            f"pixelcnn-pp: takes bytes, and these data are {spec.support}; use pixelcnn."
-        )
-    if not 0 <= dropout < 1:
-        raise RecipeError(f"pixelcnn-pp: --dropout is from 0 to below 1, and {dropout} came.")
+        raise RecipeError(f"pixels must be bytes (got {spec.support}): use pixelcnn.")
     head = LogisticMixtureHead(spec.shape, spec.support.levels, components)
     net = ShiftedUNet(
         spec.shape[0], head.channels, channels=channels, blocks=blocks, levels=levels,
         classes=spec.classes if conditional else 0, dropout=dropout,
     )  # fmt: skip
     model = PixelCNNPP(spec, net, head, conditional=conditional)
-    return Recipe(
-        model=model,
-        objective=MaximumLikelihood(model),
-        optimizers={"model": Adam(lr)},
-        batch_size=batch_size,
-        steps=steps,
-        decay="cosine",
-        clip=1.0,
-    )
+    return trained(model, MaximumLikelihood(model), training)

@@ -27,41 +27,30 @@ from pofx.autoregressive.autoregressive import MaximumLikelihood
 from pofx.autoregressive.conditionals import element_head
 from pofx.autoregressive.pixels import Pixels, check_images, inputs_of
 from pofx.nn.pixel_lstm import DiagonalBiLSTM, PixelLSTM, RowLSTM
-from pofx.recipe import Adam, Recipe
+from pofx.parameters import ByteLikelihood, Conditional, Count, Logistics, Training
+from pofx.recipe import Recipe, trained
 from pofx.spec import DataSpec
 
 
-def recipe(  # noqa: PLR0913
+def recipe(
     spec: DataSpec,
     *,
     lstm: Literal["row", "diagonal"] = "diagonal",
-    channels: int = 16,
-    layers: int = 2,
-    likelihood: Literal["softmax", "logistic"] = "softmax",
-    components: int = 10,
-    conditional: bool = False,
-    lr: float = 2e-3,
-    batch_size: int = 32,
-    steps: int = 10_000,
+    channels: Count = 16,
+    layers: Count = 2,
+    likelihood: ByteLikelihood = "softmax",
+    components: Logistics = 10,
+    conditional: Conditional = False,
+    training: Training = Training(lr=2e-3, batch_size=32, steps=10_000, clip=1.0),
 ) -> Recipe:
     """A PixelRNN with the likelihood that the pixels call for.
 
     Args:
-        spec: what the data is.
         lstm: from row to row, or from diagonal to diagonal in both directions.
         channels: of a state; twice as many between layers.
         layers: recurrent layers.
-        likelihood: of bytes: a softmax over their levels, or a mixture of discretised logistics.
-        components: of the mixture of logistics of bytes, real or bounded pixels.
-        conditional: condition the first layer on the class.
-        lr: learning rate of Adam, decayed to 0 by a cosine.
-        batch_size: examples in a step.
-        steps: optimizer steps.
     """
-    check_images(
-        "pixelrnn", spec, conditional=conditional,
-        channels=channels, layers=layers, components=components,
-    )  # fmt: skip
+    check_images(spec)
     element = element_head(spec, likelihood, components)
     net = PixelLSTM(
         inputs_of(spec), element.channels, spec.shape[0],
@@ -69,12 +58,4 @@ def recipe(  # noqa: PLR0913
         channels=channels, layers=layers, classes=spec.classes if conditional else 0,
     )  # fmt: skip
     model = Pixels(spec, net, element, conditional=conditional)
-    return Recipe(
-        model=model,
-        objective=MaximumLikelihood(model),
-        optimizers={"model": Adam(lr)},
-        batch_size=batch_size,
-        steps=steps,
-        decay="cosine",
-        clip=1.0,
-    )
+    return trained(model, MaximumLikelihood(model), training)

@@ -21,7 +21,7 @@ from pofx.functional.dequantize import relax, relaxed_shape
 from pofx.functional.precision import at_least_float32
 from pofx.nn.masked_conv import GatedStacks
 from pofx.nn.pixel_lstm import PixelLSTM
-from pofx.recipe import RecipeError, check_at_least, check_classes
+from pofx.recipe import RecipeError
 from pofx.spec import DataSpec, Mixed
 from pofx.typing import Cond, Data, PerExample
 
@@ -101,16 +101,10 @@ def inputs_of(spec: DataSpec) -> int:
     return relaxed_shape(DataSpec((1,), spec.columns[0]))[0]
 
 
-def check_images(name: str, spec: DataSpec, *, conditional: bool, **counts: int) -> None:
-    """What a recipe of images asks of the data and of its arguments.
-
-    Raises:
-        RecipeError: the data are no images or have no classes, or a count is not positive.
-    """
+def check_images(spec: DataSpec) -> None:
+    """Refuses what is no image of one kind of pixel."""
     if not spec.is_image or isinstance(spec.support, Mixed):
         raise RecipeError(
-            f"{name}: takes images (channels, height, width), and these data are "
-            f"{spec.shape}; use gpt for text, made for tables."
+            f"examples must be images (channels, height, width) (got shape {spec.shape}): use gpt "
+            "for text, made for tables."
         )
-    check_classes(name, spec, conditional=conditional)
-    check_at_least(name, 1, **counts)

@@ -207,18 +207,14 @@ class TokenModel(Autoregressive):
         return next(self.parameters())
 
 
-def check_tokens(name: str, spec: DataSpec) -> None:
-    """What a recipe of tokens asks of the data.
-
-    Raises:
-        RecipeError: their elements are not discrete, or not of one kind.
-    """
+def check_tokens(spec: DataSpec) -> None:
+    """Refuses what is no text, vector or image of one kind of discrete elements."""
     if (
         isinstance(spec.support, Mixed)
         or not spec.support.discrete
         or len(spec.shape) not in (1, 3)
     ):
         raise RecipeError(
-            f"{name}: examples are text, or vectors or images of categories, bits or bytes, and "
-            f"these have support {type(spec.support).__name__} and shape {spec.shape}; use made."
+            "examples must be text, or vectors or images of categories, bits or bytes (got "
+            f"{type(spec.support).__name__} of shape {spec.shape}): use made."
         )

@@ -19,8 +19,6 @@ Note:
 
 from __future__ import annotations
 
-from typing import Literal
-
 import torch
 from torch import Tensor, nn
 
@@ -31,7 +29,8 @@ from pofx.autoregressive.written import written
 from pofx.nn.defaults import decay_of
 from pofx.nn.log_odds import LogOdds, cheap
 from pofx.nn.wavenet import Steps, WaveStack
-from pofx.recipe import Adam, Recipe, RecipeError, check_at_least, check_classes
+from pofx.parameters import ByteLikelihood, Conditional, Count, Logistics, Training, follows
+from pofx.recipe import Recipe, RecipeError, trained
 from pofx.spec import DataSpec, Mixed
 from pofx.typing import Cond
 
@@ -99,62 +98,53 @@ class _Unfolding:
         self.seen = seen
 
 
-def recipe(  # noqa: PLR0913
+def _reaching(spec: DataSpec) -> int:
+    """Layers of a block that see the whole sequence."""
+    return (spec.size - 1).bit_length() or 1
+
+
+def recipe(
     spec: DataSpec,
     *,
-    channels: int = 64,
-    layers: int | None = None,
-    blocks: int = 1,
-    likelihood: Literal["softmax", "logistic"] = "softmax",
-    components: int = 10,
-    conditional: bool = False,
-    lr: float = 2e-3,
-    batch_size: int = 64,
-    steps: int = 10_000,
+    channels: Count = 64,
+    layers: Count = follows(
+        "as many as see the whole sequence, at most 10", lambda spec: min(10, _reaching(spec))
+    ),
+    blocks: Count = 1,
+    likelihood: ByteLikelihood = "softmax",
+    components: Logistics = 10,
+    conditional: Conditional = False,
+    training: Training = Training(
+        lr=2e-3,
+        batch_size=64,
+        steps=10_000,
+        weight_decay=follows(
+            "0, or 3,000 over the number of fewer than 1,000 examples that are 20 for each level",
+            lambda spec, lr: decay_of(spec, lr, 3_000) if cheap(spec) else 0.0,
+        ),
+        warmup=100,
+        clip=1.0,
+    ),
 ) -> Recipe:
     """A WaveNet of sequences: text, categories, bits or numbers.
 
     Args:
-        spec: what the data is.
         channels: of the layers.
-        layers: in a block; by default as many as see the whole sequence, at most 10.
+        layers: in a block.
         blocks: how many.
-        likelihood: of bytes: a softmax over their levels, or a mixture of discretised logistics.
-        components: of the mixture of logistics of bytes, real or bounded elements.
-        conditional: condition every element on the class.
-        lr: learning rate of Adam, decayed to 0 by a cosine.
-        batch_size: examples in a step.
-        steps: optimizer steps.
     """
     if len(spec.shape) != 1 or isinstance(spec.support, Mixed):
         raise RecipeError(
-            f"wavenet: takes sequences of one kind of element, and these data are {spec.shape} of "
-            f"{type(spec.support).__name__}; use pixelcnn for images, made for tables."
+            f"examples must be sequences of one kind of element (got {spec.shape} of "
+            f"{type(spec.support).__name__}): use pixelcnn for images, made for tables."
         )
-    reaching = (spec.size - 1).bit_length() or 1
-    layers = layers if layers is not None else min(10, reaching)
-    check_classes("wavenet", spec, conditional=conditional)
-    check_at_least(
-        "wavenet", 1, channels=channels, layers=layers, blocks=blocks, components=components
-    )
-    if layers > reaching:
+    if layers > _reaching(spec):
         raise RecipeError(
-            f"wavenet: --layers is at most {reaching}, by which one sees all of {spec.size} "
-            f"elements, and {layers} came; add --blocks instead."
+            f"--layers must be at most {_reaching(spec)}, by which one sees all of {spec.size} "
+            f"elements (got {layers}): add --blocks instead."
         )
     net = WaveNet(
         spec, channels, layers, blocks, components, grey=likelihood, conditional=conditional
     )
     model = written(net)
-    return Recipe(
-        model=model,
-        objective=MaximumLikelihood(model),
-        optimizers={
-            "model": Adam(lr, weight_decay=decay_of(spec, lr, 3_000) if net.marginals else 0.0)
-        },
-        batch_size=batch_size,
-        steps=steps,
-        decay="cosine",
-        warmup=100,
-        clip=1.0,
-    )
+    return trained(model, MaximumLikelihood(model), training)

@@ -37,7 +37,8 @@ from pofx.classical.latent_classes import LatentClasses
 from pofx.classical.levels import counted
 from pofx.classical.normals import Normals
 from pofx.classical.yardstick import BLOCK_BYTES, Dequantized, Exact, moments, scales
-from pofx.recipe import Recipe, check_at_least, check_classes
+from pofx.parameters import Conditional, Count, NonNegative
+from pofx.recipe import Recipe
 from pofx.spec import DataSpec
 from pofx.typing import Cond, Data
 
@@ -120,16 +121,15 @@ class DequantizedGMM(_Gaussians, Dequantized):
 def recipe(
     spec: DataSpec,
     *,
-    components: int = 10,
+    components: Count = 10,
     covariance: Literal["full", "diagonal"] | None = None,
-    prior: float | None = None,
-    conditional: bool = False,
-    iterations: int = 200,
+    prior: NonNegative | None = None,
+    conditional: Conditional = False,
+    iterations: Count = 200,
 ) -> Recipe:
     """A mixture of Gaussians, or of products of frequencies, fitted by EM.
 
     Args:
-        spec: what the data is.
         components: parts of the mixture; of each class, with `--conditional`.
         covariance: of each component; by default full up to 256 elements, diagonal beyond. Bits and
             categories of at most 256 levels have frequencies instead, unless it is given.
@@ -143,10 +143,6 @@ def recipe(
     """
     counts = counted(spec) and covariance is None
     covariance = covariance or ("full" if spec.size <= 256 else "diagonal")
-    check_classes("gmm", spec, conditional=conditional)
-    check_at_least("gmm", 1, components=components, iterations=iterations)
-    if prior is not None:
-        check_at_least("gmm", 0, prior=prior)
     if counts:
         return Recipe(
             model=LatentClasses(

@@ -34,7 +34,8 @@ from pofx.classical.levels import counted
 from pofx.classical.normals import Normals
 from pofx.classical.smoothed_levels import SmoothedLevels, fairly
 from pofx.classical.yardstick import BLOCK_BYTES, Dequantized, Exact, moments, scales
-from pofx.recipe import Recipe, check_at_least, check_classes
+from pofx.parameters import Conditional, Count
+from pofx.recipe import Recipe, RecipeError
 from pofx.spec import DataSpec
 from pofx.typing import Cond, Data
 
@@ -104,21 +105,23 @@ class DequantizedKDE(_Kernels, Dequantized):
 def recipe(
     spec: DataSpec,
     *,
-    points: int = 10_000,
+    points: Count = 10_000,
     bandwidth: Bandwidth = "likelihood",
-    conditional: bool = False,
+    conditional: Conditional = False,
 ) -> Recipe:
     """Kernel density estimation: the training examples, blurred.
 
     Args:
-        spec: what the data is.
         points: keep at most so many training examples, drawn at random.
         bandwidth: how the width of the blur is chosen: by the likelihood of each example given the
             others, or by the rule of scott or silverman, which suits one normal cloud.
         conditional: blur the examples of each class apart.
     """
-    check_classes("kde", spec, conditional=conditional)
-    check_at_least("kde", spec.classes if conditional else 1, points=points)
+    if conditional and points < spec.classes:
+        raise RecipeError(
+            f"--points must be at least one for each of {spec.classes} classes (got {points}): "
+            "give more."
+        )
     if counted(spec):
         by_rule = bandwidth != "likelihood"
         levels = SmoothedLevels(spec, points, by_rule=by_rule, conditional=conditional)

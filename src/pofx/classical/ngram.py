@@ -27,6 +27,7 @@ Note:
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Annotated
 
 import torch
 from torch import Tensor
@@ -35,10 +36,10 @@ from pofx.classical.places import Places
 from pofx.classical.strings import Strings, shifted
 from pofx.classical.writing import Writing
 from pofx.errors import UserError
+from pofx.parameters import between
 from pofx.recipe import Recipe, RecipeError
 from pofx.spec import DataSpec, Mixed
 from pofx.typing import Cond, Data, PerExample
-
 
 _WEIGHED = 2**20
 """Tokens held out, at most."""
@@ -154,11 +155,14 @@ class NGram(Strings):
         return Writing(self.levels(), self.support.levels, n, self.keys.device, self.places)
 
 
-def recipe(spec: DataSpec, *, order: int = 5) -> Recipe:
+def recipe(
+    spec: DataSpec,
+    *,
+    order: Annotated[int, between(1, 64)] = 5,
+) -> Recipe:
     """An n-gram with the smoothing of Witten and Bell: the yardstick of text.
 
     Args:
-        spec: what the data is.
         order: tokens in the longest strings that are counted, the next one included.
     """
     if (
@@ -167,9 +171,7 @@ def recipe(spec: DataSpec, *, order: int = 5) -> Recipe:
         or len(spec.shape) not in (1, 3)
     ):
         raise RecipeError(
-            "ngram: examples are text, or vectors or images of categories, bits or bytes, and "
-            f"these have support {type(spec.support).__name__} and shape {spec.shape}."
+            "examples must be text, or vectors or images of categories, bits or bytes (got "
+            f"{type(spec.support).__name__} of shape {spec.shape}): use gmm."
         )
-    if not 1 <= order <= 64:
-        raise RecipeError(f"ngram: --order is from 1 to 64, and {order} came.")
     return Recipe(model=NGram(spec, order))

@@ -34,6 +34,7 @@ from torch import Tensor
 from pofx.classical.covariance import DIRECT, Covariance
 from pofx.classical.yardstick import BLOCK_BYTES, Dequantized, Exact, Yardstick, moments
 from pofx.nn.defaults import few
+from pofx.parameters import Count, follows
 from pofx.recipe import Recipe, RecipeError
 from pofx.spec import DataSpec
 from pofx.typing import Cond, Data, PerExample
@@ -131,7 +132,13 @@ class DequantizedPPCA(_Factors, Dequantized):
     """Bound of the mass of discrete examples, a `Latent` too; arguments as for `PPCA`."""
 
 
-def recipe(spec: DataSpec, *, latent: int | None = None) -> Recipe:
+def recipe(
+    spec: DataSpec,
+    *,
+    latent: Count = follows(
+        "half the number of elements, at most 32", lambda spec: max(1, min(32, spec.size // 2))
+    ),
+) -> Recipe:
     """Probabilistic PCA, in closed form.
 
     Args:
@@ -141,14 +148,13 @@ def recipe(spec: DataSpec, *, latent: int | None = None) -> Recipe:
     """
     if spec.size < 2:
         raise RecipeError(
-            "ppca finds directions among the elements of an example and needs 2, but 1 came; use "
+            "examples must have 2 elements or more, among which to find directions (got 1): use "
             "gmm."
         )
-    latent = min(32, spec.size // 2) if latent is None else latent
-    if not 1 <= latent < spec.size:
+    if latent >= spec.size:
         raise RecipeError(
-            f"ppca: --latent is at least 1 and below the {spec.size} elements of an example, and "
-            f"{latent} came."
+            f"--latent must be below the {spec.size} elements of an example (got {latent}): give "
+            "a smaller one."
         )
     discrete = any(c.discrete for c in spec.columns)
     return Recipe(model=(DequantizedPPCA if discrete else PPCA)(spec, latent))

@@ -33,7 +33,7 @@ from pofx.errors import UserError
 @click.option("--seed", type=Seed(), default=0, show_default=True, help="Of random draws.")
 @escape_formulas
 @click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda.")
-def anomaly(  # noqa: PLR0913
+def anomaly(
     run: str,
     source: str | None,
     score: str | None,

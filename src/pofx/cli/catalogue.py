@@ -52,9 +52,9 @@ def show(recipe: str) -> None:
 
 
 def _cells(p: catalogue.Parameter) -> tuple[str, ...]:
-    meaning = inline(p.meaning) + (f" ({p.range_text})" if p.range_text else "")
+    meaning = inline(p.meaning) + (f" ({p.range.words})" if p.range.words else "")
     kind = " | ".join(p.choices) or p.type
-    return f"--{p.name.replace('_', '-')}", kind, p.default_text, meaning
+    return p.flag, kind, p.default_text, meaning
 
 
 def _show_run(path: str) -> None:

@@ -57,7 +57,7 @@ def _shared(command: Callable[..., None]) -> Callable[..., None]:
     "--fraction", type=FiniteRange(0, 1), default=0.5, show_default=True,
     help="How much of it.",
 )  # fmt: skip
-def complete(  # noqa: PLR0913
+def complete(
     run: str,
     options: tuple[str, ...],
     source: str | None,
@@ -95,7 +95,7 @@ def complete(  # noqa: PLR0913
     "--strength", type=FiniteRange(0, 1, min_open=True), default=0.5, show_default=True,
     help="How much of an example may change: 1 leaves nothing of it.",
 )  # fmt: skip
-def edit(  # noqa: PLR0913
+def edit(
     run: str,
     options: tuple[str, ...],
     source: str | None,

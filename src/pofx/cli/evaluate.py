@@ -63,7 +63,7 @@ class _Pulse:
 @click.option("--out", help="A .json of the report; `evaluation.json` in RUN by default.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda.")
-def evaluate(  # noqa: PLR0913
+def evaluate(
     run: str,
     n: int | None,
     features: str | None,

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 @click.option("--out", help="A .png, a row of samples for each setting; in the run folder.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda.")
-def ladder(  # noqa: PLR0913
+def ladder(
     run: str,
     options: tuple[str, ...],
     samplers: str | None,

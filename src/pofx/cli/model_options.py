@@ -10,9 +10,9 @@ from typing import Any
 import click
 
 from pofx import catalogue
-from pofx.catalogue import argument_meanings
 from pofx.cli.formulas import inline
 from pofx.errors import UserError, nearest
+from pofx.signatures import argument_meanings
 
 
 def own_options(options: tuple[str, ...]) -> dict[str, Any]:

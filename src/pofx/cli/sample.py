@@ -47,7 +47,7 @@ from pofx.errors import UserError
 )
 @escape_formulas
 @click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda.")
-def sample(  # noqa: PLR0913
+def sample(
     run: str,
     options: tuple[str, ...],
     n: int,

@@ -15,43 +15,46 @@ from pofx.catalogue import Entry, Parameter
 from pofx.cli.data_options import Seed, data_options, split_data_options
 from pofx.cli.formulas import inline, paragraphs
 from pofx.cli.outputs import say
+from pofx.errors import UserError
 
 
-class _Numbers(click.ParamType):
-    """Whole numbers separated by commas."""
+class Value(click.ParamType):
+    """A value of a parameter, of its type and in its range.
 
-    name = "n,n,..."
+    Args:
+        parameter: what its signature declares.
+    """
 
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> tuple[int, ...]:
-        if isinstance(value, tuple):
-            return value
-        try:
-            numbers = tuple(int(v) for v in value.split(",") if v.strip())
-        except ValueError:
-            numbers = ()
-        if not numbers or min(numbers) < 1:
-            self.fail(
-                f"{value!r} is not whole numbers from 1, separated by commas, such as 256,256",
-                param, ctx,
-            )  # fmt: skip
-        return numbers
+    def __init__(self, parameter: Parameter) -> None:
+        self.parameter = parameter
+        self.name = _NAMES[parameter.type]
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        found = parsed(self.parameter.type, value) if isinstance(value, str) else value
+        if (problem := self.parameter.problem(found)) is not None:
+            raise UserError(f"{self.parameter.flag} {problem}.")
+        return found
 
 
-class _Whole(click.ParamType):
-    """A whole number of at least so many."""
+def parsed(kind: str, word: str) -> Any:
+    """Returns a word of the command line as a value of that type, or itself if it is none.
 
-    name = "integer"
+    >>> parsed("ints", "64,32"), parsed("float", "1e-3"), parsed("int", "many")
+    ((64, 32), 0.001, 'many')
+    """
+    try:
+        if kind in ("ints", "floats") and word == "none":
+            return ()
+        if kind in ("ints", "floats"):
+            of = int if kind == "ints" else float
+            numbers = tuple(of(v) for v in word.split(",") if v.strip())
+            return numbers or word
+        return {"int": int, "float": float, "str": str}[kind](word)
+    except ValueError:
+        return word
 
-    def __init__(self, least: int) -> None:
-        self.least = least
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        number = click.INT.convert(value, param, ctx)
-        if number < self.least:
-            self.fail(f"{value!r} is not in the range x>={self.least}", param, ctx)
-        return number
+_NAMES = {"int": "integer", "float": "float", "str": "text", "ints": "n,n,...", "floats": "x,x,..."}
 
 
 class _Positive(click.ParamType):
@@ -70,10 +73,6 @@ class _Positive(click.ParamType):
             self.fail(f"{value!r} is not a positive number", param, ctx)
         return number
 
-
-_TYPES: dict[str, click.ParamType] = {
-    "int": click.INT, "float": click.FLOAT, "str": click.STRING, "ints": _Numbers(),
-}  # fmt: skip
 
 _BUDGET = [
     click.Option(
@@ -117,9 +116,6 @@ _LOOP = [
         help="Micro-batches in a step, to save memory.",
     ),
     click.Option(
-        ["--clip"], type=_Positive(), help="Largest gradient norm; the recipe's own by default."
-    ),
-    click.Option(
         ["--on-nonfinite"],
         type=click.Choice(["stop", "skip", "rollback"]),
         default="stop",
@@ -152,7 +148,7 @@ _LOOP = [
     click.Option(["--quiet"], is_flag=True, help="Show nothing."),
 ]
 
-_OPTIONS = ("accumulate", "precision", "clip", "on_nonfinite", "keyed_noise", "seed")
+_OPTIONS = ("accumulate", "precision", "on_nonfinite", "keyed_noise", "seed")
 
 
 class _Recipes(click.Group):
@@ -190,24 +186,14 @@ def _help(entry: Entry) -> str:
 
 
 def _option(p: Parameter) -> click.Option:
-    flag = f"--{p.name.replace('_', '-')}"
-    facts = [f"default: {p.default_text}"] if p.default_text and p.type != "bool" else []
-    facts += [p.range_text] if p.range_text else []
+    facts = [f"default: {p.default_text}"] if p.default_text else []
+    facts += [p.range.words] if p.range.words else []
     meaning = inline(p.meaning)
-    if p.type == "bool":
-        declarations = [f"{flag}/--no-{flag[2:]}"]
-        return click.Option(declarations, default=p.default, show_default=True, help=meaning)
-    kind = click.Choice(p.choices) if p.choices else _kind(p)
     shown = f"{meaning}  [{'; '.join(facts)}]" if facts else meaning
-    return click.Option([flag], type=kind, default=p.default, help=shown)
-
-
-def _kind(p: Parameter) -> click.ParamType:
-    if p.name == "lr":
-        return _Positive()
-    if p.type == "int" and p.least is not None:
-        return _Whole(p.least)
-    return _TYPES[p.type]
+    if p.type == "bool":
+        return click.Option([f"{p.flag}/--no-{p.flag[2:]}"], default=None, help=shown)
+    kind = click.Choice(p.choices) if p.choices else Value(p)
+    return click.Option([p.flag], type=kind, default=None, help=shown)
 
 
 def _train(name: str, values: dict[str, Any]) -> None:
@@ -217,8 +203,8 @@ def _train(name: str, values: dict[str, Any]) -> None:
     options = Options(**{k: values.pop(k) for k in _OPTIONS})
     given = split_data_options(values)
     command = shlex.join(["pofx", *sys.argv[1:]])
-    known = {p.name: p.default for p in catalogue.describe(name).parameters}
-    own = {k: v for k, v in values.items() if k not in known or k == "steps" or v != known[k]}
+    known = {p.name for p in catalogue.describe(name).parameters}
+    own = {k: v for k, v in values.items() if v is not None or k not in known or k == "steps"}
     folder = fit(name, own.pop("data"), options=options, data_options=given, command=command, **own)
     if os.environ.get("RANK", "0") == "0":
         say(f"{folder}")

@@ -87,7 +87,7 @@ def _is_size(size: tuple[Any, ...]) -> bool:
     return whole and len(size) == 2 and min(size) >= 1 and not limits.image_problem(*size)
 
 
-def load(  # noqa: PLR0913, one keyword an option
+def load(
     source: Source,
     *,
     seed: int = 0,

@@ -21,12 +21,14 @@ References:
 from __future__ import annotations
 
 import math
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
 from torch import Tensor, nn
 
 from pofx.diffusion.discrete import (
+    NETWORK,
+    TRAINING,
     Absorbing,
     Process,
     TokenDiffusion,
@@ -34,8 +36,17 @@ from pofx.diffusion.discrete import (
     Uniform,
     token_network,
 )
-from pofx.diffusion.objective import trained
-from pofx.recipe import Recipe, check_at_least
+from pofx.parameters import (
+    Conditional,
+    DropLabel,
+    Guidance,
+    NonNegative,
+    SamplingSteps,
+    Training,
+    TransformerSize,
+    at_least,
+)
+from pofx.recipe import Recipe, trained
 from pofx.spec import DataSpec
 from pofx.typing import Cond, PerExample
 
@@ -91,59 +102,29 @@ class D3PM(TokenDiffusion):
         return self.spec.size * each
 
 
-def recipe(  # noqa: PLR0913
+def recipe(
     spec: DataSpec,
     *,
     process: Literal["absorbing", "uniform"] = "absorbing",
-    chain: int = 1000,
-    width: int = 128,
-    layers: int = 4,
-    heads: int = 4,
-    auxiliary: float = 0.01,
-    conditional: bool = True,
-    drop_label: float = 0.1,
-    sampling_steps: int = 100,
-    guidance: float = 0.0,
-    ema: float = 500.0,
-    lr: float = 1e-3,
-    batch_size: int = 64,
-    steps: int = 10_000,
+    chain: Annotated[int, at_least(2)] = 1000,
+    auxiliary: NonNegative = 0.01,
+    conditional: Conditional = True,
+    drop_label: DropLabel = 0.1,
+    sampling_steps: SamplingSteps = 100,
+    guidance: Guidance = 0.0,
+    network: TransformerSize = NETWORK,
+    training: Training = TRAINING,
 ) -> Recipe:
     """A D3PM of text, categories, bits or levels: a Transformer over all elements.
 
     Args:
-        spec: what the data is.
         process: what elements become when they are lost.
         chain: T, its steps.
-        width: of the vector of an element; a multiple of the heads.
-        layers: blocks of the Transformer.
-        heads: of attention in each.
         auxiliary: lambda, how much the guess's cross-entropy counts beside the bound.
-        conditional: whether to condition on the class, where the data has any.
-        drop_label: how often a label is withheld in training, which guidance and samples of no
-            class rely on.
-        sampling_steps: steps of sampling by default.
-        guidance: strength of classifier-free guidance when sampling by default; 0 for none.
-        ema: half-life in steps of the averaged weights that are sampled from.
-        lr: learning rate of Adam, decayed to 0 by a cosine.
-        batch_size: examples in a step.
-        steps: optimizer steps.
     """
-    check_at_least("d3pm", 0, auxiliary=auxiliary)
-    check_at_least("d3pm", 2, chain=chain)
     classes = spec.classes if conditional else 0
-    noise, network = token_network(
-        "d3pm", spec, _PROCESSES[process], width=width, layers=layers, heads=heads,
-        classes=classes, drop_label=drop_label,
-    )  # fmt: skip
+    noise, net = token_network(spec, _PROCESSES[process], network, classes)
     model = D3PM(
-        spec, noise, network, chain, classes=classes, steps=sampling_steps, guidance=guidance
+        spec, noise, net, chain, classes=classes, steps=sampling_steps, guidance=guidance
     )  # fmt: skip
-    return trained(
-        TokenLoss(model, drop_label, auxiliary),
-        spec,
-        ema=ema,
-        lr=lr,
-        batch_size=batch_size,
-        steps=steps,
-    )
+    return trained(model, TokenLoss(model, drop_label, auxiliary), training)

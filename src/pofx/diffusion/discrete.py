@@ -30,10 +30,12 @@ from pofx.diffusion.schedule import check_steps
 from pofx.functional.dequantize import indices, values
 from pofx.functional.labels import dropped
 from pofx.functional.reductions import expand_like
+from pofx.nn.defaults import FEW_WORTH, decay_of
 from pofx.nn.dit import TokenDiT
-from pofx.nn.log_odds import of_tokens
+from pofx.nn.log_odds import cheap, of_tokens
 from pofx.objective import LossObjective, Metrics
-from pofx.recipe import RecipeError, check_at_least
+from pofx.parameters import Training, TransformerSize, follows
+from pofx.recipe import RecipeError
 from pofx.spec import DataSpec, Mixed
 from pofx.typing import Cond, Data, PerExample
 
@@ -276,41 +278,39 @@ class TokenLoss(LossObjective):
             self.model.marginals.settle()
 
 
+NETWORK = TransformerSize(width=128, layers=4, heads=4)
+TRAINING = Training(
+    lr=1e-3,
+    batch_size=64,
+    steps=10_000,
+    weight_decay=follows(
+        "0, or 3,000 over the number of fewer than 1,000 examples that are 20 for each level",
+        lambda spec, lr: decay_of(spec, lr, FEW_WORTH) if cheap(spec) else 0.0,
+    ),
+    warmup=200,
+    clip=1.0,
+    ema=500.0,
+)
+
+
 def token_network(
-    recipe: str,
-    spec: DataSpec,
-    process: type[Process],
-    *,
-    width: int,
-    layers: int,
-    heads: int,
-    classes: int,
-    drop_label: float,
+    spec: DataSpec, process: type[Process], size: TransformerSize, classes: int
 ) -> tuple[Process, TokenDiT]:
-    """The process and the network for some data.
+    """Builds the process and the network for some data.
 
     Raises:
-        RecipeError: the data is not discrete, or a number is out of its range.
+        RecipeError: the data is not discrete, or the width no multiple of the heads.
     """
     if not spec.support.discrete:
-        raise RecipeError(
-            f"{recipe}: takes discrete data, and these have numbers with a density; use ddpm."
-        )
-    check_at_least(recipe, 1, width=width, layers=layers, heads=heads)
-    if not 0 < drop_label <= 1:
-        raise RecipeError(
-            f"{recipe}: --drop-label is above 0 and at most 1, and {drop_label} came."
-        )
+        raise RecipeError("elements must be discrete (got numbers with a density): use ddpm.")
+    width, heads = size.width, size.heads
     if width % heads:
         raise RecipeError(
-            f"{recipe}: --width is a multiple of --heads, and {width} and {heads} came."
+            f"--width must be a multiple of --heads (got {width} and {heads}): change one."
         )
     noise = process(max(c.levels for c in spec.columns))
-    network = TokenDiT(
-        spec.size, noise.tokens, noise.levels, width=width, layers=layers, heads=heads,
-        classes=classes,
-    )  # fmt: skip
-    return noise, network
+    shape = {"width": width, "layers": size.layers, "heads": heads}
+    return noise, TokenDiT(spec.size, noise.tokens, noise.levels, classes=classes, **shape)
 
 
 def _draw(p: Tensor) -> Tensor:

@@ -31,70 +31,48 @@ from typing import Literal
 
 from pofx.diffusion.denoiser import NetworkDenoiser
 from pofx.diffusion.model import Diffusion
-from pofx.diffusion.network import choose
-from pofx.diffusion.objective import Denoising, trained
+from pofx.diffusion.network import NETWORK, TRAINING, choose, data_std_of
+from pofx.diffusion.objective import Denoising
 from pofx.diffusion.parameterization import Preconditioned
 from pofx.diffusion.schedule import EDM
 from pofx.diffusion.times import LogNormal
-from pofx.recipe import Recipe, RecipeError
+from pofx.parameters import (
+    Conditional,
+    DenoiserSize,
+    DropLabel,
+    Guidance,
+    Positive,
+    SamplingSteps,
+    Training,
+    follows,
+)
+from pofx.recipe import Recipe, trained
 from pofx.spec import DataSpec
 
 
-def recipe(  # noqa: PLR0913
+def recipe(
     spec: DataSpec,
     *,
-    network: Literal["mlp", "unet", "dit"] | None = None,
-    channels: tuple[int, ...] = (32, 64, 96),
-    blocks: int = 1,
-    patch: int | None = None,
-    hidden: int = 256,
-    data_std: float | None = None,
+    data_std: Positive = follows("0.5 for images, else 1", data_std_of),
     noise_mean: float = -1.2,
-    noise_std: float = 1.2,
-    conditional: bool = True,
-    drop_label: float = 0.1,
+    noise_std: Positive = 1.2,
+    conditional: Conditional = True,
+    drop_label: DropLabel = 0.1,
     sampler: Literal["heun", "edm", "dpmpp-2m", "dpmpp-2m-sde", "euler"] = "heun",
-    sampling_steps: int = 18,
-    guidance: float = 0.0,
-    ema: float = 500.0,
-    lr: float = 2e-3,
-    batch_size: int | None = None,
-    steps: int = 10_000,
+    sampling_steps: SamplingSteps = 18,
+    guidance: Guidance = 0.0,
+    network: DenoiserSize = NETWORK,
+    training: Training = TRAINING,
 ) -> Recipe:
     """EDM: preconditioning, log-normal noise levels, Heun's method.
 
     Args:
-        spec: what the data is.
-        network: by default a U-Net for images and a residual network for vectors; `unet` and `dit`
-            take a vector as a sequence.
-        channels: channels of the U-Net at each resolution, the finest first.
-        blocks: residual blocks at each resolution of the U-Net; four times as many in the others.
-        patch: side of the squares of pixels that are taken as one; by default 2 for sides of 24 or
-            more and in a DiT, else 1.
-        hidden: width of the others.
-        data_std: s, the standard deviation of the data; by default 0.5 for images, else 1.
+        data_std: s, the standard deviation of the data.
         noise_mean: of the logarithm of the noise levels that are learned from.
         noise_std: of that logarithm.
-        conditional: whether to condition on the class, where the data has any.
-        drop_label: how often a label is withheld in training, which guidance and samples of no
-            class rely on.
         sampler: how to sample by default.
-        sampling_steps: steps of sampling by default.
-        guidance: strength of classifier-free guidance when sampling by default; 0 for none.
-        ema: half-life in steps of the averaged weights that are sampled from.
-        lr: learning rate of Adam, decayed to 0 by a cosine.
-        batch_size: examples in a step; by default 32 images or 256 vectors.
-        steps: optimizer steps.
     """
-    chosen = choose(
-        "edm", spec, network, channels=channels, blocks=blocks, patch=patch,
-        hidden=hidden, conditional=conditional, drop_label=drop_label,
-    )  # fmt: skip
-    data_std = chosen.data_std if data_std is None else data_std
-    if data_std <= 0 or noise_std <= 0:
-        raise RecipeError(
-            f"edm: --data-std and --noise-std are above 0, and {data_std}, {noise_std} came."
-        )
+    chosen = choose(spec, network, conditional=conditional)
     denoiser = NetworkDenoiser(
         chosen.network,
         EDM(),
@@ -104,11 +82,4 @@ def recipe(  # noqa: PLR0913
         marginals=chosen.marginals,
     )
     model = Diffusion(denoiser, spec, sampler=sampler, steps=sampling_steps, guidance=guidance)
-    return trained(
-        Denoising(model, LogNormal(noise_mean, noise_std), drop_label),
-        spec,
-        ema=ema,
-        lr=lr,
-        batch_size=batch_size or chosen.batch_size,
-        steps=steps,
-    )
+    return trained(model, Denoising(model, LogNormal(noise_mean, noise_std), drop_label), training)

@@ -32,13 +32,22 @@ from pofx.batch import Batch
 from pofx.diffusion.bound import Chain
 from pofx.diffusion.denoiser import NetworkDenoiser
 from pofx.diffusion.model import Diffusion
-from pofx.diffusion.network import choose
-from pofx.diffusion.objective import NetworkLoss, network_denoiser, trained, withheld
+from pofx.diffusion.network import NETWORK, TRAINING, choose
+from pofx.diffusion.objective import NetworkLoss, network_denoiser, withheld
 from pofx.diffusion.parameterization import Eps, Parameterization, V
 from pofx.diffusion.schedule import CosineVP
 from pofx.functional.reductions import expand_like
 from pofx.objective import Metrics
-from pofx.recipe import Recipe, RecipeError
+from pofx.parameters import (
+    Conditional,
+    DenoiserSize,
+    DropLabel,
+    Guidance,
+    Positive,
+    SamplingSteps,
+    Training,
+)
+from pofx.recipe import Recipe, trained
 from pofx.spec import DataSpec
 
 _TARGETS: dict[str, type[Parameterization]] = {"eps": Eps, "v": V}
@@ -78,58 +87,29 @@ class Hybrid(NetworkLoss):
         return simple + self.share * kl, {"simple": simple.detach(), "kl": kl.detach()}
 
 
-def recipe(  # noqa: PLR0913
+def recipe(
     spec: DataSpec,
     *,
-    network: Literal["mlp", "unet", "dit"] | None = None,
-    channels: tuple[int, ...] = (32, 64, 96),
-    blocks: int = 1,
-    patch: int | None = None,
-    hidden: int = 256,
     parameterization: Literal["eps", "v"] = "v",
-    share: float = 1e-3,
-    conditional: bool = True,
-    drop_label: float = 0.1,
+    share: Positive = 1e-3,
+    conditional: Conditional = True,
+    drop_label: DropLabel = 0.1,
     sampler: Literal[
         "ancestral-learned", "ancestral", "ancestral-small", "ddim"
     ] = "ancestral-learned",
-    sampling_steps: int = 100,
-    guidance: float = 0.0,
-    ema: float = 500.0,
-    lr: float = 2e-3,
-    batch_size: int | None = None,
-    steps: int = 10_000,
+    sampling_steps: SamplingSteps = 100,
+    guidance: Guidance = 0.0,
+    network: DenoiserSize = NETWORK,
+    training: Training = TRAINING,
 ) -> Recipe:
     """A DDPM that learns the variances of its steps.
 
     Args:
-        spec: what the data is.
-        network: by default a U-Net for images and a residual network for vectors; `unet` and `dit`
-            take a vector as a sequence.
-        channels: channels of the U-Net at each resolution, the finest first.
-        blocks: residual blocks at each resolution of the U-Net; four times as many in the others.
-        patch: side of the squares of pixels that are taken as one; by default 2 for sides of 24 or
-            more and in a DiT, else 1.
-        hidden: width of the others.
         parameterization: what the network predicts beside the variance.
         share: lambda, how much the bound counts in the loss.
-        conditional: whether to condition on the class, where the data has any.
-        drop_label: how often a label is withheld in training, which guidance and samples of no
-            class rely on.
         sampler: how to sample by default.
-        sampling_steps: steps of sampling by default.
-        guidance: strength of classifier-free guidance when sampling by default; 0 for none.
-        ema: half-life in steps of the averaged weights that are sampled from.
-        lr: learning rate of Adam, decayed to 0 by a cosine.
-        batch_size: examples in a step; by default 32 images or 256 vectors.
-        steps: optimizer steps.
     """
-    chosen = choose(
-        "improved-ddpm", spec, network, channels=channels, blocks=blocks, patch=patch,
-        hidden=hidden, conditional=conditional, drop_label=drop_label, copies=2,
-    )  # fmt: skip
-    if share <= 0:
-        raise RecipeError(f"improved-ddpm: --share is above 0, and {share} came.")
+    chosen = choose(spec, network, conditional=conditional, copies=2)
     denoiser = NetworkDenoiser(
         chosen.network,
         CosineVP(),
@@ -139,11 +119,4 @@ def recipe(  # noqa: PLR0913
         marginals=chosen.marginals,
     )
     model = Diffusion(denoiser, spec, sampler=sampler, steps=sampling_steps, guidance=guidance)
-    return trained(
-        Hybrid(model, share, drop_label),
-        spec,
-        ema=ema,
-        lr=lr,
-        batch_size=batch_size or chosen.batch_size,
-        steps=steps,
-    )
+    return trained(model, Hybrid(model, share, drop_label), training)

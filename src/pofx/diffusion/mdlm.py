@@ -31,10 +31,24 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from pofx.diffusion.discrete import Absorbing, TokenDiffusion, TokenLoss, token_network
+from pofx.diffusion.discrete import (
+    NETWORK,
+    TRAINING,
+    Absorbing,
+    TokenDiffusion,
+    TokenLoss,
+    token_network,
+)
 from pofx.diffusion.guidance import check_told
-from pofx.diffusion.objective import trained
-from pofx.recipe import Recipe
+from pofx.parameters import (
+    Conditional,
+    DropLabel,
+    Guidance,
+    SamplingSteps,
+    Training,
+    TransformerSize,
+)
+from pofx.recipe import Recipe, trained
 from pofx.spec import DataSpec
 from pofx.typing import Cond, Data, PerExample
 
@@ -103,49 +117,26 @@ class MDLM(TokenDiffusion):
         return torch.where(known, x, done.to(x.dtype))
 
 
-def recipe(  # noqa: PLR0913
+def recipe(
     spec: DataSpec,
     *,
-    width: int = 128,
-    layers: int = 4,
-    heads: int = 4,
     schedule: Literal["linear", "cosine"] = "linear",
-    conditional: bool = True,
-    drop_label: float = 0.1,
-    sampling_steps: int = 100,
-    guidance: float = 0.0,
-    ema: float = 500.0,
-    lr: float = 1e-3,
-    batch_size: int = 64,
-    steps: int = 10_000,
+    conditional: Conditional = True,
+    drop_label: DropLabel = 0.1,
+    sampling_steps: SamplingSteps = 100,
+    guidance: Guidance = 0.0,
+    network: TransformerSize = NETWORK,
+    training: Training = TRAINING,
 ) -> Recipe:
     """A masked diffusion model of text, categories, bits or levels.
 
     Args:
-        spec: what the data is.
-        width: of the vector of an element; a multiple of the heads.
-        layers: blocks of the Transformer.
-        heads: of attention in each.
         schedule: how fast masks fall in sampling.
-        conditional: whether to condition on the class, where the data has any.
-        drop_label: how often a label is withheld in training, which guidance and samples of no
-            class rely on.
-        sampling_steps: steps of sampling by default.
-        guidance: strength of classifier-free guidance when sampling by default; 0 for none.
-        ema: half-life in steps of the averaged weights that are sampled from.
-        lr: learning rate of Adam, decayed to 0 by a cosine.
-        batch_size: examples in a step.
-        steps: optimizer steps.
     """
     classes = spec.classes if conditional else 0
-    noise, network = token_network(
-        "mdlm", spec, Absorbing, width=width, layers=layers, heads=heads,
-        classes=classes, drop_label=drop_label,
-    )  # fmt: skip
+    noise, net = token_network(spec, Absorbing, network, classes)
     assert isinstance(noise, Absorbing)
     model = MDLM(
-        spec, noise, network, schedule, classes=classes, steps=sampling_steps, guidance=guidance
+        spec, noise, net, schedule, classes=classes, steps=sampling_steps, guidance=guidance
     )  # fmt: skip
-    return trained(
-        TokenLoss(model, drop_label), spec, ema=ema, lr=lr, batch_size=batch_size, steps=steps
-    )
+    return trained(model, TokenLoss(model, drop_label), training)

@@ -8,10 +8,13 @@ from torch import nn
 
 from pofx.diffusion.marginals import Marginals, marginals
 from pofx.functional.dequantize import relaxed_shape
+from pofx.nn.defaults import FEW_WORTH, decay_of
 from pofx.nn.dit import DiT, SequenceDiT
+from pofx.nn.resnet import LARGE
 from pofx.nn.unet import TimedMLP, UNet
 from pofx.nn.unet1d import SequenceUNet
-from pofx.recipe import RecipeError, check_at_least
+from pofx.parameters import DenoiserSize, Training, follows
+from pofx.recipe import RecipeError
 from pofx.spec import Categorical, DataSpec
 
 _HEAD = 64
@@ -23,99 +26,97 @@ class Chosen(NamedTuple):
     Args:
         network: `(x, t, cond) -> y`.
         classes: how many it knows.
-        batch_size: examples in a step that suit it.
         data_std: about what the standard deviation of its data is.
         marginals: what it adds to, if anything.
     """
 
     network: nn.Module
     classes: int
-    batch_size: int
     data_std: float
     marginals: Marginals | None
 
 
-def choose(  # noqa: PLR0913, what the recipes of the family have in common
-    recipe: str,
-    spec: DataSpec,
-    kind: str | None,
-    *,
-    channels: tuple[int, ...],
-    blocks: int,
-    patch: int | None,
-    hidden: int,
-    conditional: bool,
-    drop_label: float,
-    copies: int = 1,
-) -> Chosen:
-    """The network that a recipe asks for.
+def _is_image(spec: DataSpec) -> bool:
+    return len(relaxed_shape(spec)) == 3
+
+
+def data_std_of(spec: DataSpec) -> float:
+    """About what the standard deviation of relaxed examples is."""
+    return 0.5 if _is_image(spec) else 1.0
+
+
+def _patch(spec: DataSpec, network: str) -> int:
+    large = _is_image(spec) and min(spec.shape[1:]) >= LARGE
+    return 2 if large or network == "dit" else 1
+
+
+NETWORK = DenoiserSize(
+    network=follows("unet for images, else mlp", lambda spec: "unet" if _is_image(spec) else "mlp"),
+    channels=(32, 64, 96),
+    blocks=1,
+    patch=follows("2 for sides of 24 or more and in a DiT, else 1", _patch),
+    hidden=256,
+)
+TRAINING = Training(
+    lr=2e-3,
+    batch_size=follows("32 for images, else 256", lambda spec: 32 if _is_image(spec) else 256),
+    steps=10_000,
+    weight_decay=follows(
+        "0, or 3,000 over the number of fewer than 1,000 examples with bits or categories",
+        lambda spec, lr: decay_of(spec, lr, FEW_WORTH),
+    ),
+    warmup=200,
+    clip=1.0,
+    ema=500.0,
+)
+
+
+def choose(spec: DataSpec, size: DenoiserSize, *, conditional: bool, copies: int = 1) -> Chosen:
+    """Builds the network that a recipe asks for.
 
     Args:
-        recipe: its name.
         spec: of the data.
-        kind: `mlp`, `unet` or `dit`; None takes a U-Net for images and a residual network for
-            vectors.
-        channels: of the U-Net at each resolution, the finest first.
-        blocks: at each resolution of the U-Net; four times as many in the others.
-        patch: side of the squares of pixels that are taken as one; None takes 2 for sides of 24 or
-            more and in a DiT, else 1.
-        hidden: width of the others.
+        size: of the network.
         conditional: whether to condition on the class, where the data has any.
-        drop_label: how often a label is withheld in training.
         copies: how many outputs there are.
 
     Raises:
-        RecipeError: it does not suit the data, or a number is out of its range.
+        RecipeError: it does not suit the data.
     """
-    if not 0 < drop_label <= 1:
-        raise RecipeError(
-            f"{recipe}: --drop-label is above 0 and at most 1, and {drop_label} came."
-        )
-    check_at_least(recipe, 1, blocks=blocks, hidden=hidden, channels=min(channels, default=0))
-    check_at_least(recipe, 1, patch=patch)
     shape, classes = relaxed_shape(spec), spec.classes if conditional else 0
-    shared = {"classes": classes, "copies": copies}
-    network: nn.Module
-    if len(shape) == 3:
-        if kind == "mlp":
-            raise RecipeError(
-                f"{recipe}: --network mlp is for vectors, and examples are images of {shape}; take "
-                "unet or dit."
-            )
-        deep = {"width": hidden, "layers": 4 * blocks, "heads": heads(hidden)}
-        large = min(shape[1:]) >= 24
-        if kind == "dit":
-            network = DiT(shape, patch=patch or 2, **deep, **shared)
-        else:
-            patch = patch or (2 if large else 1)
-            network = UNet(shape, widths=channels, blocks=blocks, patch=patch, **shared)
-    elif len(shape) == 1:
-        network = _of_vectors(spec, kind, channels, blocks, hidden, shared)
-    else:
-        raise RecipeError(f"{recipe}: examples are images or vectors, and their shape is {shape}.")
-    image = len(shape) == 3
-    return Chosen(
-        network, classes, 32 if image else 256, 0.5 if image else 1.0,
-        marginals(spec),
-    )  # fmt: skip
+    if len(shape) not in (1, 3):
+        raise RecipeError(f"examples must be images or vectors (got shape {shape}): reshape them.")
+    if not size.channels:
+        raise RecipeError("--channels must be one number or more (got none): give 32,64.")
+    build = _of_images if len(shape) == 3 else _of_vectors
+    network = build(spec, size, {"classes": classes, "copies": copies})
+    return Chosen(network, classes, data_std_of(spec), marginals(spec))
 
 
-def _of_vectors(
-    spec: DataSpec,
-    kind: str | None,
-    channels: tuple[int, ...],
-    blocks: int,
-    hidden: int,
-    shared: dict[str, int],
-) -> nn.Module:
-    (size,) = relaxed_shape(spec)
+def _of_images(spec: DataSpec, size: DenoiserSize, shared: dict[str, int]) -> nn.Module:
+    c, h, w = relaxed_shape(spec)
+    if size.network == "mlp":
+        raise RecipeError(
+            f"--network mlp must have vectors (got images of {c}, {h}, {w}): take unet or dit."
+        )
+    if size.network == "dit":
+        return DiT((c, h, w), patch=size.patch, **_deep(size), **shared)
+    return UNet((c, h, w), widths=size.channels, blocks=size.blocks, patch=size.patch, **shared)
+
+
+def _of_vectors(spec: DataSpec, size: DenoiserSize, shared: dict[str, int]) -> nn.Module:
     length, part = _parts(spec)
-    if kind == "unet":
-        return SequenceUNet(length, part, widths=channels, blocks=blocks, **shared)
-    if kind == "dit":
-        deep = {"width": hidden, "layers": 4 * blocks, "heads": heads(hidden)}
-        return SequenceDiT(length, part, **deep, **shared)
-    return TimedMLP(size, hidden=hidden, blocks=4 * blocks, **shared)
+    if size.network == "unet":
+        return SequenceUNet(length, part, widths=size.channels, blocks=size.blocks, **shared)
+    if size.network == "dit":
+        return SequenceDiT(length, part, **_deep(size), **shared)
+    (width,) = relaxed_shape(spec)
+    return TimedMLP(width, hidden=size.hidden, blocks=4 * size.blocks, **shared)
+
+
+def _deep(size: DenoiserSize) -> dict[str, int]:
+    """Arguments of a Transformer."""
+    return {"width": size.hidden, "layers": 4 * size.blocks, "heads": heads(size.hidden)}
 
 
 def _parts(spec: DataSpec) -> tuple[int, int]:

@@ -32,19 +32,11 @@ from pofx.diffusion.times import Times
 from pofx.diffusion.weighting import Of, Weighting
 from pofx.functional.dequantize import relax
 from pofx.functional.labels import dropped
-from pofx.nn.defaults import decay_of
-from pofx.nn.log_odds import LogOdds
 from pofx.objective import LossObjective, Metrics
-from pofx.recipe import Adam, Recipe
-from pofx.spec import DataSpec
 from pofx.typing import Cond, Data
 
 Coupling = Callable[[Tensor, Tensor, Cond | None], Tensor]
 """Which noise goes with which example, `(x0, eps, cond) -> eps`."""
-
-
-_WORTH = 3_000
-"""Weight decay where examples are few and frequencies come first, times their number."""
 
 
 class NetworkLoss(LossObjective):
@@ -131,22 +123,3 @@ def withheld(cond: Cond | None, p: float, model: Diffusion) -> Cond | None:
     if cond is None or not model.conditional:
         return None
     return dropped(cond, p, model.denoiser.classes)
-
-
-def trained(
-    objective: LossObjective, spec: DataSpec, *, ema: float, lr: float, batch_size: int, steps: int
-) -> Recipe:
-    """The recipe that trains a model by an objective as the family does."""
-    begun = any(isinstance(m, LogOdds) for m in objective.modules())
-    decay = decay_of(spec, lr, _WORTH) if begun else 0.0
-    return Recipe(
-        model=objective.model,
-        objective=objective,
-        optimizers={"model": Adam(lr, weight_decay=decay)},
-        batch_size=batch_size,
-        steps=steps,
-        warmup=200,
-        decay="cosine",
-        clip=1.0,
-        ema=ema,
-    )

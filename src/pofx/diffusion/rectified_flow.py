@@ -33,14 +33,24 @@ from torch import Tensor, nn
 from pofx.batch import Batch
 from pofx.diffusion.denoiser import NetworkDenoiser
 from pofx.diffusion.model import Diffusion
-from pofx.diffusion.network import choose
-from pofx.diffusion.objective import NetworkLoss, network_denoiser, squares, trained, withheld
+from pofx.diffusion.network import NETWORK, TRAINING, choose
+from pofx.diffusion.objective import NetworkLoss, network_denoiser, squares, withheld
 from pofx.diffusion.parameterization import Velocity
 from pofx.diffusion.samplers.heun import Heun
 from pofx.diffusion.schedule import Rectified
 from pofx.diffusion.times import Even
 from pofx.objective import Metrics
-from pofx.recipe import Former, Recipe, check_at_least, check_share
+from pofx.parameters import (
+    Conditional,
+    Count,
+    DenoiserSize,
+    DropLabel,
+    Fraction,
+    Guidance,
+    SamplingSteps,
+    Training,
+)
+from pofx.recipe import Former, Recipe, trained
 from pofx.spec import DataSpec
 from pofx.typing import Cond
 
@@ -121,65 +131,31 @@ def _without_its_part(
 FORMER = {"first_steps": Former("first_part", None)}
 
 
-def recipe(  # noqa: PLR0913
+def recipe(
     spec: DataSpec,
     *,
-    network: Literal["mlp", "unet", "dit"] | None = None,
-    channels: tuple[int, ...] = (32, 64, 96),
-    blocks: int = 1,
-    patch: int | None = None,
-    hidden: int = 256,
-    first_part: float = 0.5,
-    solver_steps: int = 10,
-    conditional: bool = True,
-    drop_label: float = 0.1,
+    first_part: Fraction = 0.5,
+    solver_steps: Count = 10,
+    conditional: Conditional = True,
+    drop_label: DropLabel = 0.1,
     sampler: Literal["euler", "heun", "rk45"] = "euler",
-    sampling_steps: int = 10,
-    guidance: float = 0.0,
-    ema: float = 500.0,
-    lr: float = 2e-3,
-    batch_size: int | None = None,
-    steps: int = 10_000,
+    sampling_steps: SamplingSteps = 10,
+    guidance: Guidance = 0.0,
+    network: DenoiserSize = NETWORK,
+    training: Training = TRAINING,
 ) -> Recipe:
     """A flow of straight lines that is fitted again to its own pairs.
 
     Args:
-        spec: what the data is.
-        network: by default a U-Net for images and a residual network for vectors; `unet` and `dit`
-            take a vector as a sequence.
-        channels: channels of the U-Net at each resolution, the finest first.
-        blocks: residual blocks at each resolution of the U-Net; four times as many in the others.
-        patch: side of the squares of pixels that are taken as one; by default 2 for sides of 24 or
-            more and in a DiT, else 1.
-        hidden: width of the others.
         first_part: share of the budget that is spent on data, before that on its own pairs.
         solver_steps: of Heun's method, from noise to the example that it makes a pair with.
-        conditional: whether to condition on the class, where the data has any.
-        drop_label: how often a label is withheld in training, which guidance and samples of no
-            class rely on.
         sampler: how to sample by default.
-        sampling_steps: steps of sampling by default.
-        guidance: strength of classifier-free guidance when sampling by default; 0 for none.
-        ema: half-life in steps of the averaged weights that are sampled from.
-        lr: learning rate of Adam, decayed to 0 by a cosine.
-        batch_size: examples in a step; by default 32 images or 256 vectors.
-        steps: optimizer steps.
     """
-    chosen = choose(
-        "rectified-flow", spec, network, channels=channels, blocks=blocks, patch=patch,
-        hidden=hidden, conditional=conditional, drop_label=drop_label,
-    )  # fmt: skip
-    check_at_least("rectified-flow", 1, solver_steps=solver_steps)
-    check_share(first_part=first_part)
+    chosen = choose(spec, network, conditional=conditional)
     denoiser = NetworkDenoiser(
         chosen.network, Rectified(), Velocity(), chosen.classes, marginals=chosen.marginals
     )
     model = Diffusion(denoiser, spec, sampler=sampler, steps=sampling_steps, guidance=guidance)
     return trained(
-        Reflow(model, first_part, solver_steps, ema, drop_label),
-        spec,
-        ema=ema,
-        lr=lr,
-        batch_size=batch_size or chosen.batch_size,
-        steps=steps,
+        model, Reflow(model, first_part, solver_steps, training.ema, drop_label), training
     )

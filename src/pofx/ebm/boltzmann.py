@@ -27,62 +27,56 @@ from __future__ import annotations
 from pofx.ebm.boltzmann_machine import boltzmann_machine
 from pofx.ebm.contrastive_divergence import StochasticMaximumLikelihood
 from pofx.nn.defaults import few, sgd_decay
-from pofx.recipe import SGD, Recipe, RecipeError, check_at_least
+from pofx.parameters import (
+    Chains,
+    Count,
+    GibbsSteps,
+    GradientDescent,
+    Sweeps,
+    Temperatures,
+    Whole,
+    follows,
+)
+from pofx.recipe import Recipe, RecipeError, trained
 from pofx.spec import Binary, DataSpec
 
 
-def recipe(  # noqa: PLR0913
+def recipe(
     spec: DataSpec,
     *,
-    hidden: int = 8,
-    k: int = 1,
-    weight_decay: float | None = None,
-    sweeps: int = 500,
-    mean_field: int = 10,
-    temperatures: int = 1000,
-    chains: int = 100,
-    lr: float | None = None,
-    batch_size: int = 100,
-    steps: int = 10_000,
+    hidden: Whole = 8,
+    k: GibbsSteps = 1,
+    sweeps: Sweeps = 500,
+    mean_field: Count = 10,
+    temperatures: Temperatures = 1000,
+    chains: Chains = 100,
+    training: GradientDescent = GradientDescent(
+        lr=follows(
+            "0.05, or 0.02 below 1,000 examples", lambda spec: 0.02 if few(spec.count) else 0.05
+        ),
+        batch_size=100,
+        steps=10_000,
+        weight_decay=follows(
+            "0, or 16,000 over the squared number of fewer than 1,000 examples",
+            lambda spec, lr: sgd_decay(16_000, spec.count, lr),
+        ),
+    ),
 ) -> Recipe:
     """A Boltzmann machine over bits, with exact log Z up to 16 units.
 
     Args:
         hidden: number of hidden units; 0 for a machine that is all visible, and up to 10 of them
             are summed over.
-        k: Gibbs sweeps in a step.
-        weight_decay: of the weights, not of the biases; by default 16,000 over the square of
-            the number of examples where those are fewer than 1,000, else 0.
-        sweeps: Gibbs sweeps to a sample.
         mean_field: sweeps to the mean field of more than 10 hidden units.
-        temperatures: of annealed importance sampling, which estimates log Z.
-        chains: of annealed importance sampling.
-        lr: learning rate of gradient descent, falling linearly to 0; by default 0.05, or 0.02 where
-            there are fewer than 1,000 examples.
-        batch_size: examples in a step, and persistent chains.
-        steps: optimizer steps.
     """
     if not isinstance(spec.support, Binary):
         raise RecipeError(
-            "boltzmann: its visible units are 0 or 1, and this data is not; --binarize threshold "
+            f"elements must be 0 or 1 (got {type(spec.support).__name__}): --binarize threshold "
             "makes bits of pixels, rbm takes categories too, and realnvp, vae or gmm anything."
         )
-    check_at_least("boltzmann", 1, k=k, sweeps=sweeps, mean_field=mean_field)
-    check_at_least("boltzmann", 2, temperatures=temperatures, chains=chains)
-    check_at_least("boltzmann", 0, weight_decay=weight_decay)
-    if lr is None:
-        lr = 0.02 if few(spec.count) else 0.05
-    if weight_decay is None:
-        weight_decay = sgd_decay(16_000, spec.count, lr)
     model = boltzmann_machine(
         spec.shape, hidden, sweeps=sweeps, mean_field=mean_field, temperatures=temperatures,
         chains=chains,
     )  # fmt: skip
-    return Recipe(
-        model=model,
-        objective=StochasticMaximumLikelihood(model, batch_size, k, weight_decay),
-        optimizers={"model": SGD(lr)},
-        batch_size=batch_size,
-        steps=steps,
-        decay="linear",
-    )
+    objective = StochasticMaximumLikelihood(model, training.batch_size, k, training.weight_decay)
+    return trained(model, objective, training)

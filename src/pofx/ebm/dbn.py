@@ -33,25 +33,28 @@ from __future__ import annotations
 
 from pofx.ebm.belief_network import DBN, SmallDBN
 from pofx.ebm.greedy import GreedyLayers
-from pofx.ebm.harmonium import SmallHarmonium, harmonium
+from pofx.ebm.harmonium import DECAY, SmallHarmonium, harmonium
 from pofx.ebm.units import Bits, discrete_units
-from pofx.nn.defaults import sgd_decay
-from pofx.recipe import SGD, Recipe, RecipeError, check_at_least
+from pofx.parameters import Chains, GibbsSteps, GradientDescent, Sizes, Sweeps, Temperatures
+from pofx.recipe import Recipe, RecipeError, trained
 from pofx.spec import DataSpec
 
 
-def recipe(  # noqa: PLR0913
+def recipe(
     spec: DataSpec,
     *,
-    hidden: tuple[int, ...] = (128, 128),
-    k: int = 1,
-    weight_decay: float | None = None,
-    sweeps: int = 500,
-    temperatures: int = 10_000,
-    chains: int = 100,
-    lr: float = 0.05,
-    batch_size: int = 100,
-    steps: int = 20_000,
+    hidden: Sizes = (128, 128),
+    k: GibbsSteps = 1,
+    sweeps: Sweeps = 500,
+    temperatures: Temperatures = 10_000,
+    chains: Chains = 100,
+    training: GradientDescent = GradientDescent(
+        lr=0.05,
+        batch_size=100,
+        steps=20_000,
+        weight_decay=DECAY,
+        decay="constant",
+    ),
 ) -> Recipe:
     """A deep belief network over bits and categories, trained greedily.
 
@@ -59,36 +62,16 @@ def recipe(  # noqa: PLR0913
         hidden: units of each hidden layer, from the data upwards; where of each two neighbours one
             has at most 16 the bound is exact in log Z. A layer as wide as the one two below it
             starts where that one ended.
-        k: Gibbs sweeps in a step.
-        weight_decay: of the weights, not of the biases; by default 4,000 over the square of
-            the number of examples where those are fewer than 1,000, else 0.
-        sweeps: Gibbs sweeps of the top to a sample.
-        temperatures: of annealed importance sampling, which estimates log Z of the top.
-        chains: of annealed importance sampling.
-        lr: learning rate of gradient descent, falling linearly to 0 for each layer.
-        batch_size: examples in a step, and persistent chains.
-        steps: optimizer steps, shared evenly by the layers.
     """
-    check_at_least("dbn", 1, k=k, sweeps=sweeps)
-    check_at_least("dbn", 2, temperatures=temperatures, chains=chains)
-    check_at_least("dbn", 0, weight_decay=weight_decay)
-    if weight_decay is None:
-        weight_decay = sgd_decay(4_000, spec.count, lr)
     if len(hidden) < 2:
         raise RecipeError(
-            f"dbn: --hidden gives the units of two layers or more, and {len(hidden)} came; rbm is "
-            "the model of one."
+            f"--hidden must be the units of two layers or more (got {len(hidden)}): rbm is the "
+            "model of one."
         )
-    check_at_least("dbn", 1, hidden=min(hidden))
-    units = [discrete_units("dbn", spec), *(Bits((width,)) for width in hidden[:-1])]
+    units = [discrete_units(spec), *(Bits((width,)) for width in hidden[:-1])]
     options = {"sweeps": sweeps, "temperatures": temperatures, "chains": chains}
     layers = [harmonium(v, h, **options) for v, h in zip(units, hidden, strict=True)]
     small = all(isinstance(layer, SmallHarmonium) for layer in layers)
     model = (SmallDBN if small else DBN)(layers)
-    return Recipe(
-        model=model,
-        objective=GreedyLayers(model, batch_size, k, weight_decay),
-        optimizers={"model": SGD(lr)},
-        batch_size=batch_size,
-        steps=steps,
-    )
+    objective = GreedyLayers(model, training.batch_size, k, training.weight_decay)
+    return trained(model, objective, training)

@@ -23,58 +23,45 @@ Note:
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from pofx.ebm.contrastive_divergence import ContrastiveDivergence, PersistentContrastiveDivergence
 from pofx.ebm.harmonium import harmonium
 from pofx.ebm.units import Normals
-from pofx.recipe import Adam, Recipe, RecipeError, check_at_least
+from pofx.parameters import Chains, Count, GibbsSteps, Sweeps, Temperatures, Training
+from pofx.recipe import Recipe, RecipeError, trained
 from pofx.spec import DataSpec, Real
 
 
-def recipe(  # noqa: PLR0913
+def recipe(
     spec: DataSpec,
     *,
-    hidden: int = 16,
+    hidden: Count = 16,
     persistent: bool = True,
-    k: int = 5,
-    weight_decay: float = 0.0,
-    sweeps: int = 500,
-    temperatures: int = 10_000,
-    chains: int = 100,
-    lr: float = 5e-3,
-    batch_size: int = 100,
-    steps: int = 10_000,
+    k: GibbsSteps = 5,
+    sweeps: Sweeps = 500,
+    temperatures: Temperatures = 10_000,
+    chains: Chains = 100,
+    training: Training = Training(lr=5e-3, batch_size=100, steps=10_000, decay="linear"),
 ) -> Recipe:
     """An RBM over real numbers, with exact log Z for few hidden units.
 
     Args:
         hidden: number of hidden units; up to 16 of them the likelihood is exact.
         persistent: whether chains go on from step to step; otherwise each starts from the data.
-        k: Gibbs sweeps in a step.
-        weight_decay: of the weights, not of the biases.
-        sweeps: Gibbs sweeps to a sample.
-        temperatures: of annealed importance sampling, which estimates log Z.
-        chains: of annealed importance sampling.
-        lr: learning rate of Adam, falling linearly to 0.
-        batch_size: examples in a step, and persistent chains.
-        steps: optimizer steps.
     """
     if not all(isinstance(s, Real) for s in spec.columns):
         raise RecipeError(
-            "gaussian-rbm: its visible units are real numbers without a bound, and this data is "
-            "not; rbm takes bits and categories, and realnvp, vae or gmm take anything."
+            "elements must be real numbers without a bound (got "
+            f"{type(spec.support).__name__}): rbm takes bits and categories, and realnvp, vae or "
+            "gmm take anything."
         )
-    check_at_least("gaussian-rbm", 1, hidden=hidden, k=k, sweeps=sweeps)
-    check_at_least("gaussian-rbm", 2, temperatures=temperatures, chains=chains)
-    check_at_least("gaussian-rbm", 0, weight_decay=weight_decay)
     units = Normals(spec.shape)
     model = harmonium(units, hidden, sweeps=sweeps, temperatures=temperatures, chains=chains)
-    return Recipe(
-        model=model,
-        objective=PersistentContrastiveDivergence(model, batch_size, k, weight_decay)
+    decay = training.weight_decay
+    objective = (
+        PersistentContrastiveDivergence(model, training.batch_size, k, decay)
         if persistent
-        else ContrastiveDivergence(model, k, weight_decay),
-        optimizers={"model": Adam(lr)},
-        batch_size=batch_size,
-        steps=steps,
-        decay="linear",
+        else ContrastiveDivergence(model, k, decay)
     )
+    return trained(model, objective, replace(training, weight_decay=0.0))

@@ -34,6 +34,8 @@ from pofx.mcmc.ais import AISEstimate, ais, reverse_ais, temperatures
 from pofx.mcmc.chains import Chains
 from pofx.mcmc.gibbs import bernoulli, block_gibbs
 from pofx.mcmc.tempering import parallel_tempering
+from pofx.nn.defaults import sgd_decay
+from pofx.parameters import follows
 from pofx.typing import Cond, Data, PerExample
 
 EXACT_UNITS = 16
@@ -227,6 +229,12 @@ class SmallHarmonium(Harmonium):
 
     def _visible_free_energy(self, v: Tensor) -> PerExample:
         return self.energy(self.visible.write(v))
+
+
+DECAY = follows(
+    "0, or 4,000 over the squared number of fewer than 1,000 examples",
+    lambda spec, lr: sgd_decay(4_000, spec.count, lr),
+)
 
 
 def harmonium(

@@ -41,7 +41,6 @@ def energy_network(
     """A network from a relaxed example to one number.
 
     Args:
-        spec: what the data is.
         hidden: widths of the hidden layers.
         channels: as for `Encoder`.
         spectral: whether every layer's norm is at most 1.

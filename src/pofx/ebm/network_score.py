@@ -110,7 +110,6 @@ def score_network(spec: DataSpec, hidden: tuple[int, ...], channels: int) -> nn.
     """A network from a relaxed example to as many numbers: a U-Net of an image.
 
     Args:
-        spec: what the data is.
         hidden: widths of the hidden layers of the fully connected network.
         channels: channels of the U-Net; 0 for the other.
     """

@@ -27,57 +27,42 @@ Note:
 from __future__ import annotations
 
 from pofx.ebm.contrastive_divergence import ContrastiveDivergence, PersistentContrastiveDivergence
-from pofx.ebm.harmonium import harmonium
+from pofx.ebm.harmonium import DECAY, harmonium
 from pofx.ebm.units import discrete_units
-from pofx.nn.defaults import sgd_decay
-from pofx.recipe import SGD, Recipe, check_at_least
+from pofx.parameters import Chains, Count, GibbsSteps, GradientDescent, Sweeps, Temperatures
+from pofx.recipe import Recipe, trained
 from pofx.spec import DataSpec
 
 
-def recipe(  # noqa: PLR0913
+def recipe(
     spec: DataSpec,
     *,
-    hidden: int = 128,
+    hidden: Count = 128,
     persistent: bool = True,
-    k: int = 1,
-    weight_decay: float | None = None,
-    sweeps: int = 500,
-    temperatures: int = 10_000,
-    chains: int = 100,
-    lr: float = 0.05,
-    batch_size: int = 100,
-    steps: int = 10_000,
+    k: GibbsSteps = 1,
+    sweeps: Sweeps = 500,
+    temperatures: Temperatures = 10_000,
+    chains: Chains = 100,
+    training: GradientDescent = GradientDescent(
+        lr=0.05,
+        batch_size=100,
+        steps=10_000,
+        weight_decay=DECAY,
+    ),
 ) -> Recipe:
     """An RBM over bits and categories, with exact log Z while one side is small.
 
     Args:
         hidden: number of hidden units; up to 16 of them the likelihood is exact.
         persistent: whether chains go on from step to step; otherwise each starts from the data.
-        k: Gibbs sweeps in a step.
-        weight_decay: of the weights, not of the biases; by default 4,000 over the square of
-            the number of examples where those are fewer than 1,000, else 0.
-        sweeps: Gibbs sweeps to a sample.
-        temperatures: of annealed importance sampling, which estimates log Z.
-        chains: of annealed importance sampling.
-        lr: learning rate of gradient descent, falling linearly to 0.
-        batch_size: examples in a step, and persistent chains.
-        steps: optimizer steps.
     """
-    check_at_least("rbm", 1, hidden=hidden, k=k, sweeps=sweeps)
-    check_at_least("rbm", 2, temperatures=temperatures, chains=chains)
-    check_at_least("rbm", 0, weight_decay=weight_decay)
-    if weight_decay is None:
-        weight_decay = sgd_decay(4_000, spec.count, lr)
     model = harmonium(
-        discrete_units("rbm", spec), hidden, sweeps=sweeps, temperatures=temperatures, chains=chains
+        discrete_units(spec), hidden, sweeps=sweeps, temperatures=temperatures, chains=chains
     )
-    return Recipe(
-        model=model,
-        objective=PersistentContrastiveDivergence(model, batch_size, k, weight_decay)
+    decay = training.weight_decay
+    objective = (
+        PersistentContrastiveDivergence(model, training.batch_size, k, decay)
         if persistent
-        else ContrastiveDivergence(model, k, weight_decay),
-        optimizers={"model": SGD(lr)},
-        batch_size=batch_size,
-        steps=steps,
-        decay="linear",
+        else ContrastiveDivergence(model, k, decay)
     )
+    return trained(model, objective, training)

@@ -31,7 +31,8 @@ from typing import Literal
 
 from pofx.ebm.network_score import NetworkScore, score_network
 from pofx.ebm.score_objectives import Denoising, Implicit, ScoreMatching, Sliced
-from pofx.recipe import Adam, Recipe, RecipeError, check_at_least
+from pofx.parameters import Count, Hidden, NonNegative, StepSize, Training, Whole
+from pofx.recipe import Recipe, RecipeError, trained
 from pofx.spec import DataSpec
 
 _OBJECTIVES: dict[str, type[ScoreMatching]] = {
@@ -39,58 +40,41 @@ _OBJECTIVES: dict[str, type[ScoreMatching]] = {
 }  # fmt: skip
 
 
-def recipe(  # noqa: PLR0913
+def recipe(
     spec: DataSpec,
     *,
     objective: Literal["denoising", "sliced", "implicit"] = "denoising",
-    sigma: float = 0.1,
-    step_size: float = 0.01,
-    sampling_steps: int = 500,
-    hidden: tuple[int, ...] = (128, 128, 128),
-    channels: int = 32,
-    lr: float = 2e-3,
-    ema: float = 100.0,
-    batch_size: int = 256,
-    steps: int = 4000,
+    sigma: NonNegative = 0.1,
+    step_size: StepSize = 0.01,
+    sampling_steps: Count = 500,
+    hidden: Hidden = (128, 128, 128),
+    channels: Whole = 32,
+    training: Training = Training(
+        lr=2e-3,
+        batch_size=256,
+        steps=4_000,
+        warmup=100,
+        clip=1.0,
+        ema=100.0,
+    ),
 ) -> Recipe:
     """A score of vectors, tables and images at one level of noise, sampled by Langevin dynamics.
 
     Args:
-        spec: what the data is.
         objective: `denoising` is the cheapest; `sliced` takes one backward pass more, `implicit`
             one for each element, and both do without noise.
         sigma: standard deviation of the noise on the data.
-        step_size: epsilon, the variance of a Langevin step's noise.
         sampling_steps: Langevin steps to a sample.
-        hidden: widths of the hidden layers.
         channels: channels of a U-Net, for images; 0 for a fully connected network.
-        lr: learning rate, falling to 0 by a cosine.
-        ema: half-life, in steps, of the average of the weights that is sampled from.
-        batch_size: examples in a step.
-        steps: optimizer steps.
     """
-    check_at_least("score-matching", 1, sampling_steps=sampling_steps)
-    check_at_least("score-matching", 0, sigma=sigma)
-    if not step_size > 0:
-        raise RecipeError(f"score-matching: --step-size is positive, and {step_size} came.")
     needs_noise = objective == "denoising" or any(c.discrete for c in spec.columns)
     if needs_noise and not sigma:
         raise RecipeError(
-            "score-matching: without noise (--sigma 0) there is nothing to denoise and discrete "
-            "data has no score; give a positive --sigma, such as 0.1."
+            "--sigma must be above 0 to denoise, and for discrete data, which have no score (got "
+            "0): give 0.1."
         )
     model = NetworkScore(
         score_network(spec, hidden, channels), spec,
         sigma=sigma, step=step_size, sampling_steps=sampling_steps,
     )  # fmt: skip
-    return Recipe(
-        model=model,
-        objective=_OBJECTIVES[objective](model, sigma),
-        optimizers={"model": Adam(lr)},
-        batch_size=batch_size,
-        steps=steps,
-        warmup=100,
-        decay="cosine",
-        clip=1.0,
-        ema=ema,
-    )
+    return trained(model, _OBJECTIVES[objective](model, sigma), training)

@@ -272,13 +272,13 @@ class Normals(Visible):
         return -0.5 * eta / theta[1]
 
 
-def discrete_units(recipe: str, spec: DataSpec) -> Visible:
+def discrete_units(spec: DataSpec) -> Visible:
     """The visible units of bits, of categories, or of a table's row of both.
 
     Raises:
         RecipeError: the data is neither.
 
-    >>> type(discrete_units("rbm", DataSpec((2, 3), Categorical(4)))).__name__
+    >>> type(discrete_units(DataSpec((2, 3), Categorical(4)))).__name__
     'Categories'
     """
     if isinstance(spec.support, Binary):
@@ -288,7 +288,7 @@ def discrete_units(recipe: str, spec: DataSpec) -> Visible:
     ):
         return Categories(spec)
     raise RecipeError(
-        f"{recipe}: its visible units are bits or categories, and this data is neither; "
+        f"elements must be bits or categories (got {type(spec.support).__name__}): "
         "--binarize threshold makes bits of pixels, gaussian-rbm takes real numbers, and realnvp, "
         "vae or gmm take anything."
     )

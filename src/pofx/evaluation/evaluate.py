@@ -127,7 +127,7 @@ class Sets:
     noise: Embedding
 
 
-def evaluate(  # noqa: PLR0913
+def evaluate(
     model: object,
     dataset: DatasetLike | Source,
     *,

@@ -76,7 +76,7 @@ class Ladder:
         UserError: the model has no samplers, or an argument does not suit it.
     """
 
-    def __init__(  # noqa: PLR0913
+    def __init__(
         self,
         model: object,
         dataset: DatasetLike,

@@ -27,50 +27,37 @@ from __future__ import annotations
 
 from pofx.flow.bijection import Chain
 from pofx.flow.continuous import Continuous, Velocity
-from pofx.flow.flow import MaximumLikelihood, check_arguments, vector_flow
+from pofx.flow.flow import BATCH, DECAY, MaximumLikelihood, check_elements, vector_flow
 from pofx.flow.linear import Diagonal
-from pofx.nn.defaults import batch_of, decay_of
-from pofx.recipe import Adam, Recipe
+from pofx.parameters import Conditional, Count, Exact, Hidden, Training
+from pofx.recipe import Recipe, trained
 from pofx.spec import DataSpec
 
 
 def recipe(
     spec: DataSpec,
     *,
-    hidden: tuple[int, ...] = (64, 64),
-    solver_steps: int = 8,
-    exact: int = 8,
-    conditional: bool = False,
-    lr: float = 5e-3,
-    batch_size: int | None = None,
-    steps: int = 5_000,
+    hidden: Hidden = (64, 64),
+    solver_steps: Count = 8,
+    exact: Exact = 8,
+    conditional: Conditional = False,
+    training: Training = Training(
+        lr=5e-3,
+        batch_size=BATCH,
+        steps=5_000,
+        weight_decay=DECAY,
+        warmup=100,
+        clip=1.0,
+    ),
 ) -> Recipe:
     """A continuous flow.
 
     Args:
-        spec: what the data is.
-        hidden: widths of the hidden layers of the velocity.
         solver_steps: steps from data to noise, four evaluations of the velocity each.
-        exact: up to so many elements the trace, and so the density, is exact.
-        conditional: condition the velocity on the class.
-        lr: learning rate of Adam, decayed to 0 by a cosine.
-        batch_size: examples in a step; by default 256, or all of fewer than 1,000 where any
-            column is of bits or categories.
-        steps: optimizer steps.
     """
-    batch_size = batch_of(256, spec) if batch_size is None else batch_size
-    check_arguments("ffjord", spec, conditional, hidden=hidden, solver_steps=solver_steps)
+    check_elements(spec, hidden)
     velocity = Velocity(spec.size, hidden, spec.classes if conditional else 0)
     few = spec.size <= exact
     bijection = Chain([Diagonal(spec.size), Continuous(velocity, solver_steps, exact=few)])
     model = vector_flow(bijection, spec, conditional=conditional, exact=few)
-    return Recipe(
-        model=model,
-        objective=MaximumLikelihood(model),
-        optimizers={"model": Adam(lr, weight_decay=decay_of(spec, lr))},
-        batch_size=batch_size,
-        steps=steps,
-        warmup=100,
-        decay="cosine",
-        clip=1.0,  # of any norm, as in realnvp
-    )
+    return trained(model, MaximumLikelihood(model), training)

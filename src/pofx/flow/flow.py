@@ -30,8 +30,10 @@ from pofx.functional.dequantize import dequantize, log_cell, middle, quantize
 from pofx.functional.labels import any_class, marginal
 from pofx.functional.reductions import sum_event
 from pofx.functional.unbound import bound, unbound
+from pofx.nn.defaults import batch_of, decay_of
 from pofx.objective import LossObjective, Metrics
-from pofx.recipe import RecipeError, check_at_least, check_classes
+from pofx.parameters import follows
+from pofx.recipe import RecipeError
 from pofx.spec import DataSpec, Interval, Real, Simple, is_counted
 from pofx.typing import Cond, Data, PerExample
 
@@ -198,30 +200,23 @@ def vector_flow(
     return flow(bijection, spec, conditional=conditional, exact=exact)
 
 
-def check_arguments(
-    name: str,
-    spec: DataSpec,
-    conditional: bool,
-    *,
-    bound: float | None = None,
-    hidden: tuple[int, ...] | None = None,
-    **counts: int,
-) -> None:
-    """What every flow that couples elements asks of its data and arguments.
+BATCH = follows(
+    "256, or all of fewer than 1,000 with bits or categories", lambda spec: batch_of(256, spec)
+)
+DECAY = follows(
+    "0, or 12,000 over the number of fewer than 1,000 examples with bits or categories",
+    lambda spec, lr: decay_of(spec, lr),
+)
 
-    Raises:
-        RecipeError: one sentence for the first that does not suit.
+
+def check_elements(spec: DataSpec, hidden: tuple[int, ...] = (1,)) -> None:
+    """Refuses examples whose elements cannot be transformed given others, and networks without a
+    hidden layer where one is needed.
     """
     if spec.size < 2:
-        raise RecipeError(
-            f"{name} sets elements by others and needs 2 of them, but 1 came; use gmm."
-        )
-    check_classes(name, spec, conditional=conditional)
-    check_at_least(name, 1, **counts)
-    if bound is not None and not bound > 0:
-        raise RecipeError(f"{name}: --bound is a positive number of nats, and {bound} came.")
-    if hidden is not None and not hidden:
-        raise RecipeError(f"{name}: --hidden is one width or more, and none came; give 64.")
+        raise RecipeError("examples must have 2 elements or more (got 1): use gmm.")
+    if not hidden:
+        raise RecipeError("--hidden must be one width or more (got none): give 64.")
 
 
 class MaximumLikelihood(LossObjective):

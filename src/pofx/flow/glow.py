@@ -29,10 +29,11 @@ from pofx.flow.bijection import Bijection
 from pofx.flow.conditioner import ImageConditioner
 from pofx.flow.coupling import Couplings, ElementwiseCoupling
 from pofx.flow.elementwise import Affine
-from pofx.flow.flow import MaximumLikelihood, check_arguments, flow
+from pofx.flow.flow import MaximumLikelihood, check_elements, flow
 from pofx.flow.linear import LU, rotation
 from pofx.flow.squeeze import multi_scale
-from pofx.recipe import Adam, Recipe, RecipeError
+from pofx.parameters import Bound, Conditional, Count, Training
+from pofx.recipe import Recipe, RecipeError, trained
 from pofx.spec import DataSpec
 
 
@@ -59,18 +60,16 @@ def glow_scales(
     return multi_scale(shape, steps, scales)
 
 
-def recipe(  # noqa: PLR0913
+def recipe(
     spec: DataSpec,
     *,
-    layers: int = 8,
-    scales: int = 3,
-    channels: int = 64,
-    blocks: int = 1,
-    bound: float = 1.0,
-    conditional: bool = False,
-    lr: float = 1e-3,
-    batch_size: int = 64,
-    steps: int = 10_000,
+    layers: Count = 8,
+    scales: Count = 3,
+    channels: Count = 64,
+    blocks: Count = 1,
+    bound: Bound = 1.0,
+    conditional: Conditional = False,
+    training: Training = Training(lr=1e-3, batch_size=64, steps=10_000, warmup=100, clip=1.0),
 ) -> Recipe:
     """A Glow of several scales.
 
@@ -80,33 +79,17 @@ def recipe(  # noqa: PLR0913
         scales: at most so many scales.
         channels: channels of the coupling networks.
         blocks: residual blocks of the coupling networks.
-        bound: largest log-scale of one coupling, nats.
-        conditional: condition every coupling on the class.
-        lr: learning rate of Adam, decayed to 0 by a cosine.
-        batch_size: examples in a step.
-        steps: optimizer steps.
     """
     if not spec.is_image or spec.shape[1] % 2 or spec.shape[2] % 2:
         raise RecipeError(
-            f"glow squeezes images and needs even sides, but examples of shape {spec.shape} came; "
-            "bring images to an even size with --resize, or use realnvp or nsf."
+            f"examples must be images with even sides (got shape {spec.shape}): bring them to an "
+            "even size with --resize, or use realnvp or nsf."
         )
-    check_arguments(
-        "glow", spec, conditional, bound=bound, layers=layers, scales=scales, channels=channels
-    )
+    check_elements(spec)
     bijection = glow_scales(
         spec.shape, layers,  # type: ignore[arg-type]
         scales=scales, channels=channels, blocks=blocks, bound=bound,
         classes=spec.classes if conditional else 0,
     )  # fmt: skip
     model = flow(bijection, spec, conditional=conditional)
-    return Recipe(
-        model=model,
-        objective=MaximumLikelihood(model),
-        optimizers={"model": Adam(lr)},
-        batch_size=batch_size,
-        steps=steps,
-        warmup=100,
-        decay="cosine",
-        clip=1.0,  # of any norm, as in realnvp
-    )
+    return trained(model, MaximumLikelihood(model), training)

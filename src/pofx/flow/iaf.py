@@ -27,53 +27,41 @@ from __future__ import annotations
 from pofx.flow.autoregressive import Inverse, to_and_fro
 from pofx.flow.bijection import Chain
 from pofx.flow.elementwise import Affine
-from pofx.flow.flow import MaximumLikelihood, check_arguments, vector_flow
-from pofx.nn.defaults import batch_of, decay_of
-from pofx.recipe import Adam, Recipe, RecipeError
+from pofx.flow.flow import BATCH, DECAY, MaximumLikelihood, check_elements, vector_flow
+from pofx.parameters import Bound, Conditional, Count, Hidden, Training
+from pofx.recipe import Recipe, RecipeError, trained
 from pofx.spec import DataSpec
 
 
 def recipe(
     spec: DataSpec,
     *,
-    layers: int = 4,
-    hidden: tuple[int, ...] = (64, 64),
-    bound: float = 3.0,
-    conditional: bool = False,
-    lr: float = 1e-3,
-    batch_size: int | None = None,
-    steps: int = 5_000,
+    layers: Count = 4,
+    hidden: Hidden = (64, 64),
+    bound: Bound = 3.0,
+    conditional: Conditional = False,
+    training: Training = Training(
+        lr=1e-3,
+        batch_size=BATCH,
+        steps=5_000,
+        weight_decay=DECAY,
+        warmup=100,
+        clip=1.0,
+    ),
 ) -> Recipe:
     """An inverse autoregressive flow.
 
     Args:
         spec: what the data is; vectors and tables.
         layers: autoregressive layers.
-        hidden: widths of the hidden layers of each network.
-        bound: largest log-scale of one layer, nats.
-        conditional: condition every layer on the class.
-        lr: learning rate of Adam, decayed to 0 by a cosine.
-        batch_size: examples in a step; by default 256, or all of fewer than 1,000 where any
-            column is of bits or categories.
-        steps: optimizer steps.
     """
-    batch_size = batch_of(256, spec) if batch_size is None else batch_size
-    check_arguments("iaf", spec, conditional, bound=bound, hidden=hidden, layers=layers)
+    check_elements(spec, hidden)
     if len(spec.shape) > 1:
         raise RecipeError(
-            "iaf finds a density one element after the other and serves vectors and tables, but "
-            f"examples of shape {spec.shape} came; use maf or nsf."
+            f"examples must be vectors or rows of a table (got shape {spec.shape}), as the density "
+            "is found one element after the other: use maf or nsf."
         )
     classes = spec.classes if conditional else 0
     each = to_and_fro(spec.size, layers, Affine(bound), hidden, classes)
     model = vector_flow(Chain([Inverse(layer) for layer in each]), spec, conditional=conditional)
-    return Recipe(
-        model=model,
-        objective=MaximumLikelihood(model),
-        optimizers={"model": Adam(lr, weight_decay=decay_of(spec, lr))},
-        batch_size=batch_size,
-        steps=steps,
-        warmup=100,
-        decay="cosine",
-        clip=1.0,  # of any norm, as in realnvp
-    )
+    return trained(model, MaximumLikelihood(model), training)

@@ -26,53 +26,35 @@ from __future__ import annotations
 from pofx.flow.autoregressive import to_and_fro
 from pofx.flow.bijection import Chain
 from pofx.flow.elementwise import Affine
-from pofx.flow.flow import MaximumLikelihood, check_arguments, vector_flow
-from pofx.nn.defaults import batch_of, decay_of
-from pofx.recipe import Adam, Recipe, check_at_least
+from pofx.flow.flow import BATCH, DECAY, MaximumLikelihood, check_elements, vector_flow
+from pofx.parameters import Bound, Conditional, Count, Hidden, Training
+from pofx.recipe import Recipe, trained
 from pofx.spec import DataSpec
 
 
-def recipe(  # noqa: PLR0913
+def recipe(
     spec: DataSpec,
     *,
-    layers: int = 5,
-    hidden: tuple[int, ...] = (128, 128),
-    bound: float = 3.0,
-    conditional: bool = False,
-    lr: float = 1e-3,
-    weight_decay: float | None = None,
-    batch_size: int | None = None,
-    steps: int = 10_000,
+    layers: Count = 5,
+    hidden: Hidden = (128, 128),
+    bound: Bound = 3.0,
+    conditional: Conditional = False,
+    training: Training = Training(
+        lr=1e-3,
+        batch_size=BATCH,
+        steps=10_000,
+        weight_decay=DECAY,
+        warmup=100,
+        clip=1.0,
+    ),
 ) -> Recipe:
     """A masked autoregressive flow.
 
     Args:
-        spec: what the data is.
         layers: autoregressive layers; 5 or 10 in the paper's tables.
-        hidden: widths of the hidden layers of each network.
-        bound: largest log-scale of one layer, nats.
-        conditional: condition every layer on the class.
-        lr: learning rate of Adam, decayed to 0 by a cosine.
-        weight_decay: of AdamW; 1 helps where rows are few. By default 0, or, with bits or
-            categories, 12,000 over the number of examples where those are fewer than 1,000.
-        batch_size: examples in a step; by default 256, or all of fewer than 1,000 where any
-            column is of bits or categories.
-        steps: optimizer steps.
     """
-    batch_size = batch_of(256, spec) if batch_size is None else batch_size
-    check_arguments("maf", spec, conditional, bound=bound, hidden=hidden, layers=layers)
-    check_at_least("maf", 0, weight_decay=weight_decay)
-    weight_decay = decay_of(spec, lr) if weight_decay is None else weight_decay
+    check_elements(spec, hidden)
     classes = spec.classes if conditional else 0
     parts = to_and_fro(spec.size, layers, Affine(bound), hidden, classes)
     model = vector_flow(Chain(parts), spec, conditional=conditional)
-    return Recipe(
-        model=model,
-        objective=MaximumLikelihood(model),
-        optimizers={"model": Adam(lr, weight_decay=weight_decay)},
-        batch_size=batch_size,
-        steps=steps,
-        warmup=100,
-        decay="cosine",
-        clip=1.0,  # of any norm, as in realnvp
-    )
+    return trained(model, MaximumLikelihood(model), training)

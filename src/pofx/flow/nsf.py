@@ -21,60 +21,52 @@ Note:
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import torch
 
 from pofx.flow.autoregressive import Autoregressive
 from pofx.flow.bijection import Bijection, Chain
 from pofx.flow.conditioner import vector_couplings
 from pofx.flow.elementwise import Spline
-from pofx.flow.flow import MaximumLikelihood, check_arguments, vector_flow
+from pofx.flow.flow import DECAY, MaximumLikelihood, check_elements, vector_flow
 from pofx.flow.linear import LU, shuffle
 from pofx.flow.permutation import Permutation
-from pofx.nn.defaults import decay_of
-from pofx.recipe import Adam, Recipe, RecipeError, check_at_least
+from pofx.parameters import Conditional, Count, Hidden, Positive, Training, Whole, between
+from pofx.recipe import Recipe, trained
 from pofx.spec import DataSpec
 
 
-def recipe(  # noqa: PLR0913
+def recipe(
     spec: DataSpec,
     *,
     autoregressive: bool = False,
-    layers: int = 4,
-    bins: int = 8,
-    bound: float = 5.0,
-    hidden: tuple[int, ...] = (64, 64),
-    mixed: int = 256,
-    conditional: bool = False,
-    lr: float = 3e-3,
-    weight_decay: float | None = None,
-    batch_size: int = 1024,
-    steps: int = 8_000,
+    layers: Count = 4,
+    bins: Annotated[int, between(2, 500)] = 8,
+    bound: Positive = 5.0,
+    hidden: Hidden = (64, 64),
+    mixed: Whole = 256,
+    conditional: Conditional = False,
+    training: Training = Training(
+        lr=3e-3,
+        batch_size=1024,
+        steps=8_000,
+        weight_decay=DECAY,
+        warmup=100,
+        clip=1.0,
+    ),
 ) -> Recipe:
     """A neural spline flow of couplings, or of autoregressive layers.
 
     Args:
-        spec: what the data is.
         autoregressive: every element sees all before it; samples take one step for each element.
         layers: matrices; each is followed by a coupling of either half, or by one autoregressive
             layer.
         bins: pieces of a spline.
         bound: splines bend within [-bound, bound] and are the identity outside.
-        hidden: widths of the hidden layers of each network.
         mixed: the most elements that are mixed by a matrix.
-        conditional: condition every spline on the class.
-        lr: learning rate of Adam, decayed to 0 by a cosine.
-        weight_decay: of AdamW; 1 helps where rows are few. By default 0, or, with bits or
-            categories, 12,000 over the number of examples where those are fewer than 1,000.
-        batch_size: examples in a step.
-        steps: optimizer steps.
     """
-    check_arguments("nsf", spec, conditional, layers=layers)
-    check_at_least("nsf", 0, weight_decay=weight_decay)
-    weight_decay = decay_of(spec, lr) if weight_decay is None else weight_decay
-    if not 2 <= bins <= 500:
-        raise RecipeError(f"nsf: --bins is between 2 and 500, and {bins} came.")
-    if not bound > 0:
-        raise RecipeError(f"nsf: --bound is a positive number, and {bound} came.")
+    check_elements(spec)
     size, map = spec.size, Spline(bins, bound)
     classes = spec.classes if conditional else 0
     parts: list[Bijection] = []
@@ -88,13 +80,4 @@ def recipe(  # noqa: PLR0913
         else:
             parts.append(vector_couplings(size, 2, hidden, map, classes))
     model = vector_flow(Chain(parts), spec, conditional=conditional)
-    return Recipe(
-        model=model,
-        objective=MaximumLikelihood(model),
-        optimizers={"model": Adam(lr, weight_decay=weight_decay)},
-        batch_size=batch_size,
-        steps=steps,
-        warmup=100,
-        decay="cosine",
-        clip=1.0,  # of any norm, as in realnvp
-    )
+    return trained(model, MaximumLikelihood(model), training)

@@ -28,10 +28,10 @@ from pofx.flow.bijection import Bijection
 from pofx.flow.conditioner import ImageConditioner, vector_couplings
 from pofx.flow.coupling import Couplings, ElementwiseCoupling
 from pofx.flow.elementwise import Affine
-from pofx.flow.flow import MaximumLikelihood, check_arguments, flow, vector_flow
+from pofx.flow.flow import DECAY, MaximumLikelihood, check_elements, flow, vector_flow
 from pofx.flow.squeeze import colours_to_rows, multi_scale
-from pofx.nn.defaults import decay_of
-from pofx.recipe import Adam, Recipe, check_at_least
+from pofx.parameters import Bound, Conditional, Count, Sizes, Training, Whole, follows
+from pofx.recipe import Recipe, trained
 from pofx.spec import DataSpec
 
 
@@ -58,48 +58,51 @@ def image_scales(
     return multi_scale(shape, steps, scales)
 
 
-def recipe(  # noqa: PLR0913
+def _convolves(spec: DataSpec, channels: int) -> bool:
+    return spec.is_image and bool(channels) and spec.shape[1] % 2 == spec.shape[2] % 2 == 0
+
+
+def recipe(
     spec: DataSpec,
     *,
-    layers: int | None = None,
-    hidden: tuple[int, ...] = (64, 64),
-    channels: int = 32,
-    blocks: int = 2,
-    scales: int = 3,
-    bound: float = 1.0,
-    conditional: bool = False,
-    lr: float | None = None,
-    weight_decay: float | None = None,
-    batch_size: int | None = None,
-    steps: int = 8_000,
+    layers: Count = follows(
+        "4 for images, 16 for vectors",
+        lambda spec, channels: 4 if _convolves(spec, channels) else 16,
+    ),
+    hidden: Sizes = (64, 64),
+    channels: Whole = 32,
+    blocks: Count = 2,
+    scales: Count = 3,
+    bound: Bound = 1.0,
+    conditional: Conditional = False,
+    training: Training = Training(
+        lr=follows(
+            "0.001 for images, 0.003 for vectors",
+            lambda spec, channels: 1e-3 if _convolves(spec, channels) else 3e-3,
+        ),
+        batch_size=follows(
+            "64 for images, 1024 for vectors",
+            lambda spec, channels: 64 if _convolves(spec, channels) else 1024,
+        ),
+        steps=8_000,
+        weight_decay=DECAY,
+        warmup=100,
+        clip=1.0,
+    ),
 ) -> Recipe:
     """A RealNVP: couplings of halves for vectors, of several scales for images.
 
     Args:
         spec: what the data is; an image with an odd side is served as a vector.
-        layers: couplings; of an image, at each scale. By default 16 for vectors, 4 for images.
+        layers: couplings; of an image, at each scale.
         hidden: widths of the hidden layers of a vector's coupling networks.
         channels: channels of an image's coupling networks; 0 treats an image as a vector.
         blocks: residual blocks of an image's coupling networks.
         scales: at most so many scales of an image.
-        bound: largest log-scale of one coupling, nats.
-        conditional: condition every coupling on the class.
-        lr: learning rate of Adam, decayed to 0 by a cosine; by default 3e-3 for vectors, 1e-3 for
-            images.
-        weight_decay: of AdamW; 1 helps where rows are few. By default 0, or, with bits or
-            categories, 12,000 over the number of examples where those are fewer than 1,000.
-        batch_size: examples in a step; by default 1,024 for vectors, 64 for images.
-        steps: optimizer steps.
     """
-    convolves = spec.is_image and bool(channels) and spec.shape[1] % 2 == spec.shape[2] % 2 == 0
-    layers = layers if layers is not None else 4 if convolves else 16
-    lr = lr if lr is not None else 1e-3 if convolves else 3e-3
-    batch_size = batch_size if batch_size is not None else 64 if convolves else 1024
-    check_arguments("realnvp", spec, conditional, bound=bound, layers=layers, scales=scales)
-    check_at_least("realnvp", 0, weight_decay=weight_decay)
-    weight_decay = decay_of(spec, lr) if weight_decay is None else weight_decay
+    check_elements(spec)
     classes = spec.classes if conditional else 0
-    if convolves:
+    if _convolves(spec, channels):
         scale = image_scales(
             spec.shape, layers,  # type: ignore[arg-type]
             scales=scales, channels=channels, blocks=blocks, bound=bound, classes=classes,
@@ -108,13 +111,4 @@ def recipe(  # noqa: PLR0913
     else:
         couplings = vector_couplings(spec.size, layers, hidden, Affine(bound), classes)
         model = vector_flow(couplings, spec, conditional=conditional)
-    return Recipe(
-        model=model,
-        objective=MaximumLikelihood(model),
-        optimizers={"model": Adam(lr, weight_decay=weight_decay)},
-        batch_size=batch_size,
-        steps=steps,
-        warmup=100,
-        decay="cosine",
-        clip=1.0,  # of any norm: now and then an example far out has a million times the usual one
-    )
+    return trained(model, MaximumLikelihood(model), training)

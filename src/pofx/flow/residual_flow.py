@@ -23,45 +23,41 @@ Note:
 
 from __future__ import annotations
 
+from typing import Annotated
+
 from pofx.flow.actnorm import ActNorm
 from pofx.flow.bijection import Bijection, Chain
-from pofx.flow.flow import MaximumLikelihood, check_arguments, vector_flow
+from pofx.flow.flow import BATCH, DECAY, MaximumLikelihood, check_elements, vector_flow
 from pofx.flow.residual import Contraction, Residual
-from pofx.nn.defaults import batch_of, decay_of
-from pofx.recipe import Adam, Recipe, RecipeError
+from pofx.parameters import Conditional, Count, Exact, Hidden, Training, between
+from pofx.recipe import Recipe, trained
 from pofx.spec import DataSpec
 
 
-def recipe(  # noqa: PLR0913
+def recipe(
     spec: DataSpec,
     *,
-    layers: int = 8,
-    hidden: tuple[int, ...] = (64, 64),
-    lipschitz: float = 0.97,
-    exact: int = 8,
-    conditional: bool = False,
-    lr: float = 2e-2,
-    batch_size: int | None = None,
-    steps: int = 5_000,
+    layers: Count = 8,
+    hidden: Hidden = (64, 64),
+    lipschitz: Annotated[float, between(0, 1, without="()")] = 0.97,
+    exact: Exact = 8,
+    conditional: Conditional = False,
+    training: Training = Training(
+        lr=2e-2,
+        batch_size=BATCH,
+        steps=5_000,
+        weight_decay=DECAY,
+        warmup=100,
+        clip=1.0,
+    ),
 ) -> Recipe:
     """A residual flow.
 
     Args:
-        spec: what the data is.
         layers: contractions.
-        hidden: widths of the hidden layers of each contraction.
         lipschitz: the largest Lipschitz constant of a contraction, below 1.
-        exact: up to so many elements the determinant, and so the density, is exact.
-        conditional: condition every contraction on the class.
-        lr: learning rate of Adam, decayed to 0 by a cosine.
-        batch_size: examples in a step; by default 256, or all of fewer than 1,000 where any
-            column is of bits or categories.
-        steps: optimizer steps.
     """
-    batch_size = batch_of(256, spec) if batch_size is None else batch_size
-    check_arguments("residual-flow", spec, conditional, layers=layers)
-    if not 0 < lipschitz < 1:
-        raise RecipeError(f"residual-flow: --lipschitz lies between 0 and 1, and {lipschitz} came.")
+    check_elements(spec)
     classes, few = spec.classes if conditional else 0, spec.size <= exact
     parts: list[Bijection] = []
     for _ in range(layers):
@@ -69,13 +65,4 @@ def recipe(  # noqa: PLR0913
         parts += [ActNorm(spec.size), Residual(contraction, exact=few)]
     chain = Chain([*parts, ActNorm(spec.size)])
     model = vector_flow(chain, spec, conditional=conditional, exact=few)
-    return Recipe(
-        model=model,
-        objective=MaximumLikelihood(model),
-        optimizers={"model": Adam(lr, weight_decay=decay_of(spec, lr))},
-        batch_size=batch_size,
-        steps=steps,
-        warmup=100,
-        decay="cosine",
-        clip=1.0,  # of any norm, as in realnvp
-    )
+    return trained(model, MaximumLikelihood(model), training)

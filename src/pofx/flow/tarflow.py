@@ -25,54 +25,46 @@ from __future__ import annotations
 
 from pofx.flow.bijection import Chain, Flatten
 from pofx.flow.elementwise import Affine
-from pofx.flow.flow import MaximumLikelihood, check_arguments, flow
+from pofx.flow.flow import MaximumLikelihood, check_elements, flow
 from pofx.flow.patches import PatchAutoregressive, Patches
-from pofx.recipe import Adam, Recipe, RecipeError
+from pofx.parameters import Bound, Conditional, Count, Training, follows
+from pofx.recipe import Recipe, RecipeError, trained
 from pofx.spec import DataSpec
 
 
-def recipe(  # noqa: PLR0913
+def recipe(
     spec: DataSpec,
     *,
-    layers: int = 4,
-    patch: int | None = None,
-    width: int = 64,
-    blocks: int = 2,
-    heads: int = 4,
-    bound: float = 2.0,
-    conditional: bool = False,
-    lr: float = 1e-3,
-    batch_size: int = 64,
-    steps: int = 10_000,
+    layers: Count = 4,
+    patch: Count = follows(
+        "2, or 4 of images with a side above 16", lambda spec: 4 if max(spec.shape) > 16 else 2
+    ),
+    width: Count = 64,
+    blocks: Count = 2,
+    heads: Count = 4,
+    bound: Bound = 2.0,
+    conditional: Conditional = False,
+    training: Training = Training(lr=1e-3, batch_size=64, steps=10_000, warmup=100, clip=1.0),
 ) -> Recipe:
     """A TarFlow.
 
     Args:
         spec: images whose sides are multiples of the patch's.
         layers: autoregressive layers, with a Transformer each; 8 in the paper.
-        patch: side of a patch; by default 2, or 4 of images with a side above 16.
+        patch: side of a patch.
         width: of the Transformers.
         blocks: of each Transformer.
         heads: of their attention; twice as many divide the width.
-        bound: largest log-scale of one layer, nats.
-        conditional: condition every layer on the class.
-        lr: learning rate of Adam, decayed to 0 by a cosine.
-        batch_size: examples in a step.
-        steps: optimizer steps.
     """
-    if patch is None:
-        patch = 4 if max(spec.shape) > 16 else 2
-    check_arguments("tarflow", spec, conditional, bound=bound,
-        layers=layers, patch=patch, width=width, blocks=blocks, heads=heads,
-    )  # fmt: skip
+    check_elements(spec)
     if not spec.is_image or spec.shape[1] % patch or spec.shape[2] % patch:
         raise RecipeError(
-            f"tarflow cuts images into patches of {patch} by {patch}, but examples of shape "
-            f"{spec.shape} came; bring images to another size with --resize, or set --patch."
+            f"examples must be images that patches of {patch} by {patch} tile (got shape "
+            f"{spec.shape}): bring them to another size with --resize, or set --patch."
         )
     if width % (2 * heads):
         raise RecipeError(
-            f"tarflow: --width is a multiple of twice --heads, and {width} with {heads} came."
+            f"--width must be a multiple of twice --heads (got {width} and {heads}): change one."
         )
     c, h, w = spec.shape
     length, size = (h // patch) * (w // patch), c * patch * patch
@@ -85,13 +77,4 @@ def recipe(  # noqa: PLR0913
     ]  # fmt: skip
     chain = Chain([Patches((c, h, w), patch), *each, Flatten((length, size))])
     model = flow(chain, spec, conditional=conditional)
-    return Recipe(
-        model=model,
-        objective=MaximumLikelihood(model),
-        optimizers={"model": Adam(lr)},
-        batch_size=batch_size,
-        steps=steps,
-        warmup=100,
-        decay="cosine",
-        clip=1.0,  # of any norm, as in realnvp
-    )
+    return trained(model, MaximumLikelihood(model), training)

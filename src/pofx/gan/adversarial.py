@@ -23,8 +23,13 @@ from pofx.batch import Batch
 from pofx.functional.dequantize import harden, joined, relax, relaxed_shape, split_relaxed
 from pofx.nn.defaults import Decoder, Encoder
 from pofx.objective import Metrics, Objective, Update
+from pofx.parameters import follows
 from pofx.spec import Categorical, DataSpec, Real, Simple
 from pofx.typing import Cond, Data, PerExample
+
+LATENT = follows(
+    "the number of elements of an example, at most 64", lambda spec: min(spec.size, 64)
+)
 
 
 class Generator(nn.Module):

@@ -32,10 +32,11 @@ from typing import Literal
 from torch import Tensor
 from torch.nn.functional import softplus
 
-from pofx.gan.adversarial import Adversarial, Discriminator, Generator, Pairs
+from pofx.gan.adversarial import LATENT, Adversarial, Discriminator, Generator, Pairs
 from pofx.gan.penalties import r1
 from pofx.objective import Metrics
-from pofx.recipe import Adam, Recipe, RecipeError, check_at_least
+from pofx.parameters import Count, NonNegative, Sizes, Training, Whole, follows
+from pofx.recipe import Recipe, trained
 from pofx.spec import DataSpec
 from pofx.typing import PerExample
 
@@ -84,53 +85,36 @@ class GAN(Adversarial):
         return softplus(-logits).mean()
 
 
-def recipe(  # noqa: PLR0913
+def recipe(
     spec: DataSpec,
     *,
     loss: Loss = "non-saturating",
-    r1: float | None = None,
-    latent: int | None = None,
-    hidden: tuple[int, ...] = (128, 128, 128),
-    channels: int = 32,
-    lr: float = 1e-3,
-    beta1: float = 0.0,
-    beta2: float = 0.99,
-    ema: float = 200.0,
-    batch_size: int = 256,
-    steps: int = 9_000,
+    r1: NonNegative = follows(
+        "an eighth of the numbers of an image, else 0.1",
+        lambda spec: spec.size / 8 if spec.is_image else 0.1,
+    ),
+    latent: Count = LATENT,
+    hidden: Sizes = (128, 128, 128),
+    channels: Whole = 32,
+    training: Training = Training(
+        lr=1e-3,
+        batch_size=256,
+        steps=9_000,
+        beta1=0.0,
+        beta2=0.99,
+        decay="linear",
+        ema=200.0,
+    ),
 ) -> Recipe:
     """A GAN for vectors, tables and images, conditional where the data has classes.
 
     Args:
-        spec: what the data is.
         loss: the generator's loss: non-saturating, or minimax as in eq. 1.
-        r1: gamma, weight of the R1 penalty, by default an eighth for each number of an image, and
-            0.1 for anything else; 0 turns it off, and invites mode collapse.
-        latent: length of the code z; by default that of an example, at most 64.
+        r1: gamma, weight of the R1 penalty; 0 turns it off, and invites mode collapse.
+        latent: length of the code z.
         hidden: widths of the hidden layers of both networks.
         channels: channels of the finest convolution, for images; 0 for fully connected networks.
-        lr: learning rate of both networks, falling linearly to 0.
-        beta1: Adam's decay of the mean gradient.
-        beta2: Adam's decay of the squared gradient.
-        ema: half-life, in steps, of the average of the generator's weights that is sampled from.
-        batch_size: examples in a step.
-        steps: optimizer steps.
     """
-    r1 = r1 if r1 is not None else spec.size / 8 if spec.is_image else 0.1
-    if r1 < 0:
-        raise RecipeError(f"r1 is a weight of at least 0, and {r1} came; 0 turns the penalty off.")
-    check_at_least("gan", 1, latent=latent)
-    generator = Generator(
-        spec, latent=latent or min(spec.size, 64), hidden=hidden, channels=channels
-    )
+    generator = Generator(spec, latent=latent, hidden=hidden, channels=channels)
     discriminator = Discriminator(spec, hidden=hidden, channels=channels)
-    adam = Adam(lr, (beta1, beta2))
-    return Recipe(
-        model=generator,
-        objective=GAN(generator, discriminator, loss, r1),
-        optimizers={"discriminator": adam, "generator": adam},
-        batch_size=batch_size,
-        steps=steps,
-        decay="linear",
-        ema=ema,
-    )
+    return trained(generator, GAN(generator, discriminator, loss, r1), training)

@@ -25,10 +25,11 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from pofx.gan.adversarial import Adversarial, Discriminator, Generator, Pairs
+from pofx.gan.adversarial import LATENT, Adversarial, Discriminator, Generator, Pairs
 from pofx.gan.penalties import between, gradient_norm
 from pofx.objective import Metrics
-from pofx.recipe import Adam, Recipe, RecipeError, check_at_least
+from pofx.parameters import Count, NonNegative, Sizes, Training, Whole
+from pofx.recipe import Recipe, trained
 from pofx.spec import DataSpec
 from pofx.typing import PerExample
 
@@ -66,55 +67,33 @@ class WGANGP(Adversarial):
         return -logits.mean()
 
 
-def recipe(  # noqa: PLR0913
+def recipe(
     spec: DataSpec,
     *,
-    penalty: float = 10.0,
-    critic_steps: int = 5,
-    latent: int | None = None,
-    hidden: tuple[int, ...] = (128, 128, 128),
-    channels: int = 32,
-    lr: float = 1e-3,
-    beta1: float = 0.0,
-    beta2: float = 0.9,
-    ema: float = 200.0,
-    batch_size: int = 320,
-    steps: int = 4_000,
+    penalty: NonNegative = 10.0,
+    critic_steps: Count = 5,
+    latent: Count = LATENT,
+    hidden: Sizes = (128, 128, 128),
+    channels: Whole = 32,
+    training: Training = Training(
+        lr=1e-3,
+        batch_size=320,
+        steps=4_000,
+        beta1=0.0,
+        beta2=0.9,
+        decay="linear",
+        ema=200.0,
+    ),
 ) -> Recipe:
     """A Wasserstein GAN for vectors, tables and images, conditional where the data has classes.
 
     Args:
-        spec: what the data is.
         penalty: lambda, weight of the gradient penalty.
         critic_steps: critic updates for each generator update, among which a batch is dealt out.
-        latent: length of the code z; by default that of an example, at most 64.
+        latent: length of the code z.
         hidden: widths of the hidden layers of both networks.
         channels: channels of the finest convolution, for images; 0 for fully connected networks.
-        lr: learning rate of both networks, falling linearly to 0.
-        beta1: Adam's decay of the mean gradient; 0 in the paper.
-        beta2: Adam's decay of the squared gradient; 0.9 in the paper.
-        ema: half-life, in steps, of the average of the generator's weights that is sampled from.
-        batch_size: examples in a step, over all critic updates.
-        steps: generator updates.
     """
-    if penalty < 0:
-        raise RecipeError(
-            f"penalty is a weight of at least 0, and {penalty} came; 10 is the usual."
-        )
-    if critic_steps < 1:
-        raise RecipeError(f"critic-steps is at least 1, and {critic_steps} came; 5 is the usual.")
-    check_at_least("wgan-gp", 1, latent=latent)
-    generator = Generator(
-        spec, latent=latent or min(spec.size, 64), hidden=hidden, channels=channels
-    )
+    generator = Generator(spec, latent=latent, hidden=hidden, channels=channels)
     critic = Discriminator(spec, hidden=hidden, channels=channels)
-    adam = Adam(lr, (beta1, beta2))
-    return Recipe(
-        model=generator,
-        objective=WGANGP(generator, critic, penalty, critic_steps),
-        optimizers={"critic": adam, "generator": adam},
-        batch_size=batch_size,
-        steps=steps,
-        decay="linear",
-        ema=ema,
-    )
+    return trained(generator, WGANGP(generator, critic, penalty, critic_steps), training)

@@ -12,6 +12,8 @@ from pofx.nn.conv import ConvDecoder, ConvEncoder, conditioned
 from pofx.nn.embeddings import ClassEmbedding
 from pofx.nn.mlp import MLP, ResidualMLP
 from pofx.nn.resnet import ResNetDecoder, ResNetEncoder
+from pofx.parameters import EncoderSize
+from pofx.recipe import RecipeError
 from pofx.spec import DataSpec, is_counted
 
 Activation = Callable[[], nn.Module]
@@ -27,8 +29,26 @@ def suitable(shape: tuple[int, ...], channels: int) -> Network:
     return "conv" if len(shape) == 3 and channels else "mlp"
 
 
+def check_network(spec: DataSpec, network: EncoderSize) -> None:
+    """Refuses convolutions of what is no image, and those without channels."""
+    kind = network.network
+    if kind == "conv" and not spec.is_image:
+        raise RecipeError(
+            f"--network conv must have images (got examples of shape {spec.shape}): take mlp or "
+            "resnet."
+        )
+    if kind != "mlp" and spec.is_image and not network.channels:
+        raise RecipeError("--channels must be at least 1 (got 0): give more, or --network mlp.")
+
+
 FEW = 1000
 """Examples to train on below which a model of its usual freedom learns them by heart."""
+
+
+FEW_WORTH = 3_000
+"""Weight decay of networks that add to frequencies, times the number of examples where they are
+few.
+"""
 
 
 def few(count: int | None) -> bool:

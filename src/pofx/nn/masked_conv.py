@@ -186,7 +186,7 @@ class GatedStacks(nn.Module):
     torch.Size([5, 6, 8, 8])
     """
 
-    def __init__(  # noqa: PLR0913
+    def __init__(
         self,
         inputs: int,
         outputs: int,

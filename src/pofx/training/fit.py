@@ -50,6 +50,7 @@ from pofx.training.log import Log
 from pofx.training.loop import Budget, NonFinite, Options, Step, Training, train, under
 from pofx.training.signals import Stop, stopping
 from pofx.training.symptoms import Seen, at_the_end, while_training
+from pofx.training.threads import limited_threads, suitable_threads
 from pofx.training.watch import Best, Watch
 
 _SAVE_SECONDS = 120.0
@@ -72,7 +73,7 @@ class Interrupted(UserError):
         super().__init__(f"{who}{done} with `pofx resume {folder}`.")
 
 
-def fit(  # noqa: PLR0913, the public face of training
+def fit(
     recipe: str,
     data: str | Path | np.ndarray | Tensor | Dataset = "digits",
     *,
@@ -135,10 +136,23 @@ def fit(  # noqa: PLR0913, the public face of training
             recipe, dataset, arguments, device=_device(device), accumulate=options.accumulate
         )
         return dataset, Job(
-            recipe, arguments, dict(dataset.source), dataset.spec.to_json(),
-            dataset.schema.to_json(), dataset.fingerprint, asdict(options), steps, minutes, device,
-            threads, save_every, sample_every, keep, command, versions(),
-        )  # fmt: skip
+            recipe=recipe,
+            arguments=catalogue.settings(recipe, dataset.spec, **arguments),
+            source=dict(dataset.source),
+            spec=dataset.spec.to_json(),
+            schema=dataset.schema.to_json(),
+            fingerprint=dataset.fingerprint,
+            options=asdict(options),
+            steps=steps,
+            minutes=minutes,
+            device=device,
+            threads=threads,
+            save_every=save_every,
+            sample_every=sample_every,
+            keep=keep,
+            command=command,
+            versions=versions(),
+        )
 
     choose()  # what is not free is refused before data are read
     given = {"seed": options.seed, **options_of_data(data_options)}
@@ -245,8 +259,8 @@ def _run(folder: Path, job: Job, dataset: Dataset, *, quiet: bool) -> Path:
         recipe = catalogue.build(job.recipe, DataSpec.from_json(job.spec), **job.settings)
         if job.format == 1:
             recipe = replace(recipe, warmup_share=None)
-        job = replace(job, threads=job.threads or _suitable_threads(recipe))
-        with _threads(job.threads):
+        job = replace(job, threads=job.threads or suitable_threads(recipe))
+        with limited_threads(job.threads):
             if here.leads:
                 job.write(folder)
             log = Log(folder / "metrics.jsonl" if here.leads else None, quiet=quiet)
@@ -275,23 +289,6 @@ def _own_random_state(device: torch.device) -> Iterator[None]:
     """Leaves the caller's random state as it was."""
     with torch.random.fork_rng([device] if device.type == "cuda" else []):
         yield
-
-
-def _suitable_threads(recipe: Recipe) -> int:
-    """One thread where a step is so small that handing it out costs more than it saves."""
-    convolutional = any(isinstance(m, nn.Conv2d) for m in recipe.model.modules())
-    work = recipe.batch_size * sum(p.numel() for p in recipe.model.parameters())
-    return torch.get_num_threads() if convolutional or work > 1e8 else 1
-
-
-@contextmanager
-def _threads(threads: int | None) -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(threads or before)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def _fit_at_once(run: _Run) -> None:
@@ -324,7 +321,7 @@ def _fit_at_once(run: _Run) -> None:
 
 
 def _train(run: _Run) -> None:
-    options = Options(**run.job.options)
+    options = Options(**run.job.loop_options)
     share = run.recipe.batch_size // run.world.size
     if not share:
         raise RecipeError(

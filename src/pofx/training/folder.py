@@ -28,6 +28,7 @@ FORMAT = 2
 and `run.json` carries a hash of its own; a run of format 1 keeps its own streams.
 """
 _HASH = "sha256"
+_CLIP = "clip"
 
 
 class RunError(UserError):
@@ -80,9 +81,16 @@ class Job:
     @property
     def settings(self) -> dict[str, Any]:
         """The recipe's keyword arguments as it takes them today, for the present budget."""
+        clip = self.options.get(_CLIP)  # an option of the loop until it became a parameter
+        arguments = self.arguments if clip is None else {**self.arguments, _CLIP: clip}
         if self.format > 1:
-            return self.arguments
-        return shares(catalogue.former(self.recipe), self.arguments, self.steps)
+            return arguments
+        return shares(catalogue.former(self.recipe), arguments, self.steps)
+
+    @property
+    def loop_options(self) -> dict[str, Any]:
+        """Keyword arguments of `pofx.training.loop.Options`."""
+        return {k: v for k, v in self.options.items() if k != _CLIP}
 
     def write(self, folder: Path) -> None:
         """Writes `run.json`.

@@ -43,8 +43,6 @@ _CRUDE = 8
 margin of four it is above what any recipe of the catalogue takes."""
 _PARTS = 10_000
 """Operations that build a model; one of more has more layers than anybody trains."""
-_UNKNOWN = 1024
-"""Where the search for a value that fits begins, of a parameter whose default follows the data."""
 
 
 @dataclass(frozen=True)
@@ -268,9 +266,7 @@ def _smaller_arguments(plan: _Plan, free: int, candidates: list[Parameter]) -> I
 
 def _entries(plan: _Plan, p: Parameter) -> tuple[int, ...]:
     """The whole numbers of an argument."""
-    value = plan.arguments.get(p.name, p.default)
-    if value is None:
-        return (_UNKNOWN,)
+    value = catalogue.settings(plan.name, plan.spec, **plan.arguments)[p.name]
     return (value,) if isinstance(value, int) else tuple(value)
 
 

@@ -55,7 +55,6 @@ class Options:
         seed: fixes the weights at the start, the order of the data and all noise.
         accumulate: micro-batches in a step; gradients are those of the whole batch.
         precision: `bfloat16` computes under autocast; weights stay float32.
-        clip: largest gradient norm of a player; None leaves it to the recipe.
         on_nonfinite: `stop`, or `skip` the update (three in a row stop).
         keyed_noise: noise belongs to the example, so that a step is the same for any number of
             processes and any accumulation; a little slower.
@@ -67,7 +66,6 @@ class Options:
     seed: int = 0
     accumulate: int = 1
     precision: Literal["float32", "bfloat16"] = "float32"
-    clip: float | None = None
     on_nonfinite: Literal["stop", "skip", "rollback"] = "stop"
     keyed_noise: bool = False
 
@@ -211,7 +209,7 @@ class Training:
         finite = [math.isfinite(value) for value in values]
         if not all(finite) if self.world.size == 1 else self.world.any(not all(finite)):
             raise NonFinite(name, "gradient" if finite[0] else "loss", self.step + 1)
-        clip = self.options.clip or self.recipe.clip
+        clip = self.recipe.clip
         if clip and values[1] > clip:
             player.grad.mul_(clip / values[1])
         player.step(self.optimizers[name])

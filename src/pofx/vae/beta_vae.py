@@ -21,15 +21,22 @@ References:
 
 from __future__ import annotations
 
-from typing import Literal
-
 import torch
 from torch import Tensor
 
-from pofx.recipe import Former, Recipe, check_at_least, check_share
+from pofx.parameters import (
+    Conditional,
+    EncoderSize,
+    Fraction,
+    Latent,
+    NonNegative,
+    PixelNoise,
+    Training,
+)
+from pofx.recipe import Former, Recipe, trained
 from pofx.spec import DataSpec
 from pofx.vae.elbo import ELBO
-from pofx.vae.networks import Networks, trained
+from pofx.vae.networks import NETWORK, TRAINING, Networks
 from pofx.vae.normal_vae import VAE, build
 
 
@@ -63,42 +70,26 @@ class Capacity(ELBO):
 FORMER = {"rise": Former("rise", 5_000)}
 
 
-def recipe(  # noqa: PLR0913
+def recipe(
     spec: DataSpec,
     *,
-    latent: int = 10,
-    hidden: tuple[int, ...] = (256, 256),
-    channels: int = 16,
-    network: Literal["mlp", "conv", "resnet"] | None = None,
-    beta: float = 4.0,
-    capacity: float | None = None,
-    rise: float = 0.5,
-    conditional: bool = False,
-    pixel_noise: bool = False,
-    lr: float = 1e-3,
-    batch_size: int = 128,
-    steps: int = 10_000,
+    latent: Latent = 10,
+    beta: NonNegative = 4.0,
+    capacity: NonNegative | None = None,
+    rise: Fraction = 0.5,
+    conditional: Conditional = False,
+    pixel_noise: PixelNoise = False,
+    network: EncoderSize = NETWORK,
+    training: Training = TRAINING,
 ) -> Recipe:
     """A beta-VAE.
 
     Args:
-        latent: dimensions of the latent z.
-        hidden: widths of the encoder's hidden layers; the decoder mirrors them.
-        channels: channels of an image's first convolution; 0 uses fully connected networks.
-        network: by default convolutions for images, residual ones from 24 pixels a side, and fully
-            connected layers for anything else; resnet has residual blocks of either.
         beta: weight of the KL term, or of its distance from the capacity.
         capacity: nats that the KL is held at; leave it out to press it towards 0.
         rise: share of the budget over which the capacity rises from 0.
-        conditional: condition encoder and decoder on the class.
-        pixel_noise: draw grey pixels from p(x | z) when sampling; otherwise show its mean.
-        lr: learning rate of Adam, decayed to 0 by a cosine.
-        batch_size: examples in a step.
-        steps: optimizer steps.
     """
-    check_at_least("beta-vae", 0, beta=beta, capacity=capacity)
-    check_share(rise=rise)
-    networks = Networks("beta-vae", spec, hidden, channels, network, conditional, pixel_noise)
+    networks = Networks(spec, network, conditional, pixel_noise)
     model = build(networks, latent)
     objective = ELBO(model, beta) if capacity is None else Capacity(model, beta, capacity, rise)
-    return trained(model, objective, lr, batch_size, steps)
+    return trained(model, objective, training)

@@ -18,19 +18,27 @@ References:
 
 from __future__ import annotations
 
-from typing import Literal
-
 from torch import nn
 
 from pofx.distributions.heads import Head
 from pofx.functional.dequantize import relax
-from pofx.recipe import Former, Recipe, check_at_least
+from pofx.parameters import (
+    Conditional,
+    Count,
+    EncoderSize,
+    KLWarmup,
+    Latent,
+    PixelNoise,
+    Training,
+    Whole,
+)
+from pofx.recipe import Former, Recipe, trained
 from pofx.spec import DataSpec
 from pofx.typing import Cond, Data
 from pofx.vae.elbo import ELBO
 from pofx.vae.inverse_autoregressive import IAFPosterior, IAFStep
 from pofx.vae.latent_variable import LatentVariable
-from pofx.vae.networks import Networks, trained
+from pofx.vae.networks import NETWORK, TRAINING, Networks
 from pofx.vae.normal import NormalPosterior
 
 
@@ -69,22 +77,18 @@ class IAFVAE(LatentVariable):
 FORMER = {"kl_warmup": Former("kl_warmup", 500)}
 
 
-def recipe(  # noqa: PLR0913
+def recipe(
     spec: DataSpec,
     *,
-    flow_steps: int = 2,
-    context: int = 32,
-    width: int = 128,
-    latent: int = 32,
-    hidden: tuple[int, ...] = (256, 256),
-    channels: int = 16,
-    network: Literal["mlp", "conv", "resnet"] | None = None,
-    kl_warmup: float = 0.05,
-    conditional: bool = False,
-    pixel_noise: bool = False,
-    lr: float = 1e-3,
-    batch_size: int = 128,
-    steps: int = 10_000,
+    flow_steps: Whole = 2,
+    context: Count = 32,
+    width: Count = 128,
+    latent: Latent = 32,
+    kl_warmup: KLWarmup = 0.05,
+    conditional: Conditional = False,
+    pixel_noise: PixelNoise = False,
+    network: EncoderSize = NETWORK,
+    training: Training = TRAINING,
 ) -> Recipe:
     """A VAE with an inverse autoregressive posterior.
 
@@ -92,24 +96,12 @@ def recipe(  # noqa: PLR0913
         flow_steps: steps of the posterior; 0 leaves it normal.
         context: numbers that the encoder tells every step.
         width: of the steps' hidden layer.
-        latent: dimensions of the latent z.
-        hidden: widths of the encoder's hidden layers; the decoder mirrors them.
-        channels: channels of an image's first convolution; 0 uses fully connected networks.
-        network: by default convolutions for images, residual ones from 24 pixels a side, and fully
-            connected layers for anything else; resnet has residual blocks of either.
-        kl_warmup: share of the budget over which the weight of the KL term rises from 0.
-        conditional: condition encoder and decoder on the class.
-        pixel_noise: draw grey pixels from p(x | z) when sampling; otherwise show its mean.
-        lr: learning rate of Adam, decayed to 0 by a cosine.
-        batch_size: examples in a step.
-        steps: optimizer steps.
     """
-    check_at_least("iaf-vae", 1, context=context, width=width)
-    networks = Networks("iaf-vae", spec, hidden, channels, network, conditional, pixel_noise)
+    networks = Networks(spec, network, conditional, pixel_noise)
     decoder, likelihood = networks.decoder(latent)
     encoder = networks.encoder(2 * latent + context)
     flow = [IAFStep(latent, context, width, backwards=i % 2 > 0) for i in range(flow_steps)]
     model = IAFVAE(
         encoder, decoder, likelihood, spec, latent, nn.ModuleList(flow), **networks.options
     )
-    return trained(model, ELBO(model, kl_warmup=kl_warmup), lr, batch_size, steps)
+    return trained(model, ELBO(model, kl_warmup=kl_warmup), training)

@@ -35,11 +35,12 @@ from torch import Tensor
 
 from pofx.batch import Batch
 from pofx.objective import Metrics
-from pofx.recipe import Former, Recipe, check_at_least
+from pofx.parameters import Conditional, Count, EncoderSize, KLWarmup, Latent, PixelNoise, Training
+from pofx.recipe import Former, Recipe, trained
 from pofx.spec import DataSpec
 from pofx.vae.elbo import ELBO
 from pofx.vae.latent_variable import LatentVariable
-from pofx.vae.networks import Networks, trained
+from pofx.vae.networks import NETWORK, TRAINING, Networks
 from pofx.vae.normal_vae import build
 
 Gradient = Literal["dreg", "stl", "plain"]
@@ -92,21 +93,17 @@ class ImportanceWeighted(ELBO):
 FORMER = {"kl_warmup": Former("kl_warmup", 500)}
 
 
-def recipe(  # noqa: PLR0913
+def recipe(
     spec: DataSpec,
     *,
-    k: int = 5,
+    k: Count = 5,
     gradient: Gradient = "dreg",
-    kl_warmup: float = 0.05,
-    latent: int = 32,
-    hidden: tuple[int, ...] = (256, 256),
-    channels: int = 16,
-    network: Literal["mlp", "conv", "resnet"] | None = None,
-    conditional: bool = False,
-    pixel_noise: bool = False,
-    lr: float = 1e-3,
-    batch_size: int = 128,
-    steps: int = 10_000,
+    kl_warmup: KLWarmup = 0.05,
+    latent: Latent = 32,
+    conditional: Conditional = False,
+    pixel_noise: PixelNoise = False,
+    network: EncoderSize = NETWORK,
+    training: Training = TRAINING,
 ) -> Recipe:
     """A VAE trained by the importance-weighted bound.
 
@@ -114,20 +111,7 @@ def recipe(  # noqa: PLR0913
         k: codes of each example; the cost of the decoder grows with it.
         gradient: of the posterior, doubly reparameterised (dreg), sticking the landing (stl) or
             plain.
-        kl_warmup: share of the budget over which the weight of the prior and the posterior rises
-            from 0.
-        latent: dimensions of the latent z.
-        hidden: widths of the encoder's hidden layers; the decoder mirrors them.
-        channels: channels of an image's first convolution; 0 uses fully connected networks.
-        network: by default convolutions for images, residual ones from 24 pixels a side, and fully
-            connected layers for anything else; resnet has residual blocks of either.
-        conditional: condition encoder and decoder on the class.
-        pixel_noise: draw grey pixels from p(x | z) when sampling; otherwise show its mean.
-        lr: learning rate of Adam, decayed to 0 by a cosine.
-        batch_size: examples in a step.
-        steps: optimizer steps.
     """
-    check_at_least("iwae", 1, k=k)
-    networks = Networks("iwae", spec, hidden, channels, network, conditional, pixel_noise)
+    networks = Networks(spec, network, conditional, pixel_noise)
     model = build(networks, latent)
-    return trained(model, ImportanceWeighted(model, k, gradient, kl_warmup), lr, batch_size, steps)
+    return trained(model, ImportanceWeighted(model, k, gradient, kl_warmup), training)

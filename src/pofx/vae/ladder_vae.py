@@ -24,7 +24,6 @@ Note:
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -32,12 +31,22 @@ from torch import Tensor, nn
 from pofx.distributions.heads import Head
 from pofx.functional.dequantize import relax
 from pofx.nn.mlp import MLP
-from pofx.recipe import Former, Recipe, check_at_least
+from pofx.parameters import (
+    Conditional,
+    Count,
+    EncoderSize,
+    FreeBits,
+    KLWarmup,
+    PixelNoise,
+    Sizes,
+    Training,
+)
+from pofx.recipe import Former, Recipe, trained
 from pofx.spec import DataSpec
 from pofx.typing import Cond, Data, PerExample
 from pofx.vae.elbo import ELBO
 from pofx.vae.latent_variable import LatentVariable
-from pofx.vae.networks import Networks, trained
+from pofx.vae.networks import NETWORK, TRAINING, Networks
 from pofx.vae.normal import NormalPosterior, normal_divergence
 from pofx.vae.top_down import TopDownPosterior, TopDownPrior
 
@@ -101,41 +110,25 @@ class LadderVAE(LatentVariable):
 FORMER = {"kl_warmup": Former("kl_warmup", 2_000)}
 
 
-def recipe(  # noqa: PLR0913
+def recipe(
     spec: DataSpec,
     *,
-    latents: tuple[int, ...] = (32, 16),
-    width: int = 256,
-    hidden: tuple[int, ...] = (256, 256),
-    channels: int = 16,
-    network: Literal["mlp", "conv", "resnet"] | None = None,
-    kl_warmup: float = 0.2,
-    free_bits: float = 0.0,
-    conditional: bool = False,
-    pixel_noise: bool = False,
-    lr: float = 1e-3,
-    batch_size: int = 128,
-    steps: int = 10_000,
+    latents: Sizes = (32, 16),
+    width: Count = 256,
+    kl_warmup: KLWarmup = 0.2,
+    free_bits: FreeBits = 0.0,
+    conditional: Conditional = False,
+    pixel_noise: PixelNoise = False,
+    network: EncoderSize = NETWORK,
+    training: Training = TRAINING,
 ) -> Recipe:
     """A ladder VAE.
 
     Args:
         latents: dimensions of each layer's code, from the lowest up.
         width: of what goes up from layer to layer, and of the networks between codes.
-        hidden: widths of the encoder's hidden layers; the decoder mirrors them.
-        channels: channels of an image's first convolution; 0 uses fully connected networks.
-        network: by default convolutions for images, residual ones from 24 pixels a side, and fully
-            connected layers for anything else; resnet has residual blocks of either.
-        kl_warmup: share of the budget over which the weight of the KL term rises from 0.
-        free_bits: nats of each dimension's KL that cost nothing.
-        conditional: condition encoder and decoder on the class.
-        pixel_noise: draw grey pixels from p(x | z) when sampling; otherwise show its mean.
-        lr: learning rate of Adam, decayed to 0 by a cosine.
-        batch_size: examples in a step.
-        steps: optimizer steps.
     """
-    check_at_least("ladder-vae", 1, latents=min(latents, default=0), width=width)
-    networks = Networks("ladder-vae", spec, hidden, channels, network, conditional, pixel_noise)
+    networks = Networks(spec, network, conditional, pixel_noise)
     decoder, likelihood = networks.decoder(latents[0])
     model = LadderVAE(
         networks.encoder(width),
@@ -146,6 +139,5 @@ def recipe(  # noqa: PLR0913
         ),
         decoder, likelihood, spec, tuple(latents), **networks.options,
     )  # fmt: skip
-    return trained(
-        model, ELBO(model, kl_warmup=kl_warmup, free_bits=free_bits), lr, batch_size, steps
-    )
+    objective = ELBO(model, kl_warmup=kl_warmup, free_bits=free_bits)
+    return trained(model, objective, training)

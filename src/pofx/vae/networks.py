@@ -1,18 +1,34 @@
-"""networks: encoders and decoders that suit the data, and how the whole family is trained."""
+"""networks: encoders and decoders that suit the data, and the defaults of the family."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-
-from torch import nn
+from typing import Any
 
 from pofx.distributions.heads import Head, head
 from pofx.functional.dequantize import relaxed_shape
-from pofx.nn.defaults import Decoder, Encoder, Network
+from pofx.nn.defaults import Decoder, Encoder, Network, check_network, suitable
 from pofx.nn.resnet import LARGE
-from pofx.objective import Objective
-from pofx.recipe import Adam, Recipe, RecipeError, check_at_least, check_classes
+from pofx.parameters import EncoderSize, Training, follows
 from pofx.spec import DataSpec
+
+NETWORK = EncoderSize(
+    hidden=(256, 256),
+    channels=16,
+    network=follows(
+        "conv for images, resnet from 24 pixels a side, else mlp",
+        lambda spec, channels: _suitable(spec, channels),
+    ),
+)
+TRAINING = Training(lr=1e-3, batch_size=128, steps=10_000, warmup=100, clip=100.0)
+
+
+def _suitable(spec: DataSpec, channels: int) -> Network:
+    """Residual blocks fold the pixels of large images: in as long, they get further than plain
+    convolutions.
+    """
+    large = spec.is_image and min(spec.shape[1:]) >= LARGE
+    return "resnet" if large and channels else suitable(spec.shape, channels)
 
 
 @dataclass(frozen=True)
@@ -20,62 +36,38 @@ class Networks:
     """What a recipe says of its networks; the rest comes from the data.
 
     Args:
-        name: of the recipe.
         spec: of the data.
-        hidden: widths of the encoder's hidden layers; the decoder mirrors them.
-        channels: channels of an image's first convolution.
-        network: the kind; by default residual for large images, whose pixels it folds (in as long,
-            it gets further than plain convolutions), and else what suits the shape.
+        size: of the encoder.
         conditional: whether both are told the class.
         pixel_noise: whether the shades of an image are drawn from p(x | z).
 
     Raises:
-        RecipeError: classes where there are none, convolutions of what is no image.
+        RecipeError: convolutions of what is no image.
     """
 
-    name: str
     spec: DataSpec
-    hidden: tuple[int, ...]
-    channels: int
-    network: Network | None
+    size: EncoderSize
     conditional: bool = False
     pixel_noise: bool = False
 
     def __post_init__(self) -> None:
-        check_classes(self.name, self.spec, conditional=self.conditional)
-        if self.network == "conv" and not self.spec.is_image:
-            raise RecipeError(
-                f"{self.name}: convolutions serve images, and the data has shape "
-                f"{self.spec.shape}; use --network mlp or resnet."
-            )
-        if self.network in ("conv", "resnet") and self.spec.is_image:
-            check_at_least(self.name, 1, channels=self.channels)
+        check_network(self.spec, self.size)
 
     def encoder(self, outputs: int) -> Encoder:
         """`(x relaxed, cond) -> (n, outputs)`."""
-        return Encoder(
-            relaxed_shape(self.spec), outputs, hidden=self.hidden, channels=self.channels,
-            classes=self.classes, network=self.kind,
-        )  # fmt: skip
+        hidden = self.size.hidden
+        return Encoder(relaxed_shape(self.spec), outputs, hidden=hidden, **self._shared)
 
     def decoder(self, latent: int) -> tuple[Decoder, Head]:
-        """A decoder of codes, and the likelihood that the data calls for.
-
-        Raises:
-            RecipeError: a code without numbers.
-        """
-        check_at_least(self.name, 1, latent=latent)
-        likelihood = head(self.spec)
-        decoder = Decoder(
-            latent, likelihood.parameters_shape, hidden=self.hidden[::-1], channels=self.channels,
-            classes=self.classes, network=self.kind,
-        )  # fmt: skip
-        return decoder, likelihood
+        """A decoder of codes, and the likelihood that the data calls for."""
+        likelihood, hidden = head(self.spec), self.size.hidden[::-1]
+        shape = likelihood.parameters_shape
+        return Decoder(latent, shape, hidden=hidden, **self._shared), likelihood
 
     @property
-    def kind(self) -> Network | None:
-        large = self.spec.is_image and min(self.spec.shape[1:]) >= LARGE
-        return self.network or ("resnet" if large and self.channels else None)
+    def _shared(self) -> dict[str, Any]:
+        size = self.size
+        return {"channels": size.channels, "network": size.network, "classes": self.classes}
 
     @property
     def classes(self) -> int:
@@ -87,22 +79,4 @@ class Networks:
         shades of an image.
         """
         shades = self.spec.is_image and self.spec.columns[0].levels != 2
-        return {
-            "conditional": self.conditional, "pixel_noise": self.pixel_noise or not shades,
-        }  # fmt: skip
-
-
-def trained(
-    model: nn.Module, objective: Objective, lr: float, batch_size: int, steps: int
-) -> Recipe:
-    """How the whole family is trained: Adam, its learning rate decayed to 0 by a cosine."""
-    return Recipe(
-        model=model,
-        objective=objective,
-        optimizers={"model": Adam(lr)},
-        batch_size=batch_size,
-        steps=steps,
-        decay="cosine",
-        clip=100.0,
-        warmup=100,
-    )
+        return {"conditional": self.conditional, "pixel_noise": self.pixel_noise or not shades}

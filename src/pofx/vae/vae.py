@@ -17,54 +17,46 @@ References:
 
 from __future__ import annotations
 
-from typing import Literal
-
-from pofx.recipe import Former, Recipe, check_at_least
+from pofx.parameters import (
+    Conditional,
+    EncoderSize,
+    FreeBits,
+    KLWarmup,
+    Latent,
+    NonNegative,
+    PixelNoise,
+    Training,
+    Whole,
+)
+from pofx.recipe import Former, Recipe, trained
 from pofx.spec import DataSpec
 from pofx.vae.elbo import ELBO
-from pofx.vae.networks import Networks, trained
+from pofx.vae.networks import NETWORK, TRAINING, Networks
 from pofx.vae.normal_vae import build
 
 FORMER = {"kl_warmup": Former("kl_warmup", 500)}
 
 
-def recipe(  # noqa: PLR0913
+def recipe(
     spec: DataSpec,
     *,
-    latent: int = 32,
-    hidden: tuple[int, ...] = (256, 256),
-    channels: int = 16,
-    network: Literal["mlp", "conv", "resnet"] | None = None,
-    beta: float = 1.0,
-    kl_warmup: float = 0.05,
-    kl_cycles: int = 0,
-    free_bits: float = 0.0,
-    conditional: bool = False,
-    pixel_noise: bool = False,
-    lr: float = 1e-3,
-    batch_size: int = 128,
-    steps: int = 10_000,
+    latent: Latent = 32,
+    beta: NonNegative = 1.0,
+    kl_warmup: KLWarmup = 0.05,
+    kl_cycles: Whole = 0,
+    free_bits: FreeBits = 0.0,
+    conditional: Conditional = False,
+    pixel_noise: PixelNoise = False,
+    network: EncoderSize = NETWORK,
+    training: Training = TRAINING,
 ) -> Recipe:
     """A VAE with the likelihood that the data calls for.
 
     Args:
-        latent: dimensions of the latent z.
-        hidden: widths of the encoder's hidden layers; the decoder mirrors them.
-        channels: channels of an image's first convolution; 0 uses fully connected networks.
-        network: by default convolutions for images, residual ones from 24 pixels a side, and fully
-            connected layers for anything else; resnet has residual blocks of either.
         beta: weight of the KL term; the bound itself has 1.
-        kl_warmup: share of the budget over which that weight rises from 0.
         kl_cycles: how often the weight starts from 0 again; 0 for a single rise.
-        free_bits: nats of each dimension's KL that cost nothing.
-        conditional: condition encoder and decoder on the class.
-        pixel_noise: draw grey pixels from p(x | z) when sampling; otherwise show its mean.
-        lr: learning rate of Adam, decayed to 0 by a cosine.
-        batch_size: examples in a step.
-        steps: optimizer steps.
     """
-    check_at_least("vae", 0, beta=beta, free_bits=free_bits)
-    networks = Networks("vae", spec, hidden, channels, network, conditional, pixel_noise)
+    networks = Networks(spec, network, conditional, pixel_noise)
     model = build(networks, latent)
     objective = ELBO(model, beta, kl_warmup, kl_cycles, free_bits)
-    return trained(model, objective, lr, batch_size, steps)
+    return trained(model, objective, training)

@@ -20,7 +20,6 @@ Note:
 from __future__ import annotations
 
 import math
-from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -28,12 +27,13 @@ from torch import Tensor, nn
 from pofx.distributions.heads import Head
 from pofx.functional.dequantize import relaxed_shape
 from pofx.functional.labels import any_class
-from pofx.recipe import Former, Recipe, check_at_least
+from pofx.parameters import Count, EncoderSize, KLWarmup, Latent, PixelNoise, Training
+from pofx.recipe import Former, Recipe, trained
 from pofx.spec import DataSpec, Real
 from pofx.typing import Cond, Data, PerExample
 from pofx.vae.elbo import ELBO
 from pofx.vae.latent_variable import LatentVariable
-from pofx.vae.networks import Networks, trained
+from pofx.vae.networks import NETWORK, TRAINING, Networks
 from pofx.vae.normal import NormalPosterior
 from pofx.vae.normal_vae import VAE
 
@@ -90,38 +90,23 @@ class VampVAE(VAE):
 FORMER = {"kl_warmup": Former("kl_warmup", 500)}
 
 
-def recipe(  # noqa: PLR0913
+def recipe(
     spec: DataSpec,
     *,
-    components: int = 100,
-    latent: int = 32,
-    hidden: tuple[int, ...] = (256, 256),
-    channels: int = 16,
-    network: Literal["mlp", "conv", "resnet"] | None = None,
-    kl_warmup: float = 0.05,
-    pixel_noise: bool = False,
-    lr: float = 1e-3,
-    batch_size: int = 128,
-    steps: int = 10_000,
+    components: Count = 100,
+    latent: Latent = 32,
+    kl_warmup: KLWarmup = 0.05,
+    pixel_noise: PixelNoise = False,
+    network: EncoderSize = NETWORK,
+    training: Training = TRAINING,
 ) -> Recipe:
     """A VAE with a VampPrior.
 
     Args:
         components: pseudo-inputs of the prior.
-        latent: dimensions of the latent z.
-        hidden: widths of the encoder's hidden layers; the decoder mirrors them.
-        channels: channels of an image's first convolution; 0 uses fully connected networks.
-        network: by default convolutions for images, residual ones from 24 pixels a side, and fully
-            connected layers for anything else; resnet has residual blocks of either.
-        kl_warmup: share of the budget over which the weight of the KL term rises from 0.
-        pixel_noise: draw grey pixels from p(x | z) when sampling; otherwise show its mean.
-        lr: learning rate of Adam, decayed to 0 by a cosine.
-        batch_size: examples in a step.
-        steps: optimizer steps.
     """
-    check_at_least("vamp", 1, components=components)
-    networks = Networks("vamp", spec, hidden, channels, network, pixel_noise=pixel_noise)
+    networks = Networks(spec, network, pixel_noise=pixel_noise)
     decoder, likelihood = networks.decoder(latent)
     encoder = networks.encoder(2 * latent)
     model = VampVAE(encoder, decoder, likelihood, spec, latent, components, **networks.options)
-    return trained(model, ELBO(model, kl_warmup=kl_warmup), lr, batch_size, steps)
+    return trained(model, ELBO(model, kl_warmup=kl_warmup), training)
