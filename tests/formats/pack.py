@@ -21,6 +21,7 @@ from pofx.training.fit import fit, resume
 
 HERE = Path(__file__).parent
 STEPS, MORE, SEED = 4, 6, 3
+CLASS = {"conditional": True}
 TINY = {
     "gmm": ("table", {"components": 2}),
     "ppca": ("two-moons", {}),
@@ -32,6 +33,24 @@ TINY = {
     "realnvp": ("two-moons", {"layers": 2, "hidden": (8,)}),
     "rbm": ("bits", {"hidden": 4}),
     "ddpm": ("two-moons", {"hidden": 8, "blocks": 1}),
+    "kde": ("digits", {"points": 60, "conditional": True}),
+    "ngram": ("text", {}),
+    "iaf-vae": ("digits", {"latent": 2, "hidden": (8,), "network": "mlp", "width": 8, **CLASS}),
+    "wgan-gp": ("digits", {"latent": 2, "hidden": (8,), "channels": 0}),
+    "nade": ("bits", {"hidden": 8, **CLASS}),
+    "pixelcnn": ("digits", {"channels": 4, "layers": 1, **CLASS}),
+    "pixelcnn-pp": ("digits", {"channels": 4, "blocks": 1, "levels": 1, **CLASS}),
+    "pixelrnn": ("digits", {"channels": 4, "layers": 1, **CLASS}),
+    "wavenet": ("text", {"channels": 4}),
+    "maf": ("digits", {"layers": 2, "hidden": (8,), **CLASS}),
+    "glow": ("digits", {"layers": 2, "scales": 1, "channels": 4, **CLASS}),
+    "tarflow": ("digits", {"layers": 2, "width": 8, "heads": 1, "blocks": 1, **CLASS}),
+    "ffjord": ("digits", {"hidden": (8,), "solver_steps": 2, **CLASS}),
+    "residual-flow": ("digits", {"layers": 2, "hidden": (8,), **CLASS}),
+    "flow-matching": ("digits", {"network": "dit", "hidden": 8, "blocks": 1, "guidance": 1.0}),
+    "mdlm": ("digits", {"width": 8, "layers": 1, "heads": 1, "sampling_steps": 3}),
+    "deep-energy": ("two-moons", {"hidden": (8,), "sampling_steps": 5}),
+    "dbn": ("bits", {"hidden": (4, 4)}),
 }
 """The data and the size of each family's run."""
 OPTIONS = {
@@ -76,7 +95,7 @@ def main() -> None:
         write_data(here)
         drawn, resumed = {}, {}
         for recipe, (data, arguments) in TINY.items():
-            learns = {} if recipe in ("gmm", "ppca") else {"batch_size": 16}
+            learns = {} if recipe in ("gmm", "ppca", "kde", "ngram") else {"batch_size": 16}
             fit(
                 recipe, source(data, here), out=here / recipe, steps=STEPS, save_every=2,
                 threads=1, device="cpu", quiet=True, data_options=OPTIONS[data],
