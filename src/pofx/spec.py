@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -45,9 +46,15 @@ class Binary:
 
 @dataclass(frozen=True)
 class Categorical:
-    """One of the indices `0 .. levels - 1`, kept as a float; `log_prob` is a mass."""
+    """One of the indices `0 .. levels - 1`, kept as a float; `log_prob` is a mass.
+
+    Args:
+        levels: how many.
+        names: what the user calls each, if they have names.
+    """
 
     levels: int
+    names: tuple[str, ...] = field(default=(), repr=False)
     discrete: ClassVar[bool] = True
 
 
@@ -101,10 +108,10 @@ class DataSpec:
 
     Args:
         shape: event shape: `(d,)` for a vector or a table's row, `(channels, height, width)` for an
-            image.
+            image, `()` for a single value, such as a class.
         support: the values that an element may take.
-        classes: how many classes `cond` may name; 0 when the data carries no labels.
-        class_names: their names, as the user knows them.
+        cond: the spec of what an example may be conditioned on; None if the data carry no
+            conditions. A condition has no condition of its own.
         log_scale: nats to subtract from a density of x to get it in the user's own units
             (the sum of the log standard deviations that the loader divided by).
         count: how many examples there are to train on, for defaults to follow; None where that is
@@ -116,8 +123,7 @@ class DataSpec:
 
     shape: tuple[int, ...]
     support: Support = field(default_factory=Real)
-    classes: int = 0
-    class_names: tuple[str, ...] = field(default=(), repr=False)
+    cond: DataSpec | None = None
     log_scale: float = 0.0
     count: int | None = field(default=None, compare=False)
 
@@ -125,6 +131,22 @@ class DataSpec:
     def size(self) -> int:
         """The number of elements in one example."""
         return math.prod(self.shape)
+
+    @property
+    def classes(self) -> int:
+        """The number of classes, if the condition is a class; 0 otherwise.
+
+        >>> DataSpec((2,), cond=class_spec(3)).classes
+        3
+        """
+        support = None if self.cond is None or self.cond.shape else self.cond.support
+        return support.levels if isinstance(support, Categorical) else 0
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """The names of the classes, as the user knows them."""
+        support = None if self.cond is None or self.cond.shape else self.cond.support
+        return support.names if isinstance(support, Categorical) else ()
 
     @property
     def is_image(self) -> bool:
@@ -143,30 +165,41 @@ class DataSpec:
         return {
             "shape": list(self.shape),
             "support": _support_to_json(self.support),
-            "classes": self.classes,
-            "class_names": list(self.class_names),
+            "cond": None if self.cond is None else self.cond.to_json(),
             "log_scale": self.log_scale,
             **({} if self.count is None else {"count": self.count}),
         }
 
     @classmethod
     def from_json(cls, d: dict[str, Any]) -> DataSpec:
-        """The spec that `to_json` described."""
+        """The spec that `to_json` described, or did until conditions were more than classes."""
+        if "classes" in d:
+            cond = class_spec(d["classes"], d["class_names"])
+        else:
+            cond = None if d["cond"] is None else cls.from_json(d["cond"])
         return cls(
             shape=tuple(d["shape"]),
             support=_support_from_json(d["support"]),
-            classes=d["classes"],
-            class_names=tuple(d["class_names"]),
+            cond=cond,
             log_scale=d["log_scale"],
             count=d.get("count"),
         )
+
+
+def class_spec(count: int, names: Iterable[str] = ()) -> DataSpec | None:
+    """Returns the spec of a class, one of `count`; None if there are none.
+
+    >>> class_spec(3)
+    DataSpec(shape=(), support=Categorical(levels=3), cond=None, log_scale=0.0, count=None)
+    """
+    return DataSpec((), Categorical(count, tuple(names))) if count else None
 
 
 def _support_to_json(s: Support) -> dict[str, Any]:
     name = type(s).__name__.lower()
     if isinstance(s, Mixed):
         return {"name": name, "columns": [_support_to_json(c) for c in s.columns]}
-    return {"name": name, **vars(s)}
+    return {"name": name, **{k: v for k, v in vars(s).items() if v != ()}}
 
 
 def _support_from_json(d: dict[str, Any]) -> Support:
@@ -176,4 +209,6 @@ def _support_from_json(d: dict[str, Any]) -> Support:
 
 
 def _simple_from_json(d: dict[str, Any]) -> Simple:
-    return _SIMPLE[d["name"]](**{k: v for k, v in d.items() if k != "name"})
+    values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in d.items()}
+    del values["name"]
+    return _SIMPLE[d["name"]](**values)

@@ -16,7 +16,7 @@ from pofx.diffusion.schedule import VP
 from pofx.errors import UserError
 from pofx.evaluation.ladder import Ladder, Rung, recommended
 from pofx.run import Run
-from pofx.spec import DataSpec, Real
+from pofx.spec import DataSpec, Real, class_spec
 
 
 @pytest.fixture(scope="module")
@@ -88,7 +88,7 @@ class Whole:
     """Two normal distributions in the plane as a data set."""
 
     name = "two"
-    spec = DataSpec((2,), Real(), classes=2)
+    spec = DataSpec((2,), Real(), cond=class_spec(2))
 
     def __init__(self, means, stds):
         self.train, self.valid, self.test = (self._part(means, stds) for _ in range(3))
@@ -128,7 +128,7 @@ def test_distance_falls_with_steps_to_that_of_real_examples():
 
 
 def test_evaluations_are_rows_that_the_network_sees():
-    model = catalogue.build("ddpm", DataSpec((2,), Real(), classes=2), hidden=8).model
+    model = catalogue.build("ddpm", DataSpec((2,), Real(), cond=class_spec(2)), hidden=8).model
     with model.counted() as calls:
         model.sample(6, torch.zeros(6, dtype=torch.int64), steps=3, guidance=1.0)
     assert sum(calls) == 6 * 3 * 2

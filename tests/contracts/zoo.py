@@ -9,14 +9,14 @@ from pofx import catalogue
 from pofx.batch import Batch
 from pofx.functional.dequantize import values
 from pofx.recipe import Recipe, RecipeError
-from pofx.spec import Binary, Bytes, Categorical, DataSpec, Interval, Mixed, Real
+from pofx.spec import Binary, Bytes, Categorical, DataSpec, Interval, Mixed, Real, class_spec
 
 SPECS = {
     "vector": DataSpec((2,), Real()),
     "table": DataSpec((4,), Mixed((Real(), Categorical(3), Binary(), Real()))),
     "bits": DataSpec((12,), Binary()),
     "categories": DataSpec((5,), Categorical(3)),
-    "grey": DataSpec((1, 8, 8), Bytes(17), classes=3),
+    "grey": DataSpec((1, 8, 8), Bytes(17), cond=class_spec(3)),
     "colour": DataSpec((4, 7, 10), Bytes(256)),
     "interval": DataSpec((1, 8, 8), Interval()),
     "bitmap": DataSpec((1, 8, 8), Binary()),

@@ -9,11 +9,11 @@ from torch import nn
 from pofx.errors import UserError
 from pofx.evaluation.check import ModelCheckError, check_model
 from pofx.functional.dequantize import harden
-from pofx.spec import Binary, Bytes, Categorical, DataSpec, Interval, Mixed, Real
+from pofx.spec import Binary, Bytes, Categorical, DataSpec, Interval, Mixed, Real, class_spec
 
 PLANE = DataSpec((2,), Real())
 BITS = DataSpec((3,), Binary())
-IMAGE = DataSpec((1, 4, 4), Bytes(17), classes=3)
+IMAGE = DataSpec((1, 4, 4), Bytes(17), cond=class_spec(3))
 
 
 class Normal(nn.Module):

@@ -25,7 +25,7 @@ from torch import nn
 
 from pofx.evaluation.check import ModelCheckError, check_model
 from pofx.evaluation.checks.evidence import apart, away
-from pofx.spec import Binary, Bytes, Categorical, DataSpec, Interval, Mixed, Real
+from pofx.spec import Binary, Bytes, Categorical, DataSpec, Interval, Mixed, Real, class_spec
 
 _ROW = (Real(), Real(), Real(), Categorical(4), Binary(), Bytes(9))
 SPACES = {
@@ -153,7 +153,7 @@ def test_a_flag_that_lies_about_the_class(conditional, heeds, check, hidden):
     model = OfAClass(conditional, heeds)
     if hidden:  # layers that start at zero have not learned of the class yet
         model.means.data.zero_()
-    assert refusal(model, DataSpec((4,), classes=3)) == check
+    assert refusal(model, DataSpec((4,), cond=class_spec(3))) == check
 
 
 class OnlyWeighted(nn.Module):

@@ -9,7 +9,7 @@ from pofx.evaluation.blocks import Stopped
 from pofx.evaluation.classifier import classifier
 from pofx.evaluation.features import build_features, default_features
 from pofx.evaluation.inception import InceptionV3, load_inception, resize, rgb
-from pofx.spec import Bytes, Categorical, DataSpec, Real
+from pofx.spec import Bytes, Categorical, DataSpec, Real, class_spec
 
 
 @pytest.fixture(scope="module")
@@ -88,9 +88,9 @@ def test_training_stops_when_asked(digits):
 
 
 def test_defaults_suit_the_data():
-    assert default_features(DataSpec((1, 8, 8), Bytes(17), classes=10)) == "classifier"
+    assert default_features(DataSpec((1, 8, 8), Bytes(17), cond=class_spec(10))) == "classifier"
     assert default_features(DataSpec((3, 32, 32), Bytes(256))) == "pca"
-    assert default_features(DataSpec((2,), Real(), classes=3)) == "raw"
+    assert default_features(DataSpec((2,), Real(), cond=class_spec(3))) == "raw"
     assert default_features(DataSpec((180,), Categorical(2))) == "pca"
 
 

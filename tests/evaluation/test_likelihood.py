@@ -8,7 +8,7 @@ from pofx.capabilities import Likelihood
 from pofx.errors import UserError
 from pofx.evaluation.blocks import Stopped
 from pofx.evaluation.likelihood import bits_per_dim, likelihood, warn_of_worst
-from pofx.spec import Bytes, DataSpec, Interval, Mixed, Real
+from pofx.spec import Bytes, DataSpec, Interval, Mixed, Real, class_spec
 
 REAL = DataSpec((3,), Real(), log_scale=1.5)
 MASS = DataSpec((3,), Bytes(4))
@@ -163,7 +163,7 @@ def test_wrong_calls(arguments, says):
 
 
 def test_a_class_reaches_a_model_that_takes_one_and_is_named_where_it_matters():
-    spec = DataSpec((3,), Real(), classes=2)
+    spec = DataSpec((3,), Real(), cond=class_spec(2))
     cond = torch.ones(20, dtype=torch.int64)
     given = likelihood(OfAClass(), X, cond, spec)
     assert given.nats == pytest.approx(likelihood(OfAClass(), X, None, spec).nats - 1)

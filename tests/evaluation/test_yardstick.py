@@ -18,7 +18,7 @@ from pofx.evaluation.evaluate import evaluate
 from pofx.evaluation.likelihood import scored
 from pofx.evaluation.report import Measured
 from pofx.evaluation.yardstick import budget, fitted
-from pofx.spec import Binary, Bytes, Categorical, DataSpec
+from pofx.spec import Binary, Bytes, Categorical, DataSpec, class_spec
 
 APART, WIDTH = 3.0, 0.5
 """Two clusters in the plane, at -APART and APART on the first axis."""
@@ -279,7 +279,7 @@ def labelled(table):
 
     class Data:
         name = "labelled"
-        spec = DataSpec((2,), classes=2)
+        spec = DataSpec((2,), cond=class_spec(2))
         train, valid, test = (Part(table[a:b]) for a, b in ((0, 1600), (1600, 1800), (1800, 2000)))
 
     return Data()

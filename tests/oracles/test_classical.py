@@ -31,14 +31,14 @@ from pofx.functional.draw import draw
 from pofx.functional.random import noise as noise_of
 from pofx.recipe import RecipeError
 from pofx.run import Run
-from pofx.spec import Binary, Bytes, Categorical, DataSpec, Interval, Mixed, Real
+from pofx.spec import Binary, Bytes, Categorical, DataSpec, Interval, Mixed, Real, class_spec
 from pofx.training.fit import Interrupted, fit, resume
 
 NAMES = ("ppca", "gmm", "kde")
 SPECS = {
     "vector": DataSpec((2,), Real()),
     "interval": DataSpec((2,), Interval()),
-    "picture": DataSpec((1, 4, 4), Bytes(17), classes=3),
+    "picture": DataSpec((1, 4, 4), Bytes(17), cond=class_spec(3)),
     "smooth": DataSpec((1, 4, 4), Interval()),
     "table": DataSpec((5,), Mixed((Real(), Categorical(3), Binary(), Interval(), Bytes(7)))),
 }
@@ -171,7 +171,7 @@ def test_units_do_not_matter(name):
 @pytest.mark.parametrize("name", ["gmm", "kde"])
 def test_a_class_has_a_density_of_its_own(name):
     x, means, which = eight(800)
-    spec = DataSpec((2,), Real(), classes=8)
+    spec = DataSpec((2,), Real(), cond=class_spec(8))
     arguments = {"components": 2} if name == "gmm" else {"points": 400}
     model = fitted(name, spec, x, which, conditional=True, **arguments)
     drawn = draw(model, 80, cond=torch.arange(80) % 8)
@@ -195,7 +195,7 @@ def test_a_class_has_a_density_of_its_own(name):
         ("gmm", DataSpec((4,)), {"conditional": True}, "must have data with classes"),
         ("kde", DataSpec((4,)), {"conditional": True}, "must have data with classes"),
         ("kde", DataSpec((4,)), {"points": 0}, "--points must be at least 1"),
-        ("kde", DataSpec((4,), classes=3), {"conditional": True, "points": 2}, "each of 3"),
+        ("kde", DataSpec((4,), cond=class_spec(3)), {"conditional": True, "points": 2}, "of 3"),
     ],
 )  # fmt: skip
 def test_an_argument_that_cannot_be_is_told(name, spec, arguments, sentence):
@@ -213,7 +213,7 @@ def test_an_argument_that_cannot_be_is_told(name, spec, arguments, sentence):
     ],
 )  # fmt: skip
 def test_too_few_examples_are_told(name, arguments, n, sentence):
-    spec = DataSpec((5,), Real(), classes=3, class_names=("a", "b", "c") if n == 7 else ())
+    spec = DataSpec((5,), Real(), cond=class_spec(3, ("a", "b", "c") if n == 7 else ()))
     cond = torch.tensor([0, 1, 2, 0, 1, 2, 0])[:n]
     with pytest.raises(RecipeError, match=sentence):
         fitted(name, spec, torch.randn(n, 5), cond, **arguments)
@@ -420,7 +420,7 @@ def test_a_prior_keeps_a_component_with_few_examples_sound():
 
 def test_em_of_classes_never_loses_likelihood():
     x, _, which = eight(400, sd=0.6)
-    model = GMM(DataSpec((2,), classes=8), 3, prior=0.0, conditional=True)
+    model = GMM(DataSpec((2,), cond=class_spec(8)), 3, prior=0.0, conditional=True)
     trace = list(itertools.islice(model.em(x, which), 25))
     assert all(b - a > -1e-10 for a, b in itertools.pairwise(trace))
     assert model.log_prob(x, which).mean() == pytest.approx(trace[-1], abs=1e-8)
@@ -477,7 +477,7 @@ def test_a_prior_is_so_many_examples_of_the_covariance_that_all_share():
 @pytest.mark.parametrize(("rule", "share"), [("scott", 1.0), ("silverman", 5 / 4)])
 def test_the_rules_of_a_conditional_kde_count_the_examples_of_a_class(rule, share):
     x, cond = torch.randn(200, 3), torch.arange(200) % 4
-    spec = DataSpec((3,), classes=4)
+    spec = DataSpec((3,), cond=class_spec(4))
     model = fitted("kde", spec, x, cond, bandwidth=rule, conditional=True)
     widths = (model.roots[:200] / x.double().std(0, correction=0)).mean().item()
     assert widths == pytest.approx((share * 50) ** (-1 / 7), rel=1e-5)
@@ -524,7 +524,7 @@ def test_the_likeliest_width_has_no_better_neighbour():
 
 def test_kde_keeps_at_most_so_many_points_and_every_class():
     x, cond = torch.randn(1000, 2), (torch.arange(1000) < 5).long()
-    model = fitted("kde", DataSpec((2,), classes=2), x, cond, points=50, conditional=True)
+    model = fitted("kde", DataSpec((2,), cond=class_spec(2)), x, cond, points=50, conditional=True)
     assert (model.weights > 0).sum(1).tolist() == [45, 5]
     assert model.means.shape == (50, 2)
     few = fitted("kde", DataSpec((2,)), x[:20], points=50)

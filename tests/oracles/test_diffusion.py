@@ -24,7 +24,7 @@ from pofx.functional.draw import draw
 from pofx.functional.random import noise
 from pofx.nn.unet import UNet
 from pofx.recipe import RecipeError
-from pofx.spec import Binary, Bytes, Categorical, DataSpec, Interval, Mixed, Real
+from pofx.spec import Binary, Bytes, Categorical, DataSpec, Interval, Mixed, Real, class_spec
 
 SAMPLERS = {"ddim": DDIM(), "large": Ancestral("large"), "small": Ancestral("small")}
 # Final standard deviation of samples of N(0, s^2) data with the exact eps, by (s, steps): DDIM,
@@ -303,7 +303,7 @@ def test_a_trajectory_tells_where_it_is():
 )
 def test_a_sample_is_its_own_for_any_batch(options):
     model = catalogue.build(
-        "ddpm", DataSpec((1, 8, 8), Bytes(16), classes=3), channels=(8, 16)
+        "ddpm", DataSpec((1, 8, 8), Bytes(16), cond=class_spec(3)), channels=(8, 16)
     ).model
     for p in model.parameters():
         p.data.add_(torch.randn_like(p), alpha=0.05)
@@ -431,7 +431,7 @@ def test_intervals_far_out_in_a_tail_keep_their_mass():
 
 
 def test_loss_at_the_start_is_the_power_of_the_target_and_noise_belongs_to_the_example():
-    spec = DataSpec((1, 8, 8), Binary(), classes=2)
+    spec = DataSpec((1, 8, 8), Binary(), cond=class_spec(2))
     built = catalogue.build("ddpm", spec, channels=(8, 16), parameterization="eps")
     x, cond = torch.randint(0, 2, (400, 1, 8, 8)).double(), torch.arange(400) % 2
     assert built.objective.loss(Batch(x, cond))[0].item() == pytest.approx(
@@ -451,7 +451,7 @@ def test_loss_at_the_start_is_the_power_of_the_target_and_noise_belongs_to_the_e
 
 
 def test_labels_are_dropped_as_often_as_asked():
-    spec = DataSpec((2,), Real(), classes=4)
+    spec = DataSpec((2,), Real(), cond=class_spec(4))
     objective = catalogue.build("ddpm", spec, drop_label=0.25).objective
     labels = objective.labels(torch.arange(10_000) % 4)
     dropped = (labels == 4).double().mean().item()

@@ -28,7 +28,7 @@ from pofx.evaluation.two_sample import energy_distance
 from pofx.functional.draw import draw
 from pofx.functional.random import noise
 from pofx.recipe import RecipeError
-from pofx.spec import Binary, Bytes, Categorical, DataSpec, Real
+from pofx.spec import Binary, Bytes, Categorical, DataSpec, Real, class_spec
 from pofx.training.loop import Budget, Training, train
 
 double = pytest.mark.usefixtures("double")
@@ -512,10 +512,13 @@ COMMON = ("edm", "flow-matching", "rectified-flow", "score-sde", "ncsn", "improv
 @pytest.mark.parametrize(
     ("spec", "options"),
     [
-        (DataSpec((1, 9, 8), Bytes(16), classes=3), {"network": "dit", "hidden": 16}),
-        (DataSpec((1, 9, 8), Bytes(16), classes=3), {"channels": (8, 16), "guidance": 1.0}),
+        (DataSpec((1, 9, 8), Bytes(16), cond=class_spec(3)), {"network": "dit", "hidden": 16}),
+        (
+            DataSpec((1, 9, 8), Bytes(16), cond=class_spec(3)),
+            {"channels": (8, 16), "guidance": 1.0},
+        ),
         (DataSpec((6,), Categorical(3)), {"network": "unet", "channels": (8, 8)}),
-        (DataSpec((6,), Binary(), classes=2), {"network": "dit", "hidden": 16}),
+        (DataSpec((6,), Binary(), cond=class_spec(2)), {"network": "dit", "hidden": 16}),
     ],
 )
 def test_every_network_serves_every_recipe(name, spec, options):

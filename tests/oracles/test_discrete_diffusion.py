@@ -14,7 +14,7 @@ from pofx.diffusion.mdlm import MDLM
 from pofx.errors import UserError
 from pofx.functional.draw import draw
 from pofx.recipe import RecipeError
-from pofx.spec import Binary, Bytes, Categorical, DataSpec, Mixed, Real
+from pofx.spec import Binary, Bytes, Categorical, DataSpec, Mixed, Real, class_spec
 
 pytestmark = pytest.mark.usefixtures("double")
 
@@ -277,7 +277,9 @@ class Classes(torch.nn.Module):
 
 
 def test_guidance_exaggerates_the_class():
-    model = MDLM(DataSpec((D,), Categorical(K), classes=K), Absorbing(K), Classes(), classes=K)
+    model = MDLM(
+        DataSpec((D,), Categorical(K), cond=class_spec(K)), Absorbing(K), Classes(), classes=K
+    )
     cond, n = torch.full((6000,), 2), 6000
     for w in (-1.0, 0.0, 2.0):
         share = (draw(model, n, cond=cond, steps=3, guidance=w, batch=n) == 2).double().mean()

@@ -21,7 +21,7 @@ from pofx.flow.realnvp import image_scales
 from pofx.flow.residual import Contraction, Residual
 from pofx.flow.squeeze import MultiScale, Squeeze, colours_to_rows
 from pofx.recipe import RecipeError
-from pofx.spec import Binary, Bytes, Categorical, DataSpec, Interval, Mixed, Real
+from pofx.spec import Binary, Bytes, Categorical, DataSpec, Interval, Mixed, Real, class_spec
 from pofx.training.loop import Budget, Training, train
 
 pytestmark = pytest.mark.usefixtures("double")
@@ -231,10 +231,10 @@ def test_the_ends_of_an_interval_have_a_density():
 
 TRAINED = {
     "2": DataSpec((2,), Real()),
-    "3, classes": DataSpec((3,), Real(), classes=2),
+    "3, classes": DataSpec((3,), Real(), cond=class_spec(2)),
     "6, interval": DataSpec((6,), Interval()),
     "grey": DataSpec((1, 4, 4), Bytes(16)),
-    "four channels": DataSpec((4, 4, 6), Interval(), classes=2),
+    "four channels": DataSpec((4, 4, 6), Interval(), cond=class_spec(2)),
     "odd sides": DataSpec((1, 3, 3), Binary()),
 }
 
@@ -345,7 +345,7 @@ def test_samples_have_the_density():
 
 @torch.no_grad()
 def test_codes_and_examples_are_one_to_one():
-    model = planar(DataSpec((2,), Real(), classes=3), classes=3)
+    model = planar(DataSpec((2,), Real(), cond=class_spec(3)), classes=3)
     z, cond = torch.randn(20, 2), torch.arange(20) % 3
     x = model.decode(z, cond)
     assert torch.allclose(model.encode(x, cond), z, atol=1e-8)
@@ -356,7 +356,7 @@ def test_codes_and_examples_are_one_to_one():
 
 @torch.no_grad()
 def test_an_unconditional_question_to_a_conditional_flow_is_about_the_mixture():
-    model = planar(DataSpec((2,), Real(), classes=3), classes=3, scale=0.1)
+    model = planar(DataSpec((2,), Real(), cond=class_spec(3)), classes=3, scale=0.1)
     x, area = plane(15.0, 500)
     each = torch.stack([model.log_prob(x, torch.full((len(x),), y)) for y in range(3)]).exp()
     assert (each[0] - each[1]).abs().max() > 0.01

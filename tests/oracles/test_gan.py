@@ -15,7 +15,7 @@ from pofx.gan.gan import GAN
 from pofx.gan.penalties import between, gradient_norm, input_gradient, r1
 from pofx.gan.wgan_gp import WGANGP
 from pofx.recipe import SGD, Recipe, RecipeError
-from pofx.spec import Binary, Bytes, Categorical, DataSpec, Interval, Mixed, Real
+from pofx.spec import Binary, Bytes, Categorical, DataSpec, Interval, Mixed, Real, class_spec
 from pofx.training.loop import Budget, Options, Training, train
 
 torch.manual_seed(0)
@@ -183,7 +183,9 @@ def test_penalties_of_a_quadratic_and_their_gradients_by_hand():
     assert torch.allclose(gradient, each.sum(0), atol=1e-9)
 
 
-@pytest.mark.parametrize("spec", [DataSpec((3,), Real(), classes=2), DataSpec((1, 4, 4), Bytes(8))])
+@pytest.mark.parametrize(
+    "spec", [DataSpec((3,), Real(), cond=class_spec(2)), DataSpec((1, 4, 4), Bytes(8))]
+)
 @pytest.mark.parametrize("name", ["gan", "wgan-gp"])
 def test_double_backward_is_that_of_finite_differences(name, spec):
     recipe = catalogue.build(name, spec, hidden=(5,), channels=2)
@@ -385,7 +387,7 @@ def test_the_critic_moves_so_many_times_and_then_the_generator(rounds):
 
 
 def test_every_update_sees_pairs_of_its_own():
-    spec = DataSpec((2,), Real(), classes=3)
+    spec = DataSpec((2,), Real(), cond=class_spec(3))
     x, cond = torch.randn(23, 2), torch.randint(3, (23,))
     game, updates = watched(5, x, cond, spec)
     *_, generator = updates
@@ -409,7 +411,7 @@ def test_a_batch_too_small_to_deal_is_dealt_again():
 
 
 def test_a_fake_is_of_its_partners_class():
-    spec = DataSpec((2,), Real(), classes=2)
+    spec = DataSpec((2,), Real(), cond=class_spec(2))
     game, updates = watched(1, torch.randn(8, 2), torch.arange(8) % 2, spec)
     game.generator.forward = lambda z, cond: cond[:, None].expand(-1, 2).double()
     next(updates)
@@ -456,7 +458,7 @@ def test_the_generator_answers_the_adversary_that_the_last_update_left():
 
 def test_a_conditional_generator_heeds_the_class():
     torch.set_default_dtype(torch.float32)
-    spec = DataSpec((2,), Real(), classes=2)
+    spec = DataSpec((2,), Real(), cond=class_spec(2))
     recipe = catalogue.build("gan", spec, hidden=(32, 32), steps=500, batch_size=64, ema=50.0)
     means = torch.tensor([[-1.5, 0.0], [1.5, 1.0]])
 
@@ -478,7 +480,7 @@ def test_a_conditional_generator_heeds_the_class():
 
 
 def test_without_a_class_samples_are_of_every_class():
-    spec = DataSpec((2,), Real(), classes=3)
+    spec = DataSpec((2,), Real(), cond=class_spec(3))
     generator, seen = Generator(spec, latent=2, hidden=(4,)), []
     generator.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[1]))
     generator.sample(3000)
@@ -487,7 +489,7 @@ def test_without_a_class_samples_are_of_every_class():
 
 
 def test_the_projection_adds_a_form_of_the_class_to_one_that_all_share():
-    spec = DataSpec((3,), Real(), classes=4)
+    spec = DataSpec((3,), Real(), cond=class_spec(4))
     discriminator, x = Discriminator(spec, hidden=(8,)), torch.randn(5, 3)
     forms = discriminator.net(x)
     cond = torch.tensor([3, 0, 1, 1, 2])
@@ -501,10 +503,10 @@ SUPPORTS = {
     "interval": DataSpec((1, 4, 4), Interval()),
     "bytes": DataSpec((1, 5, 4), Bytes(7)),
     "bits": DataSpec((6,), Binary()),
-    "bitmap": DataSpec((1, 4, 4), Binary(), classes=2),
+    "bitmap": DataSpec((1, 4, 4), Binary(), cond=class_spec(2)),
     "categories": DataSpec((2,), Categorical(3)),
     "table": DataSpec(
-        (5,), Mixed((Real(), Categorical(4), Binary(), Interval(), Bytes(5))), classes=2
+        (5,), Mixed((Real(), Categorical(4), Binary(), Interval(), Bytes(5))), cond=class_spec(2)
     ),
 }
 

@@ -15,7 +15,7 @@ from pofx.functional.draw import draw
 from pofx.functional.random import noise
 from pofx.nn.transformer import Cached, Transformer, attended, dropped
 from pofx.recipe import RecipeError
-from pofx.spec import Binary, Bytes, Categorical, DataSpec, Real
+from pofx.spec import Binary, Bytes, Categorical, DataSpec, Real, class_spec
 from pofx.training.loop import Budget, Training, train
 
 KINDS = list(itertools.product(("rotary", "learned"), (False, True)))
@@ -57,7 +57,7 @@ SPACES = {
     "bits": DataSpec((12,), Binary()),
     "categories": DataSpec((7,), Categorical(3)),
     "image": DataSpec((2, 1, 3), Bytes(3)),
-    "labelled": DataSpec((8,), Binary(), classes=3),
+    "labelled": DataSpec((8,), Binary(), cond=class_spec(3)),
 }
 
 

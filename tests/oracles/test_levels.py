@@ -15,12 +15,14 @@ from pofx.classical.smoothed_levels import SmoothedLevels
 from pofx.evaluation.check import check_model
 from pofx.functional.draw import draw
 from pofx.recipe import RecipeError
-from pofx.spec import Binary, Bytes, Categorical, DataSpec, Mixed, Real
+from pofx.spec import Binary, Bytes, Categorical, DataSpec, Mixed, Real, class_spec
 
 pytestmark = pytest.mark.usefixtures("double")
 
 NAMES = ("gmm", "kde")
-TABLE = DataSpec((3,), Mixed((Categorical(3), Binary(), Categorical(4))), classes=2, count=90)
+TABLE = DataSpec(
+    (3,), Mixed((Categorical(3), Binary(), Categorical(4))), cond=class_spec(2), count=90
+)
 PICTURE = DataSpec((1, 2, 2), Binary(), count=90)
 
 

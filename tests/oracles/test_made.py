@@ -17,7 +17,7 @@ from pofx.evaluation.check import check_model
 from pofx.functional.dequantize import values
 from pofx.functional.random import noise
 from pofx.nn.masked import Unrolled
-from pofx.spec import Binary, Bytes, Categorical, DataSpec, Interval, Mixed, Real
+from pofx.spec import Binary, Bytes, Categorical, DataSpec, Interval, Mixed, Real, class_spec
 from pofx.training.loop import Budget, Training, train
 
 TABLE = Mixed((Real(), Categorical(3), Binary(), Interval(), Bytes(4), Categorical(3)))
@@ -27,7 +27,7 @@ SPECS = {
     "colour": DataSpec((3, 2, 2), Bytes(4)),
     "real": DataSpec((3,), Real()),
     "table": DataSpec((6,), TABLE),
-    "classes": DataSpec((4,), Categorical(3), classes=2),
+    "classes": DataSpec((4,), Categorical(3), cond=class_spec(2)),
 }
 
 
@@ -150,9 +150,9 @@ def test_draws_of_a_number_follow_its_density(support, shift):
     "spec",
     [
         DataSpec((4,), Binary()),
-        DataSpec((3,), Categorical(3), classes=2),
+        DataSpec((3,), Categorical(3), cond=class_spec(2)),
         DataSpec((2, 2, 1), Bytes(3)),
-        DataSpec((3,), Mixed((Binary(), Categorical(4), Bytes(3))), classes=3),
+        DataSpec((3,), Mixed((Binary(), Categorical(4), Bytes(3))), cond=class_spec(3)),
     ],
     ids=lambda s: type(s.support).__name__,
 )

@@ -9,14 +9,14 @@ from pofx import catalogue
 from pofx.autoregressive import nade
 from pofx.errors import UserError
 from pofx.functional.random import noise
-from pofx.spec import Binary, Categorical, DataSpec, Real
+from pofx.spec import Binary, Categorical, DataSpec, Real, class_spec
 
 pytestmark = pytest.mark.usefixtures("double")
 SPECS = {
     "bits": DataSpec((12,), Binary()),
     "categories": DataSpec((5,), Categorical(3)),
     "bitmap": DataSpec((2, 2, 3), Binary()),
-    "classes": DataSpec((4,), Categorical(3), classes=2),
+    "classes": DataSpec((4,), Categorical(3), cond=class_spec(2)),
 }
 
 

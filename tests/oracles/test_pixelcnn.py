@@ -12,17 +12,17 @@ from pofx.errors import UserError
 from pofx.functional.dequantize import indices, values
 from pofx.functional.random import noise
 from pofx.nn.shifted_conv import ShiftedUNet
-from pofx.spec import Binary, Bytes, Categorical, DataSpec, Interval, Real
+from pofx.spec import Binary, Bytes, Categorical, DataSpec, Interval, Real, class_spec
 
 pytestmark = pytest.mark.usefixtures("double")
 SPECS = {
     "bits": DataSpec((1, 3, 4), Binary()),
     "colour": DataSpec((3, 2, 2), Bytes(3)),
     "codes": DataSpec((1, 2, 3), Categorical(3)),
-    "classes": DataSpec((2, 2, 2), Binary(), classes=3),
+    "classes": DataSpec((2, 2, 2), Binary(), cond=class_spec(3)),
     "interval": DataSpec((1, 3, 3), Interval()),
     "real": DataSpec((2, 3, 2), Real()),
-    "greys": DataSpec((1, 2, 2), Bytes(3), classes=2),
+    "greys": DataSpec((1, 2, 2), Bytes(3), cond=class_spec(2)),
 }
 SIZES = {
     "pixelcnn": {"channels": 6, "layers": 2, "first": 1},

@@ -16,7 +16,7 @@ from pofx.diffusion.schedule import EDM, VP, CosineVP, Level, LinearVP, Rectifie
 from pofx.errors import UserError
 from pofx.evaluation.evaluate import evaluate
 from pofx.evaluation.likelihood import likelihood
-from pofx.spec import Binary, Bytes, DataSpec, Mixed, Real
+from pofx.spec import Binary, Bytes, DataSpec, Mixed, Real, class_spec
 
 pytestmark = pytest.mark.usefixtures("double")
 
@@ -116,7 +116,7 @@ def test_random_directions_make_an_estimate_and_discrete_data_a_bound():
 
 
 def test_the_density_is_of_the_class_that_is_asked_for():
-    spec = DataSpec((2,), Real(), classes=2)
+    spec = DataSpec((2,), Real(), cond=class_spec(2))
     model = Diffusion(plane(VP()), spec).by_flow(steps=40)
     x, cond = torch.randn(6, 2) * 0.5, torch.arange(6) % 2
     means, stds = torch.tensor([[-1.0, 0.5], [0.6, -0.9]]), torch.tensor([0.5, 0.3])

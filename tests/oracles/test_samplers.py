@@ -35,7 +35,7 @@ from pofx.errors import UserError
 from pofx.functional.draw import draw
 from pofx.functional.random import noise
 from pofx.solvers.ode import dormand_prince_each
-from pofx.spec import Bytes, DataSpec, Mixed, Real
+from pofx.spec import Bytes, DataSpec, Mixed, Real, class_spec
 from pofx.spec import Categorical as Category
 
 pytestmark = pytest.mark.usefixtures("double")
@@ -371,7 +371,7 @@ def test_one_langevin_step_at_a_level_is_a_step_of_others(schedule, epsilon, sam
 @pytest.mark.parametrize("schedule", SCHEDULES, ids=name)
 def test_every_sampler_serves_every_schedule(which, schedule):
     """The means of the mixture's classes come out of each, in the same samples for any batch."""
-    model = Diffusion(mixture(schedule), DataSpec((2,), Real(), classes=2), sampler=which)
+    model = Diffusion(mixture(schedule), DataSpec((2,), Real(), cond=class_spec(2)), sampler=which)
     cond = torch.arange(40) % 2
     grid = "log-snr" if which != "reverse-sde" else "quadratic"
     x = draw(model, 40, cond=cond, steps=25, grid=grid, seed=1)
@@ -667,7 +667,7 @@ def test_between_two_codes_lie_examples():
     ],
 )
 def test_bad_options_are_named_in_one_sentence(options, match):
-    model = Diffusion(mixture(VP()), DataSpec((2,), Real(), classes=2))
+    model = Diffusion(mixture(VP()), DataSpec((2,), Real(), cond=class_spec(2)))
     with pytest.raises(UserError, match=match):
         model.sample(2, torch.zeros(2, dtype=torch.int64), **options)
 

@@ -14,7 +14,7 @@ from pofx.batch import Batch
 from pofx.distributions.heads import GaussianHead
 from pofx.nn.resnet import Block
 from pofx.recipe import RecipeError
-from pofx.spec import Binary, Bytes, DataSpec
+from pofx.spec import Binary, Bytes, DataSpec, class_spec
 from pofx.training.loop import Budget, Training, train
 from pofx.vae.beta_vae import Capacity
 from pofx.vae.elbo import ELBO
@@ -235,7 +235,7 @@ def test_a_heavy_divergence_collapses_and_free_bits_do_not():
 @pytest.mark.parametrize("network", ["mlp", "conv", "resnet"])
 @pytest.mark.parametrize("shape", [(1, 28, 28), (3, 9, 30), (5,)], ids=str)
 def test_every_kind_of_network_learns_whatever_the_shape(network, shape):
-    spec = DataSpec(shape, Bytes(8), classes=2) if len(shape) == 3 else DataSpec(shape)
+    spec = DataSpec(shape, Bytes(8), cond=class_spec(2)) if len(shape) == 3 else DataSpec(shape)
     arguments = {"latent": 3, "hidden": (8, 6), "channels": 4, "network": network, "kl_warmup": 0}
     if network == "conv" and not spec.is_image:
         with pytest.raises(RecipeError, match="images"):
@@ -382,7 +382,7 @@ def test_the_density_of_a_draw_is_that_of_its_parameters():
 def test_each_of_many_codes_is_of_its_own_example_and_class(name):
     """Codes of k = 3 draws are weighed as each draw alone, with the labels of the examples."""
     torch.manual_seed(0)
-    spec = DataSpec((4,), classes=3)
+    spec = DataSpec((4,), cond=class_spec(3))
     model = catalogue.build(name, spec, hidden=(16,), conditional=True).model
     x, cond = torch.randn(5, 4), torch.tensor([0, 1, 2, 2, 0])
     with torch.no_grad():

@@ -253,12 +253,22 @@ def listed(names: Sequence[str], most: int = 20) -> str:
     return ", ".join(names[:most]) + more
 
 
+def _described(schema: Schema) -> dict[str, Any]:
+    """The schema as fingerprints describe it: a class by their number and names, as ever."""
+    content = schema.to_json()
+    spec = dict(content["spec"])
+    if schema.spec.cond is None or schema.spec.classes:
+        del spec["cond"]
+        spec |= {"classes": schema.spec.classes, "class_names": list(schema.spec.class_names)}
+    return {**content, "spec": spec}
+
+
 def fingerprint(schema: Schema, splits: dict[str, Split]) -> str:
     """SHA-256 of the schema and of all stored examples.
 
     A mapped file is too long to read for this: 1,024 blocks of 64 KB, evenly spaced, stand for it.
     """
-    digest = hashlib.sha256(json.dumps(schema.to_json(), sort_keys=True).encode())
+    digest = hashlib.sha256(json.dumps(_described(schema), sort_keys=True).encode())
     mapped: set[int] = set()
     for split in splits.values():
         for array in (split.rows, split.y):

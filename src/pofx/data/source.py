@@ -31,7 +31,7 @@ from pofx.data.schema import Schema, table_spec
 from pofx.data.tokens import Kind
 from pofx.errors import did_you_mean
 from pofx.functional.random import former, stream
-from pofx.spec import Binary, Bytes, DataSpec, Interval, Mixed, Real, Support
+from pofx.spec import Binary, Bytes, DataSpec, Interval, Mixed, Real, Support, class_spec
 
 Source = str | Path | np.ndarray | Tensor | Dataset
 Binarize = Literal["threshold", "sample", "dynamic"]
@@ -416,7 +416,7 @@ def scaled(name: str, split: Split, mean: np.ndarray, std: np.ndarray) -> Split:
 
 
 def _classes(raw: Raw) -> dict[str, Any]:
-    return {"classes": len(raw.class_names), "class_names": raw.class_names}
+    return {"cond": class_spec(len(raw.class_names), raw.class_names)}
 
 
 def _discrete(raw: Raw, options: Options) -> tuple[Schema, dict[str, Split]]:

@@ -43,7 +43,7 @@ from pofx.diffusion.parameterization import X0, Eps, Parameterization, V
 from pofx.diffusion.schedule import CosineVP, DiscreteVP, LinearVP, Schedule
 from pofx.errors import UserError
 from pofx.nn.unet2d import Layout, UNet2D
-from pofx.spec import DataSpec, Interval, Real
+from pofx.spec import DataSpec, Interval, Real, class_spec
 from pofx.typing import Cond, Data, PerExample
 
 _WEIGHTS = "diffusion_pytorch_model"
@@ -142,7 +142,11 @@ class Folder(NamedTuple):
             denoiser = Clip(denoiser, chain.clip_sample_range)
         return Diffusion(
             denoiser,
-            DataSpec((layout.in_channels, *self.size), Interval() if bounded else Real(), classes),
+            DataSpec(
+                (layout.in_channels, *self.size),
+                Interval() if bounded else Real(),
+                class_spec(classes),
+            ),
             sampler=_SAMPLERS[self.scheduler, chain.variance_type],
             steps=schedule.steps if self.scheduler == "DDPMScheduler" else min(50, schedule.steps),
             grid=Spaced(chain.timestep_spacing, chain.steps_offset),

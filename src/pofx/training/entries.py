@@ -140,12 +140,12 @@ _SUPPORTS: dict[str, dict[str, Rule]] = {
     "categorical": {"levels": _LEVELS},
 }
 _SPEC = {
-    "shape": listed(whole(1, _ELEMENTS), 1),
+    "shape": listed(whole(1, _ELEMENTS)),
     "support": TABLE,
-    "classes": whole(0, 1 << 20),
-    "class_names": listed(TEXT),
     "log_scale": NUMBER,
 }
+_CLASSES = {"classes": whole(0, 1 << 20), "class_names": listed(TEXT)}
+"""How a spec said that its condition is a class in runs of format 2 and before."""
 _SCHEMA = {
     "spec": TABLE,
     "columns": listed(TABLE),
@@ -237,17 +237,29 @@ def check_job(content: Mapping[str, Any]) -> None:
     if content["steps"] is not None and content["minutes"] is not None:
         raise EntryError("'steps' and 'minutes' must not both be given")
     _check_spec(content["spec"])
+    if not content["spec"]["shape"]:
+        raise EntryError("'spec shape' must have an axis")
     _check_schema(content["schema"], content["spec"])
 
 
 def _check_spec(spec: Mapping[str, Any]) -> None:
     _all(spec, _SPEC, "spec ")
     check(spec, {"count": maybe(whole(1, 1 << 48))}, "spec ")
-    shape, names = spec["shape"], spec["class_names"]
+    if "classes" in spec:
+        _all(spec, _CLASSES, "spec ")
+        names, count = spec["class_names"], spec["classes"]
+        if len(names) not in (0, count) or len(set(names)) < len(names):
+            raise EntryError("'spec class_names' must name each class once")
+    elif "cond" not in spec:
+        raise EntryError("'spec' must have the entry 'cond'")
+    elif spec["cond"] is not None:
+        check(spec, {"cond": TABLE}, "spec ")
+        if spec["cond"].get("cond") is not None:
+            raise EntryError("'spec cond' must have no condition of its own")
+        _check_spec(spec["cond"])
+    shape = spec["shape"]
     if math.prod(shape) > _ELEMENTS:
         raise EntryError(f"'spec shape' must have at most {_ELEMENTS:,} elements (got {shape})")
-    if len(names) not in (0, spec["classes"]) or len(set(names)) < len(names):
-        raise EntryError("'spec class_names' must name each class once")
     support = spec["support"]
     mixed = support.get("name") == "mixed"
     if mixed:
@@ -263,6 +275,10 @@ def _check_support(support: Mapping[str, Any]) -> None:
     if not isinstance(name, str) or name not in _SUPPORTS:
         raise EntryError(f"'spec support' must be of a known name (got {shown(name)})")
     _all(support, _SUPPORTS[name], "spec support ")
+    if names := support.get("names"):
+        check(support, {"names": listed(TEXT)}, "spec support ")
+        if len(names) != support["levels"] or len(set(names)) < len(names):
+            raise EntryError("'spec support names' must name each level once")
 
 
 def _check_schema(schema: Mapping[str, Any], spec: Mapping[str, Any]) -> None:

@@ -296,7 +296,7 @@ def _smaller_data(plan: _Plan, free: int) -> Iterator[str]:
 
 
 def _fits_with_columns(plan: _Plan, free: int) -> bool:
-    spec = DataSpec((1,), classes=plan.spec.classes, class_names=plan.spec.class_names)
+    spec = DataSpec((1,), cond=plan.spec.cond)
     return _fits(replace(plan, dataset=replace(plan.dataset, spec=spec)), free)
 
 
