@@ -11,7 +11,7 @@ import importlib
 import inspect
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -138,6 +138,8 @@ def build(name: str, spec: DataSpec, **arguments: Any) -> Recipe:
             keywords[argument.name] = group(**own)
         else:
             keywords[argument.name] = values[argument.name]
+    if not values.get("conditional", True):
+        spec = replace(spec, cond=None)
     try:
         return recipe(spec, **keywords)
     except RecipeError as error:
@@ -164,14 +166,14 @@ def _settled(name: str, spec: DataSpec, arguments: Mapping[str, Any]) -> dict[st
         if (problem := known[key].problem(value)) is not None:
             raise RecipeError(f"{name}: {known[key].flag} {problem}.")
         given[key] = tuple(value) if isinstance(value, list) else value
-    if given.get("conditional") and not spec.classes:
+    if given.get("conditional") and spec.cond is None:
         raise RecipeError(
             f"{name}: --conditional must have data with classes (got none): leave it out, or name "
             "the column of a table that holds them with --label."
         )
     values = settled(_defaults(name), given, spec)
     if "conditional" in values:
-        values["conditional"] &= spec.classes > 0
+        values["conditional"] &= spec.cond is not None
     return values
 
 

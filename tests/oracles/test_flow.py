@@ -35,9 +35,9 @@ def shaken(module, scale=0.2):
     return module
 
 
-def halves(sizes, hidden=16, classes=0):
+def halves(sizes, hidden=16, cond=None):
     """One affine coupling; `sizes` are those of the two halves."""
-    net = VectorConditioner(sizes[0], 2 * sizes[1], (hidden,), classes)
+    net = VectorConditioner(sizes[0], 2 * sizes[1], (hidden,), cond)
     return Couplings([ElementwiseCoupling(net, Affine())], sizes[0])
 
 
@@ -54,6 +54,7 @@ def autoregressive(map, hidden=(12,), **options):
 
 
 MIXED = DataSpec((4,), Mixed((Real(), Categorical(3), Binary(), Interval())))
+THREE = class_spec(3)
 # Each with the shape of an example and the number of its classes.
 BIJECTIONS = {
     "one coupling": (lambda: halves((2, 1)), (3,), 0),
@@ -65,7 +66,11 @@ BIJECTIONS = {
     "couplings of 2": (lambda: vector_couplings(2, 5, (16,)), (2,), 0),
     "couplings of 3": (lambda: vector_couplings(3, 4, (16, 8)), (3,), 0),
     "couplings of 6": (lambda: vector_couplings(6, 3, (16,)), (6,), 0),
-    "couplings that know the class": (lambda: vector_couplings(3, 4, (16,), classes=3), (3,), 3),
+    "couplings that know the class": (
+        lambda: vector_couplings(3, 4, (16,), cond=class_spec(3)),
+        (3,),
+        3,
+    ),
     "additive couplings": (lambda: vector_couplings(5, 3, (8,), Shift()), (5,), 0),
     "spline couplings": (lambda: vector_couplings(5, 2, (8,), Spline(4)), (5,), 0),
     "spline coupling of an image": (
@@ -75,18 +80,22 @@ BIJECTIONS = {
     ),
     "autoregressive": (lambda: autoregressive(Affine(), hidden=(16, 8)), (5,), 0),
     "without direct connections": (lambda: autoregressive(Affine(), direct=False), (5,), 0),
-    "autoregressive splines": (lambda: autoregressive(Spline(4), classes=3), (5,), 3),
-    "inverse autoregressive": (lambda: Inverse(autoregressive(Affine(), classes=3)), (5,), 3),
+    "autoregressive splines": (lambda: autoregressive(Spline(4), cond=class_spec(3)), (5,), 3),
+    "inverse autoregressive": (
+        lambda: Inverse(autoregressive(Affine(), cond=class_spec(3))),
+        (5,),
+        3,
+    ),
     "inverse splines": (lambda: Inverse(autoregressive(Spline(4))), (5,), 0),
     "matrix": (lambda: LU(rotation(5)), (5,), 0),
     "1x1 convolution": (lambda: LU(rotation(4)), (4, 3, 2), 0),
     "shuffle": (lambda: LU(shuffle(5)), (5,), 0),
     "diagonal": (lambda: Diagonal(4), (4,), 0),
     "residual": (lambda: Residual(Contraction(4, (8, 8))), (4,), 0),
-    "residual, classes": (lambda: Residual(Contraction(3, (8,), classes=3)), (3,), 3),
+    "residual, classes": (lambda: Residual(Contraction(3, (8,), cond=class_spec(3))), (3,), 3),
     "patches": (lambda: Patches((2, 4, 6), 2), (2, 4, 6), 0),
     "autoregressive patches": (
-        lambda: PatchAutoregressive(3, 4, Affine(), width=8, heads=2, classes=3),
+        lambda: PatchAutoregressive(3, 4, Affine(), width=8, heads=2, cond=class_spec(3)),
         (3, 4),
         3,
     ),
@@ -111,7 +120,7 @@ BIJECTIONS = {
     "multi-scale": (one_scale, (2, 4, 6), 0),
     "grey image": (lambda: image_scales((1, 8, 8), 3, channels=4), (1, 8, 8), 0),
     "four channels, not square": (
-        lambda: image_scales((4, 8, 4), 2, channels=4, blocks=1, classes=2),
+        lambda: image_scales((4, 8, 4), 2, channels=4, blocks=1, cond=class_spec(2)),
         (4, 8, 4),
         2,
     ),
@@ -300,11 +309,11 @@ def plane(reach, points):
     return torch.cartesian_prod(axis, axis), (2 * reach / points) ** 2
 
 
-def planar(spec, classes=0, scale=0.15, seed=5):
+def planar(spec, cond=None, scale=0.15, seed=5):
     """A flow of two elements, away from its start."""
     torch.manual_seed(seed)
-    bijection = shaken(vector_couplings(2, 4, (12,), classes=classes), scale)
-    return flow(bijection, spec, conditional=classes > 0).eval()
+    bijection = shaken(vector_couplings(2, 4, (12,), cond=cond), scale)
+    return flow(bijection, spec).eval()
 
 
 @pytest.mark.parametrize(
@@ -345,7 +354,7 @@ def test_samples_have_the_density():
 
 @torch.no_grad()
 def test_codes_and_examples_are_one_to_one():
-    model = planar(DataSpec((2,), Real(), cond=class_spec(3)), classes=3)
+    model = planar(DataSpec((2,), Real(), cond=class_spec(3)), cond=class_spec(3))
     z, cond = torch.randn(20, 2), torch.arange(20) % 3
     x = model.decode(z, cond)
     assert torch.allclose(model.encode(x, cond), z, atol=1e-8)
@@ -356,7 +365,7 @@ def test_codes_and_examples_are_one_to_one():
 
 @torch.no_grad()
 def test_an_unconditional_question_to_a_conditional_flow_is_about_the_mixture():
-    model = planar(DataSpec((2,), Real(), cond=class_spec(3)), classes=3, scale=0.1)
+    model = planar(DataSpec((2,), Real(), cond=class_spec(3)), cond=class_spec(3), scale=0.1)
     x, area = plane(15.0, 500)
     each = torch.stack([model.log_prob(x, torch.full((len(x),), y)) for y in range(3)]).exp()
     assert (each[0] - each[1]).abs().max() > 0.01

@@ -20,7 +20,7 @@ from pofx.flow.glow import glow_scales
 from pofx.flow.linear import LU, Diagonal, rotation, shuffle
 from pofx.flow.residual import Contraction, Residual
 from pofx.recipe import RecipeError
-from pofx.spec import Bytes, DataSpec, Real
+from pofx.spec import Bytes, DataSpec, Real, class_spec
 from pofx.training.loop import Budget, Options, Training, train
 
 pytestmark = pytest.mark.usefixtures("double")
@@ -233,7 +233,7 @@ def test_a_constant_channel_stays_finite():
 
 
 def test_glow_is_a_bijection_of_images():
-    bijection = shaken(glow_scales((2, 8, 8), 2, channels=4, classes=2), 0.1)
+    bijection = shaken(glow_scales((2, 8, 8), 2, channels=4, cond=class_spec(2)), 0.1)
     x, cond = torch.randn(3, 2, 8, 8), torch.tensor([0, 1, 1])
     normalise(bijection, torch.randn(10, 2, 8, 8), torch.arange(10) % 2)
     z, ladj = bijection(x, cond)
@@ -281,12 +281,12 @@ def test_what_cannot_be_served_is_refused_in_a_sentence(name, shape, arguments, 
 # --- continuous flows
 
 
-def continuous(steps=40, *, exact=True, classes=0):
-    return shaken(Continuous(Velocity(3, (8, 8), classes), steps, exact=exact), 0.3)
+def continuous(steps=40, *, exact=True, cond=None):
+    return shaken(Continuous(Velocity(3, (8, 8), cond), steps, exact=exact), 0.3)
 
 
 def test_the_integral_of_the_trace_is_the_determinant():
-    bijection, cond = continuous(classes=2), torch.tensor([0, 1, 1])
+    bijection, cond = continuous(cond=class_spec(2)), torch.tensor([0, 1, 1])
     x = torch.randn(3, 3)
     z, ladj = bijection(x, cond)
     assert torch.allclose(bijection.inverse(z, cond), x, atol=1e-6)

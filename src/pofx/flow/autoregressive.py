@@ -19,7 +19,9 @@ from torch.nn import functional as F
 
 from pofx.flow.bijection import Bijection
 from pofx.flow.elementwise import Elementwise
+from pofx.nn.condition import inputs as condition_inputs
 from pofx.nn.masked import MaskedMLP, Unrolled
+from pofx.spec import DataSpec
 from pofx.typing import Cond, PerExample
 
 
@@ -30,7 +32,7 @@ class Autoregressive(Bijection):
         order: the elements, first to last.
         map: what the numbers set.
         hidden: widths of the hidden layers; the output starts at zero, the map at the identity.
-        classes: how many classes `cond` may name; the class then comes before the first element.
+        cond: the spec of the condition, which comes before the first element.
         direct: whether the numbers also see elements without a layer between.
     """
 
@@ -40,14 +42,15 @@ class Autoregressive(Bijection):
         map: Elementwise,
         hidden: tuple[int, ...] = (128, 128),
         *,
-        classes: int = 0,
+        cond: DataSpec | None = None,
         direct: bool = True,
     ) -> None:
         super().__init__()
-        self.map, self.classes, self.size = map, classes, len(order)
+        self.map, self.size = map, len(order)
+        self.told = None if cond is None else condition_inputs(cond)
         inputs, outputs = [1] * self.size, [map.numbers] * self.size
-        if classes:
-            inputs, outputs = [classes, *inputs], [0, *outputs]
+        if self.told is not None:
+            inputs, outputs = [self.told.width, *inputs], [0, *outputs]
             order = F.pad(order + 1, (1, 0))
         self.net = MaskedMLP(
             inputs, outputs, hidden, direct=direct, interleaved=True, activation=_relu
@@ -66,7 +69,7 @@ class Autoregressive(Bijection):
 
     def raw(self, x: Tensor, cond: Cond | None) -> Tensor:
         """The numbers that set the map, `(numbers, elements, n)`, of `(elements, n)`."""
-        seen = torch.cat([self._label(cond).t(), x]) if self.classes else x
+        seen = x if self.told is None else torch.cat([self._told(cond).t(), x])
         raw = self.net.transposed(seen, list(self.buffers(recurse=False)))
         return raw.view(self.map.numbers, *x.shape)
 
@@ -74,18 +77,20 @@ class Autoregressive(Bijection):
     def inverse(self, z: Tensor, cond: Cond | None = None) -> Tensor:
         steps = Unrolled(self.net, len(z))
         x = torch.empty_like(z)
-        if self.classes:
-            steps.reveal(0, self._label(cond))
-        for number in self.order[bool(self.classes) :]:
-            element = number - bool(self.classes)
+        first = self.told is not None
+        if first:
+            steps.reveal(0, self._told(cond))
+        for number in self.order[first:]:
+            element = number - first
             raw = steps.outputs(number).t()
             x[:, element] = self.map.inverse(z[:, element], raw)
             steps.reveal(number, x[:, element : element + 1])
         return x
 
-    def _label(self, cond: Cond | None) -> Tensor:
+    def _told(self, cond: Cond | None) -> Tensor:
         assert cond is not None
-        return F.one_hot(cond, self.classes).to(self.net.last.weight.dtype)
+        assert self.told is not None
+        return self.told(cond).to(self.net.last.weight.dtype)
 
 
 class Inverse(Bijection):
@@ -135,12 +140,16 @@ class Inverse(Bijection):
 
 
 def to_and_fro(
-    size: int, layers: int, element: Elementwise, hidden: tuple[int, ...], classes: int = 0
+    size: int,
+    layers: int,
+    element: Elementwise,
+    hidden: tuple[int, ...],
+    cond: DataSpec | None = None,
 ) -> list[Autoregressive]:
     """Layers in the order of the elements and against it, in turn."""
     order = torch.arange(size)
     orders = [order if i % 2 == 0 else order.flip(0) for i in range(layers)]
-    return [Autoregressive(o, element, hidden, classes=classes) for o in orders]
+    return [Autoregressive(o, element, hidden, cond=cond) for o in orders]
 
 
 def _solve(g: Tensor, x: Tensor, z: Tensor, diagonal: Tensor) -> Tensor:

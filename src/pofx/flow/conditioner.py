@@ -10,8 +10,9 @@ from torch import Tensor, nn
 from pofx.flow.coupling import Couplings, ElementwiseCoupling
 from pofx.flow.elementwise import Affine, Elementwise
 from pofx.functional.products import linear, linear_relu
-from pofx.nn.embeddings import ClassEmbedding
+from pofx.nn.condition import condition
 from pofx.nn.zeroed import zeroed
+from pofx.spec import DataSpec
 from pofx.typing import Cond
 
 _EMBEDDING = 16
@@ -27,11 +28,15 @@ class VectorConditioner(nn.Module):
     """
 
     def __init__(
-        self, inputs: int, outputs: int, hidden: tuple[int, ...] = (128, 128), classes: int = 0
+        self,
+        inputs: int,
+        outputs: int,
+        hidden: tuple[int, ...] = (128, 128),
+        cond: DataSpec | None = None,
     ) -> None:
         super().__init__()
-        self.label = ClassEmbedding(classes, _EMBEDDING) if classes else None
-        sizes = [inputs + (_EMBEDDING if classes else 0), *hidden, outputs]
+        self.label = condition(cond, _EMBEDDING)
+        sizes = [inputs + (_EMBEDDING if cond else 0), *hidden, outputs]
         layers = [_rectified(a, b) for a, b in pairwise(sizes)]
         nn.init.uniform_(layers[0].bias, -2, 2)
         zeroed(layers[-1])
@@ -54,10 +59,15 @@ class ImageConditioner(nn.Module):
     """
 
     def __init__(
-        self, inputs: int, outputs: int, channels: int = 32, blocks: int = 2, classes: int = 0
+        self,
+        inputs: int,
+        outputs: int,
+        channels: int = 32,
+        blocks: int = 2,
+        cond: DataSpec | None = None,
     ) -> None:
         super().__init__()
-        self.label = ClassEmbedding(classes, channels) if classes else None
+        self.label = condition(cond, channels)
         self.first = nn.Conv2d(inputs, channels, 3, padding=1)
         self.blocks = nn.ModuleList(_block(channels) for _ in range(blocks))
         self.last = nn.Sequential(nn.ReLU(), nn.Conv2d(channels, outputs, 3, padding=1))
@@ -88,10 +98,10 @@ def vector_couplings(
     layers: int,
     hidden: tuple[int, ...],
     map: Elementwise = _AFFINE,
-    classes: int = 0,
+    cond: DataSpec | None = None,
 ) -> Couplings:
     """Couplings between the halves of a vector, each with a network of its own."""
     halves = ((size + 1) // 2, size // 2)
     sizes = [halves if i % 2 == 0 else halves[::-1] for i in range(layers)]
-    nets = [VectorConditioner(a, map.numbers * b, hidden, classes) for a, b in sizes]
+    nets = [VectorConditioner(a, map.numbers * b, hidden, cond) for a, b in sizes]
     return Couplings([ElementwiseCoupling(net, map) for net in nets], halves[0])

@@ -20,8 +20,9 @@ import torch
 from torch import Tensor, nn
 
 from pofx.flow.bijection import Bijection
-from pofx.nn.embeddings import ClassEmbedding
+from pofx.nn.condition import condition
 from pofx.solvers.ode import rk4
+from pofx.spec import DataSpec
 from pofx.typing import Cond, PerExample
 
 _EMBEDDING = 16
@@ -33,12 +34,14 @@ class Velocity(nn.Module):
     .. math:: h \leftarrow (W h + b) \odot \sigma(G u) + C u, \qquad u = (t, \mathrm{class}, 1)
     """
 
-    def __init__(self, size: int, hidden: tuple[int, ...] = (64, 64), classes: int = 0) -> None:
+    def __init__(
+        self, size: int, hidden: tuple[int, ...] = (64, 64), cond: DataSpec | None = None
+    ) -> None:
         super().__init__()
-        self.label: ClassEmbedding | None = ClassEmbedding(classes, _EMBEDDING) if classes else None
+        self.label = condition(cond, _EMBEDDING)
         sizes = [size, *hidden, size]
         self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in pairwise(sizes))
-        known = 1 + (_EMBEDDING if classes else 0)
+        known = 1 + (_EMBEDDING if cond else 0)
         self.gates = nn.ModuleList(nn.Linear(known, b) for b in sizes[1:])
         self.shifts = nn.ModuleList(nn.Linear(known, b, bias=False) for b in sizes[1:])
         nn.init.normal_(self.layers[0].weight, std=size**-0.5)  # type: ignore[arg-type]

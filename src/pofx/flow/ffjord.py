@@ -56,8 +56,8 @@ def recipe(
         solver_steps: steps from data to noise, four evaluations of the velocity each.
     """
     check_elements(spec, hidden)
-    velocity = Velocity(spec.size, hidden, spec.classes if conditional else 0)
+    velocity = Velocity(spec.size, hidden, spec.cond)
     few = spec.size <= exact
     bijection = Chain([Diagonal(spec.size), Continuous(velocity, solver_steps, exact=few)])
-    model = vector_flow(bijection, spec, conditional=conditional, exact=few)
+    model = vector_flow(bijection, spec, exact=few)
     return trained(model, MaximumLikelihood(model), training)

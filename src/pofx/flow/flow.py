@@ -24,6 +24,7 @@ import torch
 from torch import Tensor, nn
 
 from pofx.batch import Batch
+from pofx.errors import UserError
 from pofx.flow.bijection import Bijection, Chain, DataDependent, Flatten, normalise
 from pofx.flow.marginals import Marginals
 from pofx.functional.dequantize import dequantize, log_cell, middle, quantize
@@ -45,26 +46,39 @@ class _Change(nn.Module):
 
     _like: Tensor
 
-    def __init__(self, bijection: Bijection, spec: DataSpec, *, conditional: bool = False) -> None:
+    def __init__(self, bijection: Bijection, spec: DataSpec) -> None:
         super().__init__()
         edges = _edges(spec)
         self.bijection = Chain([*edges, bijection]) if edges else bijection
         self.spec = spec
-        self.conditional = conditional
         self.register_buffer("_like", torch.zeros(()), persistent=False)
+
+    @property
+    def conditional(self) -> bool:
+        """Whether `cond` is used."""
+        return self.spec.cond is not None
 
     def log_density(self, y: Tensor, cond: Cond | None = None) -> PerExample:
         """Log-density of continuous, or dequantised, examples, nats."""
-        if self.conditional and cond is None:
+        if self.spec.classes and cond is None:
             return marginal(self.log_density, y, self.spec.classes)
+        self._check_given(cond)
         z, ladj = self.bijection(y, cond)
         return ladj - 0.5 * (z.square().sum(1) + self.spec.size * _LOG_2PI)
 
     def _draw(self, n: int, cond: Cond | None) -> Tensor:
-        if self.conditional and cond is None:
+        if self.spec.classes and cond is None:
             cond = any_class(n, self.spec.classes, self._like.device)
+        self._check_given(cond)
         z = torch.randn(n, self.spec.size, device=self._like.device, dtype=self._like.dtype)
         return self.bijection.inverse(z, cond)
+
+    def _check_given(self, cond: Cond | None) -> None:
+        if cond is None and self.conditional:
+            raise UserError(
+                "the condition must be given (got none): a flow is trained with every condition "
+                "told, and has no density without."
+            )
 
 
 class Flow(_Change):
@@ -74,8 +88,6 @@ class Flow(_Change):
         bijection: of an example, `(n, *spec.shape)`, to a latent vector, `(n, spec.size)`.
         spec: Real, Interval, or a table of such columns. A bounded element is first sent to the
             whole line by `Unbound`, so that the density lives on the interval.
-        conditional: whether `cond` is used; where it is and none is given, all classes are equally
-            likely.
     """
 
     def log_prob(self, x: Data, cond: Cond | None = None) -> PerExample:
@@ -182,22 +194,18 @@ def _edges(spec: DataSpec) -> list[Bijection]:
 AnyFlow = Flow | EstimatedFlow | DequantizedFlow
 
 
-def flow(
-    bijection: Bijection, spec: DataSpec, *, conditional: bool = False, exact: bool = True
-) -> AnyFlow:
+def flow(bijection: Bijection, spec: DataSpec, *, exact: bool = True) -> AnyFlow:
     """The kind of flow that the data calls for, and the bijection, if its `ladj` is not exact."""
     if any(c.discrete for c in spec.columns):
-        return DequantizedFlow(bijection, spec, conditional=conditional)
-    return (Flow if exact else EstimatedFlow)(bijection, spec, conditional=conditional)
+        return DequantizedFlow(bijection, spec)
+    return (Flow if exact else EstimatedFlow)(bijection, spec)
 
 
-def vector_flow(
-    bijection: Bijection, spec: DataSpec, *, conditional: bool = False, exact: bool = True
-) -> AnyFlow:
+def vector_flow(bijection: Bijection, spec: DataSpec, *, exact: bool = True) -> AnyFlow:
     """The same of a bijection of vectors, for examples of any shape."""
     if len(spec.shape) > 1:
         bijection = Chain([Flatten(spec.shape), bijection])
-    return flow(bijection, spec, conditional=conditional, exact=exact)
+    return flow(bijection, spec, exact=exact)
 
 
 BATCH = follows(
@@ -210,11 +218,13 @@ DECAY = follows(
 
 
 def check_elements(spec: DataSpec, hidden: tuple[int, ...] = (1,)) -> None:
-    """Refuses examples whose elements cannot be transformed given others, and networks without a
-    hidden layer where one is needed.
+    """Refuses examples whose elements cannot be transformed given others or a condition, and
+    networks without a hidden layer where one is needed.
     """
-    if spec.size < 2:
-        raise RecipeError("examples must have 2 elements or more (got 1): use gmm.")
+    if spec.size < 2 and spec.cond is None:
+        raise RecipeError(
+            "examples must have 2 elements or more, or a condition (got 1 without): use gmm."
+        )
     if not hidden:
         raise RecipeError("--hidden must be one width or more (got none): give 64.")
 

@@ -45,12 +45,12 @@ def glow_scales(
     channels: int = 64,
     blocks: int = 1,
     bound: float = 1.0,
-    classes: int = 0,
+    cond: DataSpec | None = None,
 ) -> Bijection:
     """Steps of the flow at each scale."""
 
     def step(c: int) -> list[Bijection]:
-        net = ImageConditioner(c // 2, c, channels, blocks, classes)
+        net = ImageConditioner(c // 2, c, channels, blocks, cond)
         coupling = Couplings([ElementwiseCoupling(net, Affine(bound))], c // 2)
         return [ActNorm(c), LU(rotation(c)), coupling]
 
@@ -89,7 +89,7 @@ def recipe(
     bijection = glow_scales(
         spec.shape, layers,  # type: ignore[arg-type]
         scales=scales, channels=channels, blocks=blocks, bound=bound,
-        classes=spec.classes if conditional else 0,
+        cond=spec.cond,
     )  # fmt: skip
-    model = flow(bijection, spec, conditional=conditional)
+    model = flow(bijection, spec)
     return trained(model, MaximumLikelihood(model), training)

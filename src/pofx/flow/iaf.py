@@ -61,7 +61,6 @@ def recipe(
             f"examples must be vectors or rows of a table (got shape {spec.shape}), as the density "
             "is found one element after the other: use maf or nsf."
         )
-    classes = spec.classes if conditional else 0
-    each = to_and_fro(spec.size, layers, Affine(bound), hidden, classes)
-    model = vector_flow(Chain([Inverse(layer) for layer in each]), spec, conditional=conditional)
+    each = to_and_fro(spec.size, layers, Affine(bound), hidden, spec.cond)
+    model = vector_flow(Chain([Inverse(layer) for layer in each]), spec)
     return trained(model, MaximumLikelihood(model), training)

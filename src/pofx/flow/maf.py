@@ -54,7 +54,6 @@ def recipe(
         layers: autoregressive layers; 5 or 10 in the paper's tables.
     """
     check_elements(spec, hidden)
-    classes = spec.classes if conditional else 0
-    parts = to_and_fro(spec.size, layers, Affine(bound), hidden, classes)
-    model = vector_flow(Chain(parts), spec, conditional=conditional)
+    parts = to_and_fro(spec.size, layers, Affine(bound), hidden, spec.cond)
+    model = vector_flow(Chain(parts), spec)
     return trained(model, MaximumLikelihood(model), training)

@@ -49,7 +49,6 @@ def recipe(
         layers: couplings; 4, as in section 5.1.
     """
     check_elements(spec)
-    classes = spec.classes if conditional else 0
-    couplings = vector_couplings(spec.size, layers, hidden, Shift(), classes)
-    model = vector_flow(Chain([couplings, Diagonal(spec.size)]), spec, conditional=conditional)
+    couplings = vector_couplings(spec.size, layers, hidden, Shift(), spec.cond)
+    model = vector_flow(Chain([couplings, Diagonal(spec.size)]), spec)
     return trained(model, MaximumLikelihood(model), training)

@@ -68,16 +68,15 @@ def recipe(
     """
     check_elements(spec)
     size, map = spec.size, Spline(bins, bound)
-    classes = spec.classes if conditional else 0
     parts: list[Bijection] = []
     for _ in range(layers):
         if size <= mixed:
             parts.append(LU(shuffle(size)))
         else:
             parts.append(Permutation(torch.randperm(size).tolist(), kept=True))
-        if autoregressive:
-            parts.append(Autoregressive(torch.arange(size), map, hidden, classes=classes))
+        if autoregressive or size < 2:
+            parts.append(Autoregressive(torch.arange(size), map, hidden, cond=spec.cond))
         else:
-            parts.append(vector_couplings(size, 2, hidden, map, classes))
-    model = vector_flow(Chain(parts), spec, conditional=conditional)
+            parts.append(vector_couplings(size, 2, hidden, map, spec.cond))
+    model = vector_flow(Chain(parts), spec)
     return trained(model, MaximumLikelihood(model), training)

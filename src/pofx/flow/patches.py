@@ -17,8 +17,9 @@ from torch import Tensor, nn
 
 from pofx.flow.bijection import Bijection
 from pofx.flow.elementwise import Elementwise
-from pofx.nn.embeddings import ClassEmbedding
+from pofx.nn.condition import condition
 from pofx.nn.transformer import Cached, Transformer
+from pofx.spec import DataSpec
 from pofx.typing import Cond, PerExample
 
 
@@ -57,7 +58,7 @@ class PatchAutoregressive(Bijection):
         blocks: of it.
         heads: of its attention.
         backwards: whether the last vector comes first.
-        classes: how many classes `cond` may name; the class then comes before the first vector.
+        cond: the spec of the condition, which comes before the first vector.
     """
 
     def __init__(
@@ -70,13 +71,13 @@ class PatchAutoregressive(Bijection):
         blocks: int = 2,
         heads: int = 4,
         backwards: bool = False,
-        classes: int = 0,
+        cond: DataSpec | None = None,
     ) -> None:
         super().__init__()
         self.map, self.size, self.backwards = map, size, backwards
         self.enter = nn.Linear(size, width)
         self.start = nn.Parameter(torch.zeros(width))
-        self.label: ClassEmbedding | None = ClassEmbedding(classes, width) if classes else None
+        self.label = condition(cond, width)
         self.net = Transformer(width, blocks, heads, length, positions="learned")
         self.leave = nn.Linear(width, map.numbers * size)
         nn.init.normal_(self.start)

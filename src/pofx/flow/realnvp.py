@@ -43,12 +43,12 @@ def image_scales(
     channels: int = 32,
     blocks: int = 2,
     bound: float = 1.0,
-    classes: int = 0,
+    cond: DataSpec | None = None,
 ) -> Bijection:
     """Couplings between the colours of a checkerboard and between rows, at each scale."""
 
     def couplings(c: int, number: int) -> Couplings:
-        nets = [ImageConditioner(c // 2, c, channels, blocks, classes) for _ in range(number)]
+        nets = [ImageConditioner(c // 2, c, channels, blocks, cond) for _ in range(number)]
         return Couplings([ElementwiseCoupling(net, Affine(bound)) for net in nets], c // 2)
 
     def steps(c: int) -> list[Bijection]:
@@ -101,14 +101,13 @@ def recipe(
         scales: at most so many scales of an image.
     """
     check_elements(spec)
-    classes = spec.classes if conditional else 0
     if _convolves(spec, channels):
         scale = image_scales(
             spec.shape, layers,  # type: ignore[arg-type]
-            scales=scales, channels=channels, blocks=blocks, bound=bound, classes=classes,
+            scales=scales, channels=channels, blocks=blocks, bound=bound, cond=spec.cond,
         )  # fmt: skip
-        model = flow(scale, spec, conditional=conditional)
+        model = flow(scale, spec)
     else:
-        couplings = vector_couplings(spec.size, layers, hidden, Affine(bound), classes)
-        model = vector_flow(couplings, spec, conditional=conditional)
+        couplings = vector_couplings(spec.size, layers, hidden, Affine(bound), spec.cond)
+        model = vector_flow(couplings, spec)
     return trained(model, MaximumLikelihood(model), training)

@@ -26,7 +26,8 @@ from torch.nn import functional as F
 
 from pofx.flow.bijection import Bijection
 from pofx.functional.precision import unrounded
-from pofx.nn.embeddings import ClassEmbedding
+from pofx.nn.condition import condition
+from pofx.spec import DataSpec
 from pofx.typing import Cond, PerExample
 
 Push = Callable[[Tensor], Tensor]
@@ -45,7 +46,7 @@ class Contraction(nn.Module):
         size: of the vectors.
         hidden: widths of the hidden layers.
         lipschitz: below 1.
-        classes: how many classes `cond` may name; they shift the first layer.
+        cond: the spec of the condition, which shifts the first layer.
     """
 
     def __init__(
@@ -53,13 +54,13 @@ class Contraction(nn.Module):
         size: int,
         hidden: tuple[int, ...] = (64, 64),
         lipschitz: float = 0.97,
-        classes: int = 0,
+        cond: DataSpec | None = None,
     ) -> None:
         super().__init__()
         sizes = [size, *hidden, size]
         self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in pairwise(sizes))
         self.beta = nn.Parameter(torch.full((len(hidden),), 0.5))
-        self.label = ClassEmbedding(classes, hidden[0]) if classes else None
+        self.label = condition(cond, hidden[0])
         self.each = lipschitz ** (1 / len(self.layers))
         nn.init.uniform_(self.layers[0].bias, -2, 2)  # type: ignore[arg-type]
 

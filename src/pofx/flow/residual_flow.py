@@ -58,11 +58,11 @@ def recipe(
         lipschitz: the largest Lipschitz constant of a contraction, below 1.
     """
     check_elements(spec)
-    classes, few = spec.classes if conditional else 0, spec.size <= exact
+    few = spec.size <= exact
     parts: list[Bijection] = []
     for _ in range(layers):
-        contraction = Contraction(spec.size, hidden, lipschitz, classes)
+        contraction = Contraction(spec.size, hidden, lipschitz, spec.cond)
         parts += [ActNorm(spec.size), Residual(contraction, exact=few)]
     chain = Chain([*parts, ActNorm(spec.size)])
-    model = vector_flow(chain, spec, conditional=conditional, exact=few)
+    model = vector_flow(chain, spec, exact=few)
     return trained(model, MaximumLikelihood(model), training)

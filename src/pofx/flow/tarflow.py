@@ -71,10 +71,10 @@ def recipe(
     each = [
         PatchAutoregressive(
             length, size, Affine(bound), width=width, blocks=blocks, heads=heads,
-            backwards=i % 2 == 1, classes=spec.classes if conditional else 0,
+            backwards=i % 2 == 1, cond=spec.cond,
         )
         for i in range(layers)
     ]  # fmt: skip
     chain = Chain([Patches((c, h, w), patch), *each, Flatten((length, size))])
-    model = flow(chain, spec, conditional=conditional)
+    model = flow(chain, spec)
     return trained(model, MaximumLikelihood(model), training)

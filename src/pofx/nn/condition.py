@@ -1,0 +1,150 @@
+"""condition: what an example is conditioned on, as a network sees it.
+
+A condition is described by a spec of its own, as an example is: a class is a single category, a
+context a vector of numbers, bits and categories. What is not given is marked in place: -1 in
+indices of classes, NaN in vectors, element by element.
+"""
+
+from __future__ import annotations
+
+from itertools import accumulate, pairwise
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from pofx.functional.dequantize import relaxed_width
+from pofx.recipe import RecipeError
+from pofx.spec import Binary, Categorical, DataSpec, Simple
+from pofx.typing import Cond
+
+
+class ClassCondition(nn.Embedding):
+    """One vector for each class, and one for no class at all: `(n,) -> (n, width)`.
+
+    Args:
+        classes: how many there are; indices below 0, or equal to this, name none of them.
+        width: of the vectors.
+    """
+
+    def __init__(self, classes: int, width: int) -> None:
+        super().__init__(classes + 1, width)
+        self.classes = classes
+
+    def forward(self, cond: Cond) -> Tensor:
+        return super().forward(torch.where(cond < 0, self.classes, cond))
+
+    def none(self, n: int) -> Tensor:
+        """The label that names no class, `n` times."""
+        return torch.full((n,), self.classes, dtype=torch.int64, device=self.weight.device)
+
+
+class VectorInputs(nn.Module):
+    """A vector as the inputs of a layer, `(n, d) -> (n, width)`: numbers as they are, bits as -1
+    and 1, categories as one-hot vectors, each with a last input that is 1 if it is given. What is
+    not given is 0 throughout.
+
+    Args:
+        cond: the spec of the vector.
+
+    >>> inputs = VectorInputs(DataSpec((2,)))
+    >>> inputs(torch.tensor([[0.5, torch.nan]]))
+    tensor([[0.5000, 1.0000, 0.0000, 0.0000]])
+    """
+
+    def __init__(self, cond: DataSpec) -> None:
+        super().__init__()
+        self.columns = cond.columns
+        widths = [relaxed_width(c) + 1 for c in self.columns]
+        self.places = [slice(a, b) for a, b in pairwise(accumulate(widths, initial=0))]
+        self.width = sum(widths)
+
+    def forward(self, cond: Cond) -> Tensor:
+        out = cond.new_zeros(len(cond), self.width)
+        for value, column, place in zip(cond.unbind(1), self.columns, self.places, strict=True):
+            given = ~value.isnan()
+            known = torch.where(given, value, torch.zeros_like(value))
+            each = torch.cat([_spelled(known, column), torch.ones_like(known)[:, None]], 1)
+            out[:, place] = each * given[:, None]
+        return out
+
+
+class ClassInputs(nn.Module):
+    """A class as a one-hot vector, `(n,) -> (n, classes)`; that of no class is 0 throughout.
+
+    Args:
+        classes: how many there are.
+    """
+
+    def __init__(self, classes: int) -> None:
+        super().__init__()
+        self.width = classes
+
+    def forward(self, cond: Cond) -> Tensor:
+        return F.one_hot(cond + 1, self.width + 1)[:, 1:]
+
+
+class VectorCondition(nn.Module):
+    """A small network of a vector: `(n, d) -> (n, width)`.
+
+    Args:
+        cond: the spec of the vector.
+        width: of what comes out.
+    """
+
+    def __init__(self, cond: DataSpec, width: int) -> None:
+        super().__init__()
+        self.inputs = VectorInputs(cond)
+        self.net = nn.Sequential(
+            nn.Linear(self.inputs.width, _HIDDEN), nn.SiLU(), nn.Linear(_HIDDEN, width)
+        )
+
+    def forward(self, cond: Cond) -> Tensor:
+        return self.net(self.inputs(cond.to(next(self.parameters()).dtype)))
+
+
+_HIDDEN = 64
+
+
+def condition(cond: DataSpec | None, width: int) -> ClassCondition | VectorCondition | None:
+    """Builds what embeds a condition as a vector; None if there is none.
+
+    Args:
+        cond: its spec.
+        width: of the vectors.
+
+    Raises:
+        RecipeError: it is neither a class nor a vector.
+    """
+    if cond is None:
+        return None
+    if not cond.shape and isinstance(cond.support, Categorical):
+        return ClassCondition(cond.support.levels, width)
+    return VectorCondition(_vector(cond), width)
+
+
+def inputs(cond: DataSpec) -> ClassInputs | VectorInputs:
+    """Builds what makes a condition inputs of a layer, without parameters.
+
+    Raises:
+        RecipeError: it is neither a class nor a vector.
+    """
+    if not cond.shape and isinstance(cond.support, Categorical):
+        return ClassInputs(cond.support.levels)
+    return VectorInputs(_vector(cond))
+
+
+def _vector(cond: DataSpec) -> DataSpec:
+    if len(cond.shape) != 1:
+        raise RecipeError(
+            f"the condition must be a class or a vector (got shape {cond.shape}): take a recipe "
+            "that takes pictures or texts as conditions."
+        )
+    return cond
+
+
+def _spelled(value: Tensor, column: Simple) -> Tensor:
+    """A column as the inputs of a layer, `(n, relaxed_width)`."""
+    if isinstance(column, Categorical):
+        return F.one_hot(value.long(), column.levels).to(value.dtype)
+    return (2 * value - 1 if isinstance(column, Binary) else value)[:, None]
