@@ -24,11 +24,10 @@ import torch
 from torch import Tensor, nn
 
 from pofx.batch import Batch
-from pofx.errors import UserError
 from pofx.flow.bijection import Bijection, Chain, DataDependent, Flatten, normalise
 from pofx.flow.marginals import Marginals
 from pofx.functional.dequantize import dequantize, log_cell, middle, quantize
-from pofx.functional.labels import any_class, marginal
+from pofx.functional.labels import any_class, check_given, marginal
 from pofx.functional.reductions import sum_event
 from pofx.functional.unbound import bound, unbound
 from pofx.nn.defaults import batch_of, decay_of
@@ -62,23 +61,16 @@ class _Change(nn.Module):
         """Log-density of continuous, or dequantised, examples, nats."""
         if self.spec.classes and cond is None:
             return marginal(self.log_density, y, self.spec.classes)
-        self._check_given(cond)
+        check_given(cond, self.spec)
         z, ladj = self.bijection(y, cond)
         return ladj - 0.5 * (z.square().sum(1) + self.spec.size * _LOG_2PI)
 
     def _draw(self, n: int, cond: Cond | None) -> Tensor:
         if self.spec.classes and cond is None:
             cond = any_class(n, self.spec.classes, self._like.device)
-        self._check_given(cond)
+        check_given(cond, self.spec)
         z = torch.randn(n, self.spec.size, device=self._like.device, dtype=self._like.dtype)
         return self.bijection.inverse(z, cond)
-
-    def _check_given(self, cond: Cond | None) -> None:
-        if cond is None and self.conditional:
-            raise UserError(
-                "the condition must be given (got none): a flow is trained with every condition "
-                "told, and has no density without."
-            )
 
 
 class Flow(_Change):

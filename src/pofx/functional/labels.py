@@ -11,6 +11,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from pofx.errors import UserError
+from pofx.spec import DataSpec
 from pofx.typing import Cond, Data, PerExample
 
 
@@ -28,6 +30,20 @@ def marginal(log_prob: Callable[[Data, Cond], PerExample], x: Data, classes: int
 def any_class(n: int, classes: int, device: torch.device) -> Tensor:
     """A label for each of `n` examples, drawn evenly."""
     return (torch.rand(n, device=device) * classes).long().clamp(max=classes - 1)
+
+
+def check_given(cond: Cond | None, spec: DataSpec) -> None:
+    """Refuses that a condition which is no class is left out: nobody knows how to average over it.
+
+    Args:
+        cond: what was given.
+        spec: of the data.
+    """
+    if cond is None and spec.cond is not None and not spec.classes:
+        raise UserError(
+            "the condition must be given (got none): the model was trained with every condition "
+            "told, and says nothing without one."
+        )
 
 
 def dropped(cond: Cond, p: float, classes: int) -> Cond:

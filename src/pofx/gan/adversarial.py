@@ -21,6 +21,9 @@ from torch import Tensor, nn
 
 from pofx.batch import Batch
 from pofx.functional.dequantize import harden, joined, relax, relaxed_shape, split_relaxed
+from pofx.functional.labels import check_given
+from pofx.nn.condition import ClassInputs, VectorCondition
+from pofx.nn.condition import inputs as condition_inputs
 from pofx.nn.defaults import Decoder, Encoder
 from pofx.objective import Metrics, Objective, Update
 from pofx.parameters import follows
@@ -36,7 +39,7 @@ class Generator(nn.Module):
     r"""Draws `x = G(z, cond)` with :math:`z \sim N(0, I)`.
 
     Args:
-        spec: what it draws; with classes, it draws of the class that it is told.
+        spec: what it draws, given the condition that it is told.
         latent: the length of z.
         hidden: widths of the hidden layers, as for `nn.defaults.Decoder`.
         channels: channels of an image's finest layer, as for `nn.defaults.Decoder`.
@@ -61,7 +64,7 @@ class Generator(nn.Module):
             relaxed_shape(spec),
             hidden=hidden,
             channels=channels,
-            classes=spec.classes,
+            cond=spec.cond,
             activation=nn.ReLU,
         )
 
@@ -72,7 +75,7 @@ class Generator(nn.Module):
     @property
     def conditional(self) -> bool:
         """Whether `cond` is used."""
-        return self.spec.classes > 0
+        return self.spec.cond is not None
 
     def noise(self, n: int) -> Tensor:
         """Draws `n` codes."""
@@ -85,14 +88,15 @@ class Generator(nn.Module):
         z = self.noise(n)
         if cond is None and self.spec.classes:
             cond = torch.randint(0, self.spec.classes, (n,), device=z.device)
+        check_given(cond, self.spec)
         return harden(self(z, cond), self.spec).reshape(n, *self.spec.shape)
 
 
 class Discriminator(nn.Module):
     """One number for each relaxed example: how real it looks. `(n, *relaxed_shape(spec)) -> (n,)`.
 
-    With classes it is the projection discriminator: the class picks a linear form of the last
-    features, which is added to one that all classes share.
+    With a condition it is the projection discriminator: the condition weighs linear forms of the
+    last features, of which a class picks one, and their sum is added to one that all share.
     """
 
     def __init__(
@@ -103,20 +107,32 @@ class Discriminator(nn.Module):
         channels: int = 32,
     ) -> None:
         super().__init__()
+        self.weigh = _weights(spec.cond)
         self.net = Encoder(
             relaxed_shape(spec),
-            1 + spec.classes,
+            1 if self.weigh is None else 1 + self.weigh.width,
             hidden=hidden,
             channels=channels,
             activation=partial(nn.LeakyReLU, 0.2),
         )
 
     def forward(self, x: Tensor, cond: Cond | None = None) -> PerExample:
-        """`x` is relaxed; without `cond`, what all classes share decides alone."""
-        shared, *_ = forms = self.net(x).unbind(1)
-        if cond is None or len(forms) == 1:
-            return shared
-        return shared + torch.stack(forms[1:], 1).gather(1, cond[:, None])[:, 0]
+        """`x` is relaxed; without `cond`, what all conditions share decides alone."""
+        forms = self.net(x)
+        if cond is None or self.weigh is None:
+            return forms[:, 0]
+        return forms[:, 0] + (forms[:, 1:] * self.weigh(cond).to(forms)).sum(1)
+
+
+def _weights(cond: DataSpec | None) -> ClassInputs | VectorCondition | None:
+    if cond is None:
+        return None
+    told = condition_inputs(cond)
+    return told if isinstance(told, ClassInputs) else VectorCondition(cond, _FORMS)
+
+
+_FORMS = 32
+"""Linear forms that a vector weighs."""
 
 
 class Pairs(NamedTuple):

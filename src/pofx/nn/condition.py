@@ -7,6 +7,7 @@ indices of classes, NaN in vectors, element by element.
 
 from __future__ import annotations
 
+import math
 from itertools import accumulate, pairwise
 
 import torch
@@ -94,13 +95,18 @@ class VectorCondition(nn.Module):
 
     def __init__(self, cond: DataSpec, width: int) -> None:
         super().__init__()
-        self.inputs = VectorInputs(cond)
+        self.inputs, self.width = VectorInputs(cond), width
         self.net = nn.Sequential(
             nn.Linear(self.inputs.width, _HIDDEN), nn.SiLU(), nn.Linear(_HIDDEN, width)
         )
 
     def forward(self, cond: Cond) -> Tensor:
         return self.net(self.inputs(cond.to(next(self.parameters()).dtype)))
+
+    def none(self, n: int) -> Tensor:
+        """The vector of which nothing is given, `n` times."""
+        like = next(self.parameters())
+        return like.new_full((n, len(self.inputs.columns)), math.nan)
 
 
 _HIDDEN = 64
@@ -121,6 +127,17 @@ def condition(cond: DataSpec | None, width: int) -> ClassCondition | VectorCondi
     if not cond.shape and isinstance(cond.support, Categorical):
         return ClassCondition(cond.support.levels, width)
     return VectorCondition(_vector(cond), width)
+
+
+def embedded(
+    embed: ClassCondition | VectorCondition | None, cond: Cond | None, like: Tensor
+) -> Tensor | None:
+    """Returns the embeddings of conditions, or of as many that are not given as `like` is long;
+    None if there is nothing that embeds.
+    """
+    if embed is None:
+        return None
+    return embed(embed.none(len(like)) if cond is None else cond)
 
 
 def inputs(cond: DataSpec) -> ClassInputs | VectorInputs:

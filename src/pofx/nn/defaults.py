@@ -8,8 +8,8 @@ from typing import Literal
 
 from torch import Tensor, nn
 
+from pofx.nn.condition import condition, embedded
 from pofx.nn.conv import ConvDecoder, ConvEncoder, conditioned
-from pofx.nn.embeddings import ClassEmbedding
 from pofx.nn.mlp import MLP, ResidualMLP
 from pofx.nn.resnet import ResNetDecoder, ResNetEncoder
 from pofx.parameters import EncoderSize
@@ -113,8 +113,12 @@ def few_frequencies(spec: DataSpec) -> bool:
     return few(spec.count) and any(is_counted(c) for c in set(spec.columns))
 
 
+_WIDTH = 32
+"""Of the vector that a condition is embedded as."""
+
+
 class Encoder(nn.Module):
-    """An example of any shape, and its class if it has one, to a vector: `(n, *shape) -> (n,
+    """An example of any shape, and its condition if it has one, to a vector: `(n, *shape) -> (n,
     outputs)`.
 
     Args:
@@ -125,7 +129,7 @@ class Encoder(nn.Module):
             residual network of vectors has as many blocks, of the last width.
         channels: channels of the first convolution; 0 flattens an image and uses the fully
             connected network.
-        classes: how many classes a label may name; 0 for none.
+        cond: the spec of the condition, if there is one.
         network: by default what is `suitable`.
     """
 
@@ -136,13 +140,13 @@ class Encoder(nn.Module):
         *,
         hidden: tuple[int, ...] = (256, 256),
         channels: int = 32,
-        classes: int = 0,
+        cond: DataSpec | None = None,
         network: Network | None = None,
         activation: Activation = nn.SiLU,
     ) -> None:
         super().__init__()
-        self.label = ClassEmbedding(classes, 32) if classes else None
-        extra = 32 if classes else 0
+        self.label = condition(cond, _WIDTH)
+        extra = 0 if cond is None else _WIDTH
         kind = network or suitable(shape, channels)
         width, size = hidden[-1] if hidden else outputs, prod(shape) + extra
         if kind != "mlp" and len(shape) == 3:
@@ -162,11 +166,11 @@ class Encoder(nn.Module):
             )
 
     def forward(self, x: Tensor, cond: Tensor | None = None) -> Tensor:
-        return self.head(conditioned(self.body(x), _embed(self.label, cond, x.shape[0])))
+        return self.head(conditioned(self.body(x), embedded(self.label, cond, x)))
 
 
 class Decoder(nn.Module):
-    """A vector, and a class if there is one, to an example of any shape: `(n, inputs) -> (n,
+    """A vector, and a condition if there is one, to an example of any shape: `(n, inputs) -> (n,
     *shape)`.
 
     Arguments as for `Encoder`; `hidden` is given in the order in which it is passed.
@@ -179,13 +183,13 @@ class Decoder(nn.Module):
         *,
         hidden: tuple[int, ...] = (256, 256),
         channels: int = 32,
-        classes: int = 0,
+        cond: DataSpec | None = None,
         network: Network | None = None,
         activation: Activation = nn.SiLU,
     ) -> None:
         super().__init__()
-        self.label = ClassEmbedding(classes, 32) if classes else None
-        extra = 32 if classes else 0
+        self.label = condition(cond, _WIDTH)
+        extra = 0 if cond is None else _WIDTH
         kind = network or suitable(shape, channels)
         width, size = hidden[0] if hidden else inputs, inputs + extra
         if kind != "mlp" and len(shape) == 3:
@@ -204,10 +208,4 @@ class Decoder(nn.Module):
             self.body = nn.Sequential(layers, nn.Unflatten(1, shape))
 
     def forward(self, z: Tensor, cond: Tensor | None = None) -> Tensor:
-        return self.body(conditioned(z, _embed(self.label, cond, z.shape[0])))
-
-
-def _embed(label: ClassEmbedding | None, cond: Tensor | None, n: int) -> Tensor | None:
-    if label is None:
-        return None
-    return label(label.none(n) if cond is None else cond)
+        return self.body(conditioned(z, embedded(self.label, cond, z)))

@@ -89,7 +89,7 @@ def recipe(
         capacity: nats that the KL is held at; leave it out to press it towards 0.
         rise: share of the budget over which the capacity rises from 0.
     """
-    networks = Networks(spec, network, conditional, pixel_noise)
+    networks = Networks(spec, network, pixel_noise)
     model = build(networks, latent)
     objective = ELBO(model, beta) if capacity is None else Capacity(model, beta, capacity, rise)
     return trained(model, objective, training)

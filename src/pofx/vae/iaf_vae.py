@@ -52,7 +52,7 @@ class IAFVAE(LatentVariable):
         spec: of the data.
         latent: numbers in a code.
         steps: of the posterior.
-        options: `conditional` and `pixel_noise`.
+        options: `pixel_noise`.
     """
 
     def __init__(
@@ -97,7 +97,7 @@ def recipe(
         context: numbers that the encoder tells every step.
         width: of the steps' hidden layer.
     """
-    networks = Networks(spec, network, conditional, pixel_noise)
+    networks = Networks(spec, network, pixel_noise)
     decoder, likelihood = networks.decoder(latent)
     encoder = networks.encoder(2 * latent + context)
     flow = [IAFStep(latent, context, width, backwards=i % 2 > 0) for i in range(flow_steps)]

@@ -112,6 +112,6 @@ def recipe(
         gradient: of the posterior, doubly reparameterised (dreg), sticking the landing (stl) or
             plain.
     """
-    networks = Networks(spec, network, conditional, pixel_noise)
+    networks = Networks(spec, network, pixel_noise)
     model = build(networks, latent)
     return trained(model, ImportanceWeighted(model, k, gradient, kl_warmup), training)

@@ -128,7 +128,7 @@ def recipe(
         latents: dimensions of each layer's code, from the lowest up.
         width: of what goes up from layer to layer, and of the networks between codes.
     """
-    networks = Networks(spec, network, conditional, pixel_noise)
+    networks = Networks(spec, network, pixel_noise)
     decoder, likelihood = networks.decoder(latents[0])
     model = LadderVAE(
         networks.encoder(width),

@@ -53,7 +53,6 @@ class LatentVariable(nn.Module, ABC):
         likelihood: p(x | z).
         spec: of the data.
         latent: numbers in a code.
-        conditional: whether `cond` is used.
         pixel_noise: whether samples are drawn from p(x | z); otherwise they are its mean.
     """
 
@@ -64,13 +63,17 @@ class LatentVariable(nn.Module, ABC):
         spec: DataSpec,
         latent: int,
         *,
-        conditional: bool = False,
         pixel_noise: bool = True,
     ) -> None:
         super().__init__()
         self.decoder, self.likelihood = decoder, likelihood
         self.spec, self.latent = spec, latent
-        self.conditional, self.pixel_noise = conditional, pixel_noise
+        self.pixel_noise = pixel_noise
+
+    @property
+    def conditional(self) -> bool:
+        """Whether `cond` is used."""
+        return self.spec.cond is not None
 
     @abstractmethod
     def posterior(self, x: Data, cond: Cond | None = None) -> Posterior:
@@ -133,7 +136,7 @@ class LatentVariable(nn.Module, ABC):
     def _log_likelihood(self, x: Data, z: Tensor, cond: Cond | None) -> Tensor:
         """Log p(x | z) of codes `(k, n, latent)`: `(k, n)`."""
         k, n = z.shape[:2]
-        labels = None if cond is None else cond.repeat(k)
+        labels = None if cond is None else cond.repeat(k, *(1,) * (cond.ndim - 1))
         parameters = at_least_float32(self.decoder(self.seen(z).flatten(0, 1), labels))
         repeated = x if k == 1 else x.repeat(k, *(1,) * (x.ndim - 1))
         return self.likelihood.log_prob(parameters, repeated).reshape(k, n)

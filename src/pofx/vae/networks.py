@@ -38,16 +38,14 @@ class Networks:
     Args:
         spec: of the data.
         size: of the encoder.
-        conditional: whether both are told the class.
         pixel_noise: whether the shades of an image are drawn from p(x | z).
 
     Raises:
-        RecipeError: convolutions of what is no image.
+        RecipeError: convolutions of what is no image, a condition that is no class or vector.
     """
 
     spec: DataSpec
     size: EncoderSize
-    conditional: bool = False
     pixel_noise: bool = False
 
     def __post_init__(self) -> None:
@@ -67,11 +65,7 @@ class Networks:
     @property
     def _shared(self) -> dict[str, Any]:
         size = self.size
-        return {"channels": size.channels, "network": size.network, "classes": self.classes}
-
-    @property
-    def classes(self) -> int:
-        return self.spec.classes if self.conditional else 0
+        return {"channels": size.channels, "network": size.network, "cond": self.spec.cond}
 
     @property
     def options(self) -> dict[str, bool]:
@@ -79,4 +73,4 @@ class Networks:
         shades of an image.
         """
         shades = self.spec.is_image and self.spec.columns[0].levels != 2
-        return {"conditional": self.conditional, "pixel_noise": self.pixel_noise or not shades}
+        return {"pixel_noise": self.pixel_noise or not shades}

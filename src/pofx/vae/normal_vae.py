@@ -32,7 +32,7 @@ class VAE(LatentVariable):
         likelihood: p(x | z).
         spec: of the data.
         latent: numbers in a code.
-        options: `conditional` and `pixel_noise`.
+        options: `pixel_noise`.
     """
 
     def __init__(

@@ -56,7 +56,7 @@ def recipe(
         beta: weight of the KL term; the bound itself has 1.
         kl_cycles: how often the weight starts from 0 again; 0 for a single rise.
     """
-    networks = Networks(spec, network, conditional, pixel_noise)
+    networks = Networks(spec, network, pixel_noise)
     model = build(networks, latent)
     objective = ELBO(model, beta, kl_warmup, kl_cycles, free_bits)
     return trained(model, objective, training)

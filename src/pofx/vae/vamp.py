@@ -20,6 +20,7 @@ Note:
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
@@ -105,7 +106,8 @@ def recipe(
     Args:
         components: pseudo-inputs of the prior.
     """
-    networks = Networks(spec, network, pixel_noise=pixel_noise)
+    spec = replace(spec, cond=None)  # the prior knows no classes
+    networks = Networks(spec, network, pixel_noise)
     decoder, likelihood = networks.decoder(latent)
     encoder = networks.encoder(2 * latent)
     model = VampVAE(encoder, decoder, likelihood, spec, latent, components, **networks.options)
