@@ -8,18 +8,23 @@ import torch
 from pofx.nn.dit import DiT, SequenceDiT, TokenDiT
 from pofx.nn.unet import TimedMLP, UNet
 from pofx.nn.unet1d import SequenceUNet
+from pofx.spec import class_spec
 
 pytestmark = pytest.mark.usefixtures("double")
 
+THREE = class_spec(3)
 SMALL = {"width": 16, "layers": 2, "heads": 2, "classes": 3}
 NETS = {
     "dit": (lambda **k: DiT((1, 8, 8), **SMALL, **k), (1, 8, 8)),
     "dit, padded": (lambda **k: DiT((3, 7, 10), patch=3, **SMALL, **k), (3, 7, 10)),
     "sequence dit": (lambda **k: SequenceDiT(6, 3, **SMALL, **k), (18,)),
-    "sequence unet": (lambda **k: SequenceUNet(13, 3, widths=(8, 16), classes=3, **k), (39,)),
-    "short unet": (lambda **k: SequenceUNet(2, 1, widths=(8, 16), classes=3, **k), (2,)),
-    "unet": (lambda **k: UNet((2, 8, 8), widths=(8, 16), classes=3, **k), (2, 8, 8)),
-    "mlp": (lambda **k: TimedMLP(5, hidden=16, classes=3, **k), (5,)),
+    "sequence unet": (
+        lambda **k: SequenceUNet(13, 3, widths=(8, 16), cond=THREE, **k),
+        (39,),
+    ),
+    "short unet": (lambda **k: SequenceUNet(2, 1, widths=(8, 16), cond=THREE, **k), (2,)),
+    "unet": (lambda **k: UNet((2, 8, 8), widths=(8, 16), cond=THREE, **k), (2, 8, 8)),
+    "mlp": (lambda **k: TimedMLP(5, hidden=16, cond=THREE, **k), (5,)),
 }
 
 

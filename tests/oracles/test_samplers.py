@@ -418,11 +418,11 @@ class Linear(Denoiser):
     """The best denoiser of N(mean, std^2) of a class, and of another one of no class."""
 
     def __init__(self, schedule, means, stds):
-        super().__init__(schedule, len(means) - 1)
+        super().__init__(schedule, class_spec(len(means) - 1))
         self.parts = [normal(schedule, s, m) for m, s in zip(means, stds, strict=True)]
 
     def denoise(self, x_t, level, cond=None):
-        label = self.classes if cond is None else int(cond[0])
+        label = -1 if cond is None else int(cond[0])
         if cond is None or len(set(cond.tolist())) == 1:
             return self.parts[label].denoise(x_t, level)
         each = torch.stack([p.denoise(x_t, level) for p in self.parts])
@@ -674,7 +674,7 @@ def test_bad_options_are_named_in_one_sentence(options, match):
 
 def test_guidance_without_classes_is_refused():
     model = Diffusion(normal(VP(), 0.5), DataSpec((1,), Real()))
-    model.denoiser.classes = 0
+    model.denoiser.cond = None
     for options in ({"guidance": 2.0}, {"guidance_interval": (0.2, 0.8)}):
         with pytest.raises(UserError, match="knows none"):
             model.sample(2, **options)

@@ -7,11 +7,14 @@ from pofx import catalogue
 from pofx.batch import Batch
 from pofx.errors import RecipeError, UserError
 from pofx.functional.draw import draw
+from pofx.functional.labels import withheld
 from pofx.nn.condition import condition, inputs
 from pofx.spec import Binary, Categorical, DataSpec, Mixed, Real, class_spec
 from pofx.training.loop import Budget, Training, train
 
 NOISE = 0.5
+DENOISERS = ("ddpm", "edm", "score-sde", "flow-matching", "improved-ddpm", "ncsn")
+VAES = ("vae", "beta-vae", "iwae", "iaf-vae", "ladder-vae")
 FLOWS = ("maf", "nsf", "iaf", "realnvp", "nice", "ffjord", "residual-flow")
 
 
@@ -52,7 +55,9 @@ def test_the_density_given_a_vector_is_that_of_the_model_that_drew(size):
     assert drawn.std(0).sub(NOISE).abs().max() < 0.05
 
 
-@pytest.mark.parametrize("name", [*FLOWS, "vae", "beta-vae", "iwae", "iaf-vae", "ladder-vae"])
+@pytest.mark.parametrize(
+    "name", [*FLOWS, "vae", "beta-vae", "iwae", "iaf-vae", "ladder-vae", *DENOISERS]
+)
 def test_every_model_heeds_a_row_of_numbers_bits_and_categories(name):
     columns = Mixed((Real(), Binary(), Categorical(3)))
     spec = DataSpec((2,), cond=DataSpec((3,), columns))
@@ -85,6 +90,23 @@ def test_what_is_not_given_is_nothing_to_the_network():
     c = torch.tensor([[0.5, torch.nan, 2.0]], requires_grad=True)
     embed(c).sum().backward()
     assert all(p.grad.isfinite().all() for p in embed.parameters())
+
+
+def test_what_is_withheld_is_what_is_not_given():
+    spec = DataSpec((2,), cond=DataSpec((3,)))
+    model = catalogue.build("ddpm", spec).model
+    for parameter in model.parameters():
+        parameter.data.add_(torch.randn_like(parameter), alpha=0.05)
+    x, t, c = torch.randn(50, 2), torch.rand(50), torch.randn(50, 3)
+    hidden = withheld(c, 0.5)
+    gone = hidden.isnan().all(1)
+    assert 10 < gone.sum() < 40
+    assert torch.equal(hidden[~gone], c[~gone])
+    with torch.no_grad():
+        some, none, all_ = (model.denoiser(x, t, cond) for cond in (hidden, None, c))
+    assert torch.allclose(some[gone], none[gone], atol=1e-6)
+    assert torch.allclose(some[~gone], all_[~gone], atol=1e-6)
+    assert (none - all_).abs().min() > 1e-6
 
 
 def test_a_class_that_is_not_given_is_its_own_row():

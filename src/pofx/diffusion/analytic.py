@@ -17,6 +17,7 @@ from torch import Tensor
 
 from pofx.diffusion.denoiser import Denoiser
 from pofx.diffusion.schedule import Level, Schedule
+from pofx.spec import class_spec
 from pofx.typing import Cond, Data, PerExample
 
 
@@ -35,7 +36,7 @@ class Mixture(Denoiser):
     stds: Tensor
 
     def __init__(self, schedule: Schedule, weights: Tensor, means: Tensor, stds: Tensor) -> None:
-        super().__init__(schedule, len(weights))
+        super().__init__(schedule, class_spec(len(weights)))
         self.register_buffer("weights", weights)
         self.register_buffer("means", means)
         self.register_buffer("stds", stds)
@@ -44,8 +45,8 @@ class Mixture(Denoiser):
         alpha, variance, joint = self._parts(x_t, level)
         share = joint.softmax(1)
         if cond is not None:
-            own = torch.nn.functional.one_hot(cond, self.classes + 1)[:, :-1].to(share)
-            share = torch.where((cond == self.classes)[:, None], share, own)
+            own = torch.nn.functional.one_hot(cond + 1, len(self.weights) + 1)[:, 1:].to(share)
+            share = torch.where((cond < 0)[:, None], share, own)
         gain = alpha * self.stds**2 / variance
         return (share * (1 - gain * alpha)) @ self.means + (share * gain).sum(1, True) * x_t
 

@@ -122,9 +122,8 @@ def recipe(
         chain: T, its steps.
         auxiliary: lambda, how much the guess's cross-entropy counts beside the bound.
     """
-    classes = spec.classes if conditional else 0
-    noise, net = token_network(spec, _PROCESSES[process], network, classes)
+    noise, net = token_network(spec, _PROCESSES[process], network)
     model = D3PM(
-        spec, noise, net, chain, classes=classes, steps=sampling_steps, guidance=guidance
+        spec, noise, net, chain, steps=sampling_steps, guidance=guidance
     )  # fmt: skip
     return trained(model, TokenLoss(model, drop_label, auxiliary), training)

@@ -79,12 +79,12 @@ def recipe(
             Leave it out to take what the network says as it is.
         sampler: how to sample by default.
     """
-    chosen = choose(spec, network, conditional=conditional)
+    chosen = choose(spec, network)
     denoiser = NetworkDenoiser(
         chosen.network,
         _SCHEDULES[schedule](),
         _TARGETS[parameterization](),
-        chosen.classes,
+        spec.cond,
         marginals=chosen.marginals,
     )
     model = Diffusion(denoiser, spec, sampler=sampler, steps=sampling_steps, guidance=guidance)

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from pofx.diffusion.marginals import Marginals
 from pofx.diffusion.parameterization import Parameterization
 from pofx.diffusion.schedule import Level, Schedule
+from pofx.spec import DataSpec
 from pofx.typing import Cond, Data, PerExample
 
 
@@ -29,15 +30,15 @@ class Denoiser(nn.Module, ABC):
 
     Args:
         schedule: of the noise.
-        classes: how many classes `cond` may name; a label equal to `classes` names none.
+        cond: the spec of the condition; None if there is none.
     """
 
     learns_variance = False
     """Whether `guess` says something of the variance."""
 
-    def __init__(self, schedule: Schedule, classes: int = 0) -> None:
+    def __init__(self, schedule: Schedule, cond: DataSpec | None = None) -> None:
         super().__init__()
-        self.schedule, self.classes = schedule, classes
+        self.schedule, self.cond = schedule, cond
 
     @abstractmethod
     def denoise(self, x_t: Data, level: Level, cond: Cond | None = None) -> Data:
@@ -73,7 +74,7 @@ class NetworkDenoiser(Denoiser):
         network: learns F.
         schedule: of the noise.
         parameterization: what F is.
-        classes: how many classes the network knows; 0 leaves `cond` out.
+        cond: the spec of the condition that the network knows; None leaves it out.
         data_std: the standard deviation s of the data, for a network that is shown
             :math:`x_t / \sqrt{\alpha^2 s^2 + \sigma^2}`; None shows it x_t.
         learns_variance: whether the network has a second output, what `guess` says of the variance.
@@ -85,13 +86,13 @@ class NetworkDenoiser(Denoiser):
         network: nn.Module,
         schedule: Schedule,
         parameterization: Parameterization,
-        classes: int = 0,
+        cond: DataSpec | None = None,
         *,
         data_std: float | None = None,
         learns_variance: bool = False,
         marginals: Marginals | None = None,
     ) -> None:
-        super().__init__(schedule, classes)
+        super().__init__(schedule, cond)
         self.network, self.parameterization = network, parameterization
         self.data_std, self.learns_variance = data_std, learns_variance
         self.marginals = marginals
@@ -99,17 +100,13 @@ class NetworkDenoiser(Denoiser):
     def outputs(
         self, x_t: Data, level: Level, cond: Cond | None = None
     ) -> tuple[Tensor, Tensor | None]:
-        """F, and the second output if there is one; without a `cond` nothing is said of the
-        class.
+        """F, and the second output if there is one; without a `cond` nothing is said of
+        the condition.
         """
         shown = x_t
         if self.data_std is not None:
             shown = x_t / ((level.alpha * self.data_std) ** 2 + level.sigma**2) ** 0.5
-        labels = None
-        if self.classes:
-            none = torch.full_like(level.t, self.classes, dtype=torch.int64)
-            labels = none if cond is None else cond
-        y = self.network(shown, level.t, labels)
+        y = self.network(shown, level.t, None if self.cond is None else cond)
         first, second = y.chunk(2, 1) if self.learns_variance else (y, None)
         if self.marginals is not None:
             first = first + self._of_marginals(x_t, level, self.marginals)
@@ -147,7 +144,7 @@ class Clip(Denoiser):
     """
 
     def __init__(self, denoiser: Denoiser, bound: float | Tensor = 1.0) -> None:
-        super().__init__(denoiser.schedule, denoiser.classes)
+        super().__init__(denoiser.schedule, denoiser.cond)
         self.denoiser, self.bound = denoiser, bound
         self.learns_variance = denoiser.learns_variance
 

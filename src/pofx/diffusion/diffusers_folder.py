@@ -136,7 +136,7 @@ class Folder(NamedTuple):
         schedule, classes = chain.schedule(), layout.num_class_embeds or 0
         network = _Steps(self.network, schedule.steps, classes)
         prediction = _PREDICTIONS[chain.prediction_type]()
-        denoiser: Denoiser = NetworkDenoiser(network, schedule, prediction, classes)
+        denoiser: Denoiser = NetworkDenoiser(network, schedule, prediction, class_spec(classes))
         bounded = chain.clip_sample and chain.clip_sample_range == 1
         if chain.clip_sample and not bounded:
             denoiser = Clip(denoiser, chain.clip_sample_range)
@@ -253,7 +253,7 @@ class _Steps(nn.Module):
     def forward(self, x: Data, t: PerExample, cond: Cond | None = None) -> Tensor:
         k = t * self.steps - 1
         whole = k.round()
-        if self.classes and (cond is None or bool((cond >= self.classes).any())):
+        if self.classes and (cond is None or bool(((cond < 0) | (cond >= self.classes)).any())):
             raise UserError(
                 f"this network knows {self.classes} classes and nothing without one; give each "
                 f"sample a class from 0 to {self.classes - 1}, and no guidance."

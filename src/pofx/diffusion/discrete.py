@@ -28,7 +28,7 @@ from torch.nn import functional as F
 from pofx.batch import Batch
 from pofx.diffusion.schedule import check_steps
 from pofx.functional.dequantize import indices, values
-from pofx.functional.labels import dropped
+from pofx.functional.labels import withheld
 from pofx.functional.reductions import expand_like
 from pofx.nn.defaults import FEW_WORTH, decay_of
 from pofx.nn.dit import TokenDiT
@@ -129,7 +129,6 @@ class TokenDiffusion(nn.Module, ABC):
         spec: of the data.
         process: how elements become noise.
         network: guesses, `(k, t, cond) -> (n, d, levels)` logits.
-        classes: how many classes the network knows.
         steps: of sampling, unless told otherwise.
         guidance: classifier-free guidance w of samples with a class; 0 for none.
     """
@@ -142,13 +141,12 @@ class TokenDiffusion(nn.Module, ABC):
         process: Process,
         network: nn.Module,
         *,
-        classes: int = 0,
         steps: int = 100,
         guidance: float = 0.0,
     ) -> None:
         super().__init__()
         self.spec, self.process, self.network = spec, process, network
-        self.classes, self.steps, self.guidance = classes, steps, guidance
+        self.steps, self.guidance = steps, guidance
         allowed = torch.tensor(
             [[j < c.levels for j in range(process.levels)] for c in spec.columns]
         )
@@ -158,7 +156,7 @@ class TokenDiffusion(nn.Module, ABC):
     @property
     def conditional(self) -> bool:
         """Whether `cond` is used."""
-        return self.classes > 0
+        return self.spec.cond is not None
 
     @abstractmethod
     def alpha(self, t: Tensor) -> Tensor:
@@ -172,9 +170,7 @@ class TokenDiffusion(nn.Module, ABC):
 
     def log_guess(self, k_t: Tensor, t: Tensor, cond: Cond | None = None) -> Tensor:
         """The log-probability of every value of each clean element, `(n, d, levels)`."""
-        if self.classes and cond is None:
-            cond = torch.full_like(k_t[:, 0], self.classes)
-        logits = self.network(k_t, t, cond if self.classes else None)
+        logits = self.network(k_t, t, cond if self.conditional else None)
         logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
         if self.marginals is not None:
             logits = logits + self.marginals().view(logits.shape[1:])
@@ -265,7 +261,7 @@ class TokenLoss(LossObjective):
         x, cond = batch.x, batch.cond
         model = self.model
         told = cond is not None and model.conditional
-        labels = dropped(cond, self.drop_label, model.classes) if told else None  # type: ignore[arg-type]
+        labels = withheld(cond, self.drop_label) if told else None  # type: ignore[arg-type]
         k = model.indices(x)
         if self.training and model.marginals is not None:
             model.marginals.see(k)
@@ -294,7 +290,7 @@ TRAINING = Training(
 
 
 def token_network(
-    spec: DataSpec, process: type[Process], size: TransformerSize, classes: int
+    spec: DataSpec, process: type[Process], size: TransformerSize
 ) -> tuple[Process, TokenDiT]:
     """Builds the process and the network for some data.
 
@@ -310,7 +306,7 @@ def token_network(
         )
     noise = process(max(c.levels for c in spec.columns))
     shape = {"width": width, "layers": size.layers, "heads": heads}
-    return noise, TokenDiT(spec.size, noise.tokens, noise.levels, classes=classes, **shape)
+    return noise, TokenDiT(spec.size, noise.tokens, noise.levels, cond=spec.cond, **shape)
 
 
 def _draw(p: Tensor) -> Tensor:

@@ -46,7 +46,7 @@ class Known(Denoiser):
     """
 
     def __init__(self, denoiser: Denoiser, x: Data, known: Tensor) -> None:
-        super().__init__(denoiser.schedule, denoiser.classes)
+        super().__init__(denoiser.schedule, denoiser.cond)
         self.denoiser, self.x, self.known = denoiser, x, known
         self.learns_variance = denoiser.learns_variance
 

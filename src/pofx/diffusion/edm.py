@@ -72,12 +72,12 @@ def recipe(
         noise_std: of that logarithm.
         sampler: how to sample by default.
     """
-    chosen = choose(spec, network, conditional=conditional)
+    chosen = choose(spec, network)
     denoiser = NetworkDenoiser(
         chosen.network,
         EDM(),
         Preconditioned(data_std),
-        chosen.classes,
+        spec.cond,
         data_std=data_std,
         marginals=chosen.marginals,
     )

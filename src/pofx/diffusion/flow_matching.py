@@ -65,9 +65,9 @@ def recipe(
         times: how the times that are learned from are drawn.
         sampler: how to sample by default.
     """
-    chosen = choose(spec, network, conditional=conditional)
+    chosen = choose(spec, network)
     denoiser = NetworkDenoiser(
-        chosen.network, Rectified(), Velocity(), chosen.classes, marginals=chosen.marginals
+        chosen.network, Rectified(), Velocity(), spec.cond, marginals=chosen.marginals
     )
     model = Diffusion(denoiser, spec, sampler=sampler, steps=sampling_steps, guidance=guidance)
     couple = optimal if coupling == "optimal" else None

@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from pofx.diffusion.denoiser import Denoiser
 from pofx.diffusion.schedule import Level, Schedule
 from pofx.errors import UserError
+from pofx.functional.labels import absent
 from pofx.typing import Cond, Data, PerExample
 
 
@@ -48,7 +49,7 @@ class ClassifierFree(Denoiser):
     def __init__(
         self, denoiser: Denoiser, w: float, interval: tuple[float, float] = (0.0, 1.0)
     ) -> None:
-        super().__init__(denoiser.schedule, denoiser.classes)
+        super().__init__(denoiser.schedule, denoiser.cond)
         self.denoiser, self.w = denoiser, w
         self.times = _Times(denoiser.schedule, interval)
         self.learns_variance = denoiser.learns_variance
@@ -62,7 +63,7 @@ class ClassifierFree(Denoiser):
         inside = self.times.hold(level)
         if cond is None or inside is False:
             return self.denoiser.guess(x_t, level, cond)
-        labels = torch.cat([cond, torch.full_like(cond, self.classes)])
+        labels = torch.cat([cond, absent(cond)])
         twice = Level(*(_twice(v) for v in level))  # type: ignore[arg-type]
         both, variances = self.denoiser.guess(torch.cat([x_t, x_t]), twice, labels)
         with_class, without = both.chunk(2)
@@ -92,7 +93,7 @@ class Classifier(Denoiser):
         log_prob: Callable[[Data, Level, Cond], PerExample],
         scale: float = 1.0,
     ) -> None:
-        super().__init__(denoiser.schedule, denoiser.classes)
+        super().__init__(denoiser.schedule, denoiser.cond)
         self.denoiser, self.log_prob, self.scale = denoiser, log_prob, scale
 
     def denoise(self, x_t: Data, level: Level, cond: Cond | None = None) -> Data:
@@ -129,7 +130,7 @@ class Autoguidance(Denoiser):
         w: float,
         interval: tuple[float, float] = (0.0, 1.0),
     ) -> None:
-        super().__init__(denoiser.schedule, denoiser.classes)
+        super().__init__(denoiser.schedule, denoiser.cond)
         self.denoiser, self.bad, self.w = denoiser, bad, w
         self.times = _Times(denoiser.schedule, interval)
         self.learns_variance = denoiser.learns_variance
@@ -170,12 +171,12 @@ class Product(Denoiser):
     """
 
     def __init__(self, denoisers: Sequence[Denoiser], base: Denoiser | None = None) -> None:
-        if not denoisers or len({d.classes for d in denoisers}) > 1:
+        if not denoisers or any(d.cond != denoisers[0].cond for d in denoisers):
             raise UserError(
-                "a product is of one denoiser or more that know the same classes, and they know "
-                f"{[d.classes for d in denoisers]}."
+                "the factors of a product must be one denoiser or more of the same condition (got "
+                f"{[d.cond for d in denoisers]}): leave the others out."
             )
-        super().__init__(denoisers[0].schedule, denoisers[0].classes)
+        super().__init__(denoisers[0].schedule, denoisers[0].cond)
         self.denoisers, self.base = nn.ModuleList(denoisers), base
 
     def denoise(self, x_t: Data, level: Level, cond: Cond | None = None) -> Data:

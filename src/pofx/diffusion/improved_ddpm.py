@@ -109,12 +109,12 @@ def recipe(
         share: lambda, how much the bound counts in the loss.
         sampler: how to sample by default.
     """
-    chosen = choose(spec, network, conditional=conditional, copies=2)
+    chosen = choose(spec, network, copies=2)
     denoiser = NetworkDenoiser(
         chosen.network,
         CosineVP(),
         _TARGETS[parameterization](),
-        chosen.classes,
+        spec.cond,
         learns_variance=True,
         marginals=chosen.marginals,
     )

@@ -132,7 +132,7 @@ class _ByFlow(nn.Module):
         return found.log_prob + y[0].numel() * math.log(alpha)
 
     def _labels(self, cond: Cond | None) -> Cond | None:
-        return cond if self.denoiser.classes else None
+        return cond if self.denoiser.cond is not None else None
 
 
 class FlowExact(_ByFlow):

@@ -133,10 +133,9 @@ def recipe(
     Args:
         schedule: how fast masks fall in sampling.
     """
-    classes = spec.classes if conditional else 0
-    noise, net = token_network(spec, Absorbing, network, classes)
+    noise, net = token_network(spec, Absorbing, network)
     assert isinstance(noise, Absorbing)
     model = MDLM(
-        spec, noise, net, schedule, classes=classes, steps=sampling_steps, guidance=guidance
+        spec, noise, net, schedule, steps=sampling_steps, guidance=guidance
     )  # fmt: skip
     return trained(model, TokenLoss(model, drop_label), training)

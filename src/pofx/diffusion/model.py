@@ -89,7 +89,7 @@ class Diffusion(nn.Module):
     @property
     def conditional(self) -> bool:
         """Whether `cond` is used."""
-        return self.denoiser.classes > 0
+        return self.denoiser.cond is not None
 
     @torch.no_grad()
     def sample(
@@ -320,7 +320,7 @@ class Diffusion(nn.Module):
             )
             for t in (1.0, 0.5)
         )
-        if self.spec != worse.spec or one.classes != other.classes or not alike:
+        if self.spec != worse.spec or one.cond != other.cond or not alike:
             raise UserError(
                 "a worse version of a model is of the same data, noise and classes, and this one "
                 "is not; train the same recipe on the same data, smaller or for less time."

@@ -68,12 +68,12 @@ def recipe(
         sigma_max: the most noise: about the largest distance between two examples.
         langevin_steps: in sampling, at each of its levels.
     """
-    chosen = choose(spec, network, conditional=conditional)
+    chosen = choose(spec, network)
     denoiser = NetworkDenoiser(
         chosen.network,
         VE(0.01, sigma_max),
         Eps(),
-        chosen.classes,
+        spec.cond,
         data_std=chosen.data_std,
         marginals=chosen.marginals,
     )

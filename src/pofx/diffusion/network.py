@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from torch import nn
 
@@ -25,13 +25,11 @@ class Chosen(NamedTuple):
 
     Args:
         network: `(x, t, cond) -> y`.
-        classes: how many it knows.
         data_std: about what the standard deviation of its data is.
         marginals: what it adds to, if anything.
     """
 
     network: nn.Module
-    classes: int
     data_std: float
     marginals: Marginals | None
 
@@ -71,29 +69,28 @@ TRAINING = Training(
 )
 
 
-def choose(spec: DataSpec, size: DenoiserSize, *, conditional: bool, copies: int = 1) -> Chosen:
+def choose(spec: DataSpec, size: DenoiserSize, *, copies: int = 1) -> Chosen:
     """Builds the network that a recipe asks for.
 
     Args:
         spec: of the data.
         size: of the network.
-        conditional: whether to condition on the class, where the data has any.
         copies: how many outputs there are.
 
     Raises:
         RecipeError: it does not suit the data.
     """
-    shape, classes = relaxed_shape(spec), spec.classes if conditional else 0
+    shape = relaxed_shape(spec)
     if len(shape) not in (1, 3):
         raise RecipeError(f"examples must be images or vectors (got shape {shape}): reshape them.")
     if not size.channels:
         raise RecipeError("--channels must be one number or more (got none): give 32,64.")
     build = _of_images if len(shape) == 3 else _of_vectors
-    network = build(spec, size, {"classes": classes, "copies": copies})
-    return Chosen(network, classes, data_std_of(spec), marginals(spec))
+    network = build(spec, size, {"cond": spec.cond, "copies": copies})
+    return Chosen(network, data_std_of(spec), marginals(spec))
 
 
-def _of_images(spec: DataSpec, size: DenoiserSize, shared: dict[str, int]) -> nn.Module:
+def _of_images(spec: DataSpec, size: DenoiserSize, shared: dict[str, Any]) -> nn.Module:
     c, h, w = relaxed_shape(spec)
     if size.network == "mlp":
         raise RecipeError(
@@ -104,7 +101,7 @@ def _of_images(spec: DataSpec, size: DenoiserSize, shared: dict[str, int]) -> nn
     return UNet((c, h, w), widths=size.channels, blocks=size.blocks, patch=size.patch, **shared)
 
 
-def _of_vectors(spec: DataSpec, size: DenoiserSize, shared: dict[str, int]) -> nn.Module:
+def _of_vectors(spec: DataSpec, size: DenoiserSize, shared: dict[str, Any]) -> nn.Module:
     length, part = _parts(spec)
     if size.network == "unet":
         return SequenceUNet(length, part, widths=size.channels, blocks=size.blocks, **shared)
@@ -114,7 +111,7 @@ def _of_vectors(spec: DataSpec, size: DenoiserSize, shared: dict[str, int]) -> n
     return TimedMLP(width, hidden=size.hidden, blocks=4 * size.blocks, **shared)
 
 
-def _deep(size: DenoiserSize) -> dict[str, int]:
+def _deep(size: DenoiserSize) -> dict[str, Any]:
     """Arguments of a Transformer."""
     return {"width": size.hidden, "layers": 4 * size.blocks, "heads": heads(size.hidden)}
 

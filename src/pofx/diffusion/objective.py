@@ -30,8 +30,8 @@ from pofx.diffusion.model import Diffusion
 from pofx.diffusion.schedule import Level
 from pofx.diffusion.times import Times
 from pofx.diffusion.weighting import Of, Weighting
+from pofx.functional import labels
 from pofx.functional.dequantize import relax
-from pofx.functional.labels import dropped
 from pofx.objective import LossObjective, Metrics
 from pofx.typing import Cond, Data
 
@@ -122,4 +122,4 @@ def withheld(cond: Cond | None, p: float, model: Diffusion) -> Cond | None:
     """Labels as the model's network is told them in training, each withheld with probability p."""
     if cond is None or not model.conditional:
         return None
-    return dropped(cond, p, model.denoiser.classes)
+    return labels.withheld(cond, p)

@@ -151,9 +151,9 @@ def recipe(
         solver_steps: of Heun's method, from noise to the example that it makes a pair with.
         sampler: how to sample by default.
     """
-    chosen = choose(spec, network, conditional=conditional)
+    chosen = choose(spec, network)
     denoiser = NetworkDenoiser(
-        chosen.network, Rectified(), Velocity(), chosen.classes, marginals=chosen.marginals
+        chosen.network, Rectified(), Velocity(), spec.cond, marginals=chosen.marginals
     )
     model = Diffusion(denoiser, spec, sampler=sampler, steps=sampling_steps, guidance=guidance)
     return trained(

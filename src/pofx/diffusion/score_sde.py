@@ -76,13 +76,13 @@ def recipe(
             serves log p(x) better and samples worse.
         sampler: how to sample by default.
     """
-    chosen = choose(spec, network, conditional=conditional)
+    chosen = choose(spec, network)
     schedule: Schedule = VE(0.01, sigma_max) if sde == "ve" else VP() if sde == "vp" else SubVP()
     denoiser = NetworkDenoiser(
         chosen.network,
         schedule,
         Eps(),
-        chosen.classes,
+        spec.cond,
         data_std=chosen.data_std,
         marginals=chosen.marginals,
     )

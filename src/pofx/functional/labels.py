@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from pofx.errors import UserError
+from pofx.functional.reductions import expand_like
 from pofx.spec import DataSpec
 from pofx.typing import Cond, Data, PerExample
 
@@ -46,10 +47,20 @@ def check_given(cond: Cond | None, spec: DataSpec) -> None:
         )
 
 
-def dropped(cond: Cond, p: float, classes: int) -> Cond:
-    """Labels of which each is replaced with probability p by the one that names no class.
+def absent(cond: Cond) -> Cond:
+    """As many conditions of the same kind that are not given: -1 in indices, NaN in numbers.
 
-    >>> dropped(torch.tensor([0, 1]), 1.0, 5)
-    tensor([5, 5])
+    >>> absent(torch.tensor([0, 1])), absent(torch.zeros(1, 2))
+    (tensor([-1, -1]), tensor([[nan, nan]]))
     """
-    return cond.masked_fill(torch.rand(cond.shape, device=cond.device) < p, classes)
+    return torch.full_like(cond, math.nan if cond.is_floating_point() else -1)
+
+
+def withheld(cond: Cond, p: float) -> Cond:
+    """Conditions of which each is withheld with probability p.
+
+    >>> withheld(torch.tensor([0, 1]), 1.0)
+    tensor([-1, -1])
+    """
+    chosen = torch.rand(cond.shape[:1], device=cond.device) < p
+    return torch.where(expand_like(chosen, cond), absent(cond), cond)

@@ -24,6 +24,7 @@ from torch.nn import functional as F
 from pofx.nn.linear import Linear
 from pofx.nn.unet import Embedding
 from pofx.nn.zeroed import zeroed
+from pofx.spec import DataSpec
 
 _BASE = 10_000.0
 
@@ -39,8 +40,7 @@ class DiT(nn.Module):
         layers: how many blocks.
         heads: of attention in each.
         patch: side of a patch.
-        classes: how many classes `cond` may name, a label equal to `classes` naming none; 0 leaves
-            it out.
+        cond: the spec of the condition; None leaves it out.
         copies: how many times as many channels y has.
 
     >>> DiT((3, 9, 14), width=16, layers=1, heads=2)(torch.zeros(2, 3, 9, 14), torch.zeros(2)).shape
@@ -57,7 +57,7 @@ class DiT(nn.Module):
         layers: int = 4,
         heads: int = 4,
         patch: int = 2,
-        classes: int = 0,
+        cond: DataSpec | None = None,
         copies: int = 1,
     ) -> None:
         super().__init__()
@@ -67,7 +67,7 @@ class DiT(nn.Module):
         self.grid = (rows, columns)
         self.register_buffer("places", _places(rows, columns, width), persistent=False)
         self.first = Linear(shape[0] * patch**2, width)
-        self.body = _Body(width, layers, heads, classes)
+        self.body = _Body(width, layers, heads, cond)
         self.last = zeroed(Linear(width, copies * shape[0] * patch**2))
 
     def forward(self, x: Tensor, t: Tensor, cond: Tensor | None = None) -> Tensor:
@@ -88,7 +88,7 @@ class SequenceDiT(nn.Module):
         width: as for `DiT`.
         layers: as for `DiT`.
         heads: as for `DiT`.
-        classes: as for `DiT`.
+        cond: as for `DiT`.
         copies: how many times as many numbers y has: whole sequences, one after the other.
     """
 
@@ -100,14 +100,14 @@ class SequenceDiT(nn.Module):
         width: int = 256,
         layers: int = 4,
         heads: int = 4,
-        classes: int = 0,
+        cond: DataSpec | None = None,
         copies: int = 1,
     ) -> None:
         super().__init__()
         self.length, self.copies = length, copies
         self.places = nn.Parameter(0.02 * torch.randn(length, width))
         self.first = Linear(size, width)
-        self.body = _Body(width, layers, heads, classes)
+        self.body = _Body(width, layers, heads, cond)
         self.last = zeroed(Linear(width, copies * size))
 
     def forward(self, x: Tensor, t: Tensor, cond: Tensor | None = None) -> Tensor:
@@ -126,7 +126,7 @@ class TokenDiT(nn.Module):
         width: as for `DiT`.
         layers: as for `DiT`.
         heads: as for `DiT`.
-        classes: as for `DiT`.
+        cond: as for `DiT`.
     """
 
     def __init__(
@@ -138,12 +138,12 @@ class TokenDiT(nn.Module):
         width: int = 256,
         layers: int = 4,
         heads: int = 4,
-        classes: int = 0,
+        cond: DataSpec | None = None,
     ) -> None:
         super().__init__()
         self.places = nn.Parameter(0.02 * torch.randn(length, width))
         self.embed = nn.Embedding(tokens, width)
-        self.body = _Body(width, layers, heads, classes)
+        self.body = _Body(width, layers, heads, cond)
         self.last = zeroed(Linear(width, outputs))
 
     def forward(self, k: Tensor, t: Tensor, cond: Tensor | None = None) -> Tensor:
@@ -153,9 +153,9 @@ class TokenDiT(nn.Module):
 class _Body(nn.Module):
     """All blocks: `(n, places, width)` with times and classes to the same shape."""
 
-    def __init__(self, width: int, layers: int, heads: int, classes: int) -> None:
+    def __init__(self, width: int, layers: int, heads: int, cond: DataSpec | None) -> None:
         super().__init__()
-        self.embed = Embedding(width, classes)
+        self.embed = Embedding(width, cond)
         self.film = zeroed(Linear(width, (6 * layers + 2) * width))
         self.blocks = nn.ModuleList(_Block(width, heads) for _ in range(layers))
 

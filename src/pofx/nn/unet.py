@@ -23,10 +23,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from pofx.nn.condition import condition, embedded
 from pofx.nn.conv import pyramid
-from pofx.nn.embeddings import ClassEmbedding, TimeEmbedding
+from pofx.nn.embeddings import TimeEmbedding
 from pofx.nn.mlp import ResidualMLP
 from pofx.nn.zeroed import zeroed
+from pofx.spec import DataSpec
 
 
 class UNet(nn.Module):
@@ -42,8 +44,7 @@ class UNet(nn.Module):
         patch: side of the squares of pixels that are folded into channels.
         head: channels of an attention head; there is attention at the coarsest resolution.
         embedding: width of the embedding of time and class.
-        classes: how many classes `cond` may name, a label equal to `classes` naming none; 0 leaves
-            it out.
+        cond: the spec of the condition; None leaves it out.
         copies: how many times as many channels y has.
 
     >>> UNet((3, 9, 14), widths=(8, 16))(torch.zeros(2, 3, 9, 14), torch.zeros(2)).shape
@@ -59,7 +60,7 @@ class UNet(nn.Module):
         patch: int = 1,
         head: int = 32,
         embedding: int = 128,
-        classes: int = 0,
+        cond: DataSpec | None = None,
         copies: int = 1,
     ) -> None:
         super().__init__()
@@ -67,7 +68,7 @@ class UNet(nn.Module):
         self.padding = [-side % patch for side in shape[1:]]
         rows, columns = ((s + p) // patch for s, p in zip(shape[1:], self.padding, strict=True))
         widths = widths[: len(pyramid(rows, columns))]
-        self.embed = Embedding(embedding, classes)
+        self.embed = Embedding(embedding, cond)
         self.film = nn.Linear(embedding, 4 * blocks * sum(widths))
         down = [2 * w for w in widths for _ in range(blocks)]
         self.film_sizes = down + down[::-1]
@@ -88,16 +89,17 @@ class UNet(nn.Module):
 class Embedding(nn.Module):
     """A time, and a class if there are any, as one vector: `(n,), (n,) -> (n, width)`."""
 
-    def __init__(self, width: int, classes: int = 0) -> None:
+    def __init__(self, width: int, cond: DataSpec | None = None) -> None:
         super().__init__()
         self.time = TimeEmbedding(width)
-        self.label = ClassEmbedding(classes, width) if classes else None
+        self.label = condition(cond, width)
 
     def forward(self, t: Tensor, cond: Tensor | None = None) -> Tensor:
         h = self.time(t)
-        if self.label is None:
+        told = embedded(self.label, cond, t)
+        if told is None:
             return h
-        return h + self.label(self.label.none(t.shape[0]) if cond is None else cond)
+        return h + told
 
 
 class TimedMLP(nn.Module):
@@ -107,7 +109,7 @@ class TimedMLP(nn.Module):
         size: of a vector.
         hidden: width of the layers.
         blocks: residual blocks.
-        classes: as for `UNet`.
+        cond: as for `UNet`.
         copies: how many times as many numbers y has.
     """
 
@@ -117,11 +119,11 @@ class TimedMLP(nn.Module):
         *,
         hidden: int = 256,
         blocks: int = 3,
-        classes: int = 0,
+        cond: DataSpec | None = None,
         copies: int = 1,
     ) -> None:
         super().__init__()
-        self.embed = Embedding(hidden, classes)
+        self.embed = Embedding(hidden, cond)
         self.body = ResidualMLP(size, copies * size, hidden, blocks)
 
     def forward(self, x: Tensor, t: Tensor, cond: Tensor | None = None) -> Tensor:

@@ -18,6 +18,7 @@ from torch.nn import functional as F
 
 from pofx.nn.unet import Attention, Embedding
 from pofx.nn.zeroed import zeroed
+from pofx.spec import DataSpec
 
 _SHORTEST = 4
 """The least length of the coarsest resolution."""
@@ -34,8 +35,7 @@ class SequenceUNet(nn.Module):
         blocks: residual blocks at each resolution on the way down, and as many on the way up.
         head: channels of an attention head.
         embedding: width of the embedding of time and class.
-        classes: how many classes `cond` may name, a label equal to `classes` naming none; 0 leaves
-            it out.
+        cond: the spec of the condition; None leaves it out.
         copies: how many times as many numbers y has: whole sequences, one after the other.
 
     >>> SequenceUNet(10, 3, widths=(8, 16))(torch.zeros(2, 30), torch.zeros(2)).shape
@@ -51,13 +51,13 @@ class SequenceUNet(nn.Module):
         blocks: int = 1,
         head: int = 32,
         embedding: int = 128,
-        classes: int = 0,
+        cond: DataSpec | None = None,
         copies: int = 1,
     ) -> None:
         super().__init__()
         self.length, self.copies = length, copies
         widths = widths[: max(1, (length // _SHORTEST).bit_length())]
-        self.embed = Embedding(embedding, classes)
+        self.embed = Embedding(embedding, cond)
         self.film = nn.Linear(embedding, 4 * blocks * sum(widths))
         down = [2 * w for w in widths for _ in range(blocks)]
         self.film_sizes = down + down[::-1]
