@@ -21,10 +21,10 @@ from pofx.training.loop import Budget, Training, train
 KINDS = list(itertools.product(("rotary", "learned"), (False, True)))
 
 
-def loud(spec, *, classes=False, **options):
+def loud(spec, **options):
     """A model whose weights are far from 0, so that everything depends on everything."""
     net = Transformer(16, 2, 2, spec.size, **options)
-    model = GPT(spec, net, conditional=classes)
+    model = GPT(spec, net)
     with torch.no_grad():
         for p in model.parameters():
             p.normal_(std=0.5)
@@ -68,7 +68,7 @@ def test_probabilities_of_all_strings_sum_to_one(kind):
     levels = torch.arange(float(spec.support.levels))
     levels = levels - 1 if isinstance(spec.support, Bytes) else levels
     x = torch.cartesian_prod(*[levels] * spec.size).view(-1, *spec.shape)
-    model = loud(spec, classes=spec.classes > 0)
+    model = loud(spec)
     assert model.log_prob(x).exp().sum().item() == pytest.approx(1, abs=1e-10)
     for y in range(spec.classes):
         cond = torch.full((len(x),), y)

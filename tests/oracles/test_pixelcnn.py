@@ -108,7 +108,7 @@ def test_a_pixel_of_every_scale_sees_exactly_those_before_it(levels, size):
 @pytest.mark.parametrize(("levels", "size"), [(1, (4, 5)), (2, (5, 6)), (3, (7, 6)), (4, (3, 9))])
 def test_pixel_by_pixel_is_the_whole_on_every_scale(levels, size, classes):
     torch.manual_seed(0)
-    net = ShiftedUNet(2, 3, channels=4, blocks=2, levels=levels, classes=classes)
+    net = ShiftedUNet(2, 3, channels=4, blocks=2, levels=levels, cond=class_spec(classes))
     x, cond = torch.randn(5, 2, *size), torch.randint(0, 3, (5,)) if classes else None
     steps, out = net.unrolled(5, *size, cond), torch.empty(5, 3, *size)
     for row, column in itertools.product(*map(range, size)):

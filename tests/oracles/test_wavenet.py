@@ -11,7 +11,7 @@ from pofx.functional.dequantize import values
 from pofx.functional.random import noise
 from pofx.nn.wavenet import Steps, WaveStack
 from pofx.recipe import RecipeError
-from pofx.spec import Binary, Bytes, Categorical, DataSpec, Real
+from pofx.spec import Binary, Bytes, Categorical, DataSpec, Real, class_spec
 
 pytestmark = pytest.mark.usefixtures("double")
 
@@ -43,7 +43,7 @@ def test_an_element_sees_all_before_it_within_reach_and_nothing_else():
 
 @pytest.mark.parametrize("blocks", [1, 2])
 def test_steps_are_the_whole(blocks):
-    net = shaken(WaveStack(2, 3, 6, layers=3, blocks=blocks, classes=4))
+    net = shaken(WaveStack(2, 3, 6, layers=3, blocks=blocks, cond=class_spec(4)))
     x, cond = torch.randn(5, 21, 2), torch.randint(0, 4, (5,))
     steps = Steps(net, 5, cond)
     each = torch.stack([steps(x[:, i]) for i in range(21)], 1)

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from pofx.batch import Batch
 from pofx.errors import UserError
-from pofx.functional.labels import any_class, marginal
+from pofx.functional.labels import any_class, check_given, marginal
 from pofx.nn.log_odds import LogOdds
 from pofx.objective import LossObjective, Metrics
 from pofx.spec import Bytes, DataSpec
@@ -48,7 +48,6 @@ class Autoregressive(nn.Module, ABC):
 
     Args:
         spec: of the data.
-        conditional: whether `cond` is used.
         orders: `(orders, elements)`, the elements in each order that they are drawn in; as they
             stand, by default, and pixel after pixel in an image.
         marginals: what a network's outputs are added to, if anything.
@@ -60,17 +59,22 @@ class Autoregressive(nn.Module, ABC):
         self,
         spec: DataSpec,
         *,
-        conditional: bool = False,
         orders: Tensor | None = None,
         marginals: LogOdds | None = None,
     ) -> None:
         super().__init__()
         self.marginals = marginals
-        self.spec, self.conditional = spec, conditional
+        self.spec = spec
         chosen = raster(spec.shape)[None] if orders is None else orders
         self.register_buffer("orders", chosen, persistent=orders is not None)
 
+    @property
+    def conditional(self) -> bool:
+        """Whether `cond` is used."""
+        return self.spec.cond is not None
+
     def log_prob(self, x: Data, cond: Cond | None = None) -> PerExample:
+        check_given(cond, self.spec)
         if self.conditional and cond is None:
             return marginal(self.chain, x, self.spec.classes)
         return self.chain(x, cond)
@@ -82,6 +86,7 @@ class Autoregressive(nn.Module, ABC):
 
     @torch.no_grad()
     def sample(self, n: int, cond: Cond | None = None) -> Data:
+        check_given(cond, self.spec)
         if self.conditional and cond is None:
             cond = any_class(n, self.spec.classes, self.orders.device)
         return self.ancestral(n, cond)
@@ -101,6 +106,7 @@ class Autoregressive(nn.Module, ABC):
             UserError: `known` is no prefix of the order.
         """
         self._check(x, known)
+        check_given(cond, self.spec)
         blank = -1.0 if isinstance(self.spec.support, Bytes) else 0.0
         x = torch.where(known.to(x.device), x, blank)
         if self.conditional and cond is None:

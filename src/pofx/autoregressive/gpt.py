@@ -36,6 +36,7 @@ from torch.nn import functional as F
 from pofx.autoregressive.autoregressive import MaximumLikelihood
 from pofx.autoregressive.tokens import TokenModel, check_tokens
 from pofx.functional.products import linear
+from pofx.nn.condition import condition
 from pofx.nn.defaults import decay_of
 from pofx.nn.log_odds import cheap
 from pofx.nn.transformer import STD, Cached, Transformer
@@ -51,7 +52,6 @@ class GPT(TokenModel):
     Args:
         spec: of the data: discrete elements of one kind.
         net: with as many places as an example has elements.
-        conditional: whether `cond` is used.
 
     >>> from pofx.spec import Categorical
     >>> model = GPT(DataSpec((2,), Categorical(3)), Transformer(8, 1, 2, 2))
@@ -60,13 +60,15 @@ class GPT(TokenModel):
     1.0
     """
 
-    def __init__(self, spec: DataSpec, net: Transformer, *, conditional: bool = False) -> None:
-        super().__init__(spec, conditional=conditional)
+    def __init__(self, spec: DataSpec, net: Transformer) -> None:
+        super().__init__(spec)
         self.net = net
         self.embed = nn.Embedding(self.support.levels, net.width)
-        self.start = nn.Embedding(spec.classes if conditional else 1, net.width)
+        told = condition(spec.cond, net.width, always=True)
+        self.start: nn.Module = nn.Embedding(1, net.width) if told is None else told
         for embedding in (self.embed, self.start):
-            nn.init.normal_(embedding.weight, std=STD)
+            if isinstance(embedding, nn.Embedding):
+                nn.init.normal_(embedding.weight, std=STD)
 
     def logits(self, tokens: Tensor, cond: Cond | None) -> Tensor:
         h = torch.cat([self.begin(len(tokens), cond)[:, None], self.embed(tokens[:, :-1])], 1)
@@ -77,7 +79,9 @@ class GPT(TokenModel):
 
     def begin(self, n: int, cond: Cond | None) -> Tensor:
         """What stands before the first token, `(n, width)`."""
-        return self.start(cond) if self.conditional else self.start.weight.expand(n, -1)
+        if self.conditional:
+            return self.start(cond)
+        return self.start(self.embed.weight.new_zeros(n, dtype=torch.int64))
 
 
 class _Writing:
@@ -137,5 +141,5 @@ def recipe(
         width, network.layers, heads, spec.size,
         positions=positions, gated=gated, dropout=dropout,
     )  # fmt: skip
-    model = GPT(spec, net, conditional=conditional and spec.classes > 0)
+    model = GPT(spec, net)
     return trained(model, MaximumLikelihood(model), training)

@@ -31,6 +31,7 @@ from torch.nn import functional as F
 from pofx.autoregressive.autoregressive import Given
 from pofx.autoregressive.conditionals import Conditionals
 from pofx.autoregressive.orders import FEW, NATURAL, InOrders, OrderAfterOrder, orders_of
+from pofx.nn.condition import inputs as condition_inputs
 from pofx.nn.defaults import adam_decay
 from pofx.nn.log_odds import LogOdds
 from pofx.nn.masked import MaskedMLP, Unrolled
@@ -57,7 +58,6 @@ class MADE(InOrders):
         orders: `(orders, elements)`, the elements in each order.
         hidden: widths of the hidden layers.
         direct: whether parameters also see elements without a layer between.
-        conditional: whether `cond` is used; the class is then an element before the first.
         marginals: whether outputs are added to each element's own log-odds.
 
     >>> from pofx.spec import Binary
@@ -75,15 +75,15 @@ class MADE(InOrders):
         hidden: tuple[int, ...] = (500,),
         *,
         direct: bool = True,
-        conditional: bool = False,
         marginals: bool = False,
     ) -> None:
         alone = LogOdds(conditionals.spec, conditionals.outputs) if marginals else None
-        super().__init__(conditionals.spec, conditional=conditional, orders=orders, marginals=alone)
+        super().__init__(conditionals.spec, orders=orders, marginals=alone)
         self.conditionals = conditionals
         inputs, outputs = conditionals.inputs, conditionals.outputs
-        if conditional:
-            inputs, outputs = [self.spec.classes, *inputs], [0, *outputs]
+        self.told = None if self.spec.cond is None else condition_inputs(self.spec.cond)
+        if self.told is not None:
+            inputs, outputs = [self.told.width, *inputs], [0, *outputs]
         self.net = MaskedMLP(inputs, outputs, hidden, direct=direct)
 
     def in_order(
@@ -91,7 +91,7 @@ class MADE(InOrders):
     ) -> PerExample:
         seen = self.conditionals.seen(x)
         if self.conditional:
-            seen = torch.cat([self._label(cond), seen], 1)
+            seen = torch.cat([self._told(cond), seen], 1)
             order = F.pad(order + 1, (1, 0))
         parameters = self.net(seen, order)
         if self.marginals is not None:
@@ -101,7 +101,7 @@ class MADE(InOrders):
     def drawn_in(self, order: Tensor, n: int, cond: Cond | None, given: Given | None) -> Data:
         steps = Unrolled(self.net, n)
         if self.conditional:
-            steps.reveal(0, self._label(cond))
+            steps.reveal(0, self._told(cond))
         x = self.net.last.weight.new_empty(n, self.spec.size)
         alone = None if self.marginals is None else self.marginals()
         for element in order.tolist():
@@ -116,9 +116,10 @@ class MADE(InOrders):
             steps.reveal(number, self.conditionals.seen_alone(element, drawn))
         return x.unflatten(1, self.spec.shape)
 
-    def _label(self, cond: Cond | None) -> Tensor:
+    def _told(self, cond: Cond | None) -> Tensor:
         assert cond is not None
-        return F.one_hot(cond, self.spec.classes).to(self.net.last.weight.dtype)
+        assert self.told is not None
+        return self.told(cond).to(self.net.last.weight.dtype)
 
 
 def _weight_decay(spec: DataSpec, lr: float) -> float:
@@ -157,6 +158,6 @@ def recipe(
     """
     model = MADE(
         Conditionals(spec, components), orders_of(spec, order, orders), hidden,
-        direct=direct, conditional=conditional, marginals=marginals,
+        direct=direct, marginals=marginals,
     )  # fmt: skip
     return trained(model, OrderAfterOrder(model), training)

@@ -33,6 +33,7 @@ from pofx.autoregressive.autoregressive import MaximumLikelihood
 from pofx.autoregressive.orders import FEW, NATURAL, orders_of
 from pofx.autoregressive.sequence import Sequence
 from pofx.distributions.heads import head
+from pofx.nn.condition import condition
 from pofx.nn.defaults import adam_decay, few
 from pofx.nn.log_odds import LogOdds
 from pofx.parameters import Conditional, Count, Marginals, Order, Training, follows
@@ -51,7 +52,6 @@ class NADE(Sequence):
         spec: of the data; an image is taken as a vector.
         order: `(elements,)`, in which they are drawn.
         hidden: units.
-        conditional: whether `cond` is used.
         marginals: whether outputs are added to each element's own log-odds.
 
     >>> model = NADE(DataSpec((3,), Binary()), torch.arange(3), 8)
@@ -66,18 +66,17 @@ class NADE(Sequence):
         order: Tensor,
         hidden: int = 500,
         *,
-        conditional: bool = False,
         marginals: bool = False,
     ) -> None:
         element = head(DataSpec((1,), spec.columns[0]))
         outputs = element.channels
         alone = LogOdds(spec, [outputs] * spec.size) if marginals else None
-        super().__init__(spec, element, conditional=conditional, order=order, marginals=alone)
+        super().__init__(spec, element, order=order, marginals=alone)
         self.c = nn.Parameter(torch.zeros(hidden))
         self.W = nn.Parameter(torch.randn(spec.size, self.inputs, hidden) / math.sqrt(spec.size))
         self.b = nn.Parameter(torch.zeros(spec.size, outputs))
         self.V = nn.Parameter(torch.randn(spec.size, outputs, hidden) / math.sqrt(hidden))
-        self.label = nn.Embedding(spec.classes, hidden) if conditional else None
+        self.label = condition(spec.cond, hidden, always=True)
 
     def parameters_of(self, seen: Tensor, cond: Cond | None) -> Tensor:
         a, parts = self.first(len(seen), cond), []
@@ -148,7 +147,5 @@ def recipe(
             "elements must be bits, or categories of one kind (got "
             f"{type(spec.support).__name__}): binarize images, or use made."
         )
-    model = NADE(
-        spec, orders_of(spec, order)[0], hidden, conditional=conditional, marginals=marginals
-    )
+    model = NADE(spec, orders_of(spec, order)[0], hidden, marginals=marginals)
     return trained(model, MaximumLikelihood(model), training)

@@ -72,7 +72,7 @@ def recipe(
     net = GatedStacks(
         inputs_of(spec), element.channels, spec.shape[0],
         channels=channels, layers=layers, reach=reach, first=first,
-        classes=spec.classes if conditional else 0, size=spec.shape[1:] if place else None,  # type: ignore[arg-type]
+        cond=spec.cond, size=spec.shape[1:] if place else None,  # type: ignore[arg-type]
     )  # fmt: skip
-    model = Pixels(spec, net, element, conditional=conditional)
+    model = Pixels(spec, net, element)
     return trained(model, MaximumLikelihood(model), training)

@@ -43,7 +43,6 @@ class PixelCNNPP(Autoregressive):
         spec: of the data, an image of bytes.
         net: `net(x, cond)` are the parameters of each pixel's mixture.
         head: the mixture.
-        conditional: whether `cond` is used.
 
     >>> spec = DataSpec((1, 2, 2), Bytes(3))
     >>> model = recipe(spec, channels=4, blocks=1).model
@@ -52,10 +51,8 @@ class PixelCNNPP(Autoregressive):
     1.0
     """
 
-    def __init__(
-        self, spec: DataSpec, net: ShiftedUNet, head: LogisticMixtureHead, *, conditional: bool
-    ) -> None:
-        super().__init__(spec, conditional=conditional)
+    def __init__(self, spec: DataSpec, net: ShiftedUNet, head: LogisticMixtureHead) -> None:
+        super().__init__(spec)
         self.net, self.head = net, head
 
     def chain(self, x: Data, cond: Cond | None, known: Tensor | None = None) -> PerExample:
@@ -103,7 +100,7 @@ def recipe(
     head = LogisticMixtureHead(spec.shape, spec.support.levels, components)
     net = ShiftedUNet(
         spec.shape[0], head.channels, channels=channels, blocks=blocks, levels=levels,
-        classes=spec.classes if conditional else 0, dropout=dropout,
+        cond=spec.cond, dropout=dropout,
     )  # fmt: skip
-    model = PixelCNNPP(spec, net, head, conditional=conditional)
+    model = PixelCNNPP(spec, net, head)
     return trained(model, MaximumLikelihood(model), training)

@@ -55,7 +55,7 @@ def recipe(
     net = PixelLSTM(
         inputs_of(spec), element.channels, spec.shape[0],
         RowLSTM if lstm == "row" else DiagonalBiLSTM,
-        channels=channels, layers=layers, classes=spec.classes if conditional else 0,
+        channels=channels, layers=layers, cond=spec.cond,
     )  # fmt: skip
-    model = Pixels(spec, net, element, conditional=conditional)
+    model = Pixels(spec, net, element)
     return trained(model, MaximumLikelihood(model), training)

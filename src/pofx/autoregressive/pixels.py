@@ -34,7 +34,6 @@ class Pixels(Autoregressive):
         net: `net(seen, cond)` is `(n, colours * element.channels, height, width)`, and
             `net.unrolled(n, height, width, cond)` are its steps.
         element: the likelihood of one element, `(n, 1)`.
-        conditional: whether `cond` is used.
     """
 
     net: GatedStacks | PixelLSTM
@@ -44,10 +43,8 @@ class Pixels(Autoregressive):
         spec: DataSpec,
         net: GatedStacks | PixelLSTM,
         element: Head | MixtureHead,
-        *,
-        conditional: bool,
     ) -> None:
-        super().__init__(spec, conditional=conditional)
+        super().__init__(spec)
         self.net, self.element = net, element
 
     def seen(self, x: Data) -> Tensor:

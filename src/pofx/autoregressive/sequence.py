@@ -41,7 +41,6 @@ class Sequence(Autoregressive):
     Args:
         spec: of the data; an image is taken as a vector.
         element: the likelihood of one element, `(n, 1)`.
-        conditional: whether `cond` is used.
         order: `(elements,)`, in which they are drawn; as they stand, by default.
         marginals: what a network's outputs are added to, if anything.
     """
@@ -51,12 +50,11 @@ class Sequence(Autoregressive):
         spec: DataSpec,
         element: Head | MixtureHead,
         *,
-        conditional: bool,
         order: Tensor | None = None,
         marginals: LogOdds | None = None,
     ) -> None:
         orders = None if order is None else order[None]
-        super().__init__(spec, conditional=conditional, orders=orders, marginals=marginals)
+        super().__init__(spec, orders=orders, marginals=marginals)
         self.one, self.element = DataSpec((1,), spec.columns[0]), element
 
     @property

@@ -57,11 +57,10 @@ class TokenModel(Autoregressive):
 
     Args:
         spec: of the data: discrete elements of one kind.
-        conditional: whether `cond` is used.
     """
 
-    def __init__(self, spec: DataSpec, *, conditional: bool = False) -> None:
-        super().__init__(spec, conditional=conditional, marginals=of_tokens(spec))
+    def __init__(self, spec: DataSpec) -> None:
+        super().__init__(spec, marginals=of_tokens(spec))
         assert not isinstance(spec.support, Mixed)
         self.support = spec.support
 

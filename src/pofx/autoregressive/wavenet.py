@@ -45,7 +45,6 @@ class WaveNet(Sequence):
         blocks: how many.
         components: of the mixture of bytes, real or bounded elements.
         grey: how bytes are distributed.
-        conditional: whether `cond` is used.
 
     >>> from pofx.spec import Binary
     >>> model = WaveNet(DataSpec((3,), Binary()), 8, 2, 1, 1)
@@ -63,15 +62,13 @@ class WaveNet(Sequence):
         components: int,
         *,
         grey: Grey = "softmax",
-        conditional: bool = False,
     ) -> None:
         element = element_head(spec, grey, components)
         marginals = LogOdds(spec, [element.channels] * spec.size) if cheap(spec) else None
-        super().__init__(spec, element, conditional=conditional, marginals=marginals)
-        classes = spec.classes if conditional else 0
+        super().__init__(spec, element, marginals=marginals)
         self.start = nn.Parameter(torch.zeros(self.inputs))
         self.net = WaveStack(
-            self.inputs, element.channels, channels, layers=layers, blocks=blocks, classes=classes
+            self.inputs, element.channels, channels, layers=layers, blocks=blocks, cond=spec.cond
         )
 
     def parameters_of(self, seen: Tensor, cond: Cond | None) -> Tensor:
@@ -143,8 +140,6 @@ def recipe(
             f"--layers must be at most {_reaching(spec)}, by which one sees all of {spec.size} "
             f"elements (got {layers}): add --blocks instead."
         )
-    net = WaveNet(
-        spec, channels, layers, blocks, components, grey=likelihood, conditional=conditional
-    )
+    net = WaveNet(spec, channels, layers, blocks, components, grey=likelihood)
     model = written(net)
     return trained(model, MaximumLikelihood(model), training)

@@ -25,7 +25,7 @@ class Written(TokenModel):
     """
 
     def __init__(self, sequence: Sequence) -> None:
-        super().__init__(sequence.spec, conditional=sequence.conditional)
+        super().__init__(sequence.spec)
         self.sequence = sequence
 
     def logits(self, tokens: Tensor, cond: Cond | None) -> Tensor:

@@ -38,7 +38,7 @@ from pofx.classical.levels import counted
 from pofx.classical.normals import Normals
 from pofx.classical.yardstick import BLOCK_BYTES, Dequantized, Exact, moments, scales
 from pofx.parameters import Conditional, Count, NonNegative
-from pofx.recipe import Recipe
+from pofx.recipe import Recipe, RecipeError
 from pofx.spec import DataSpec
 from pofx.typing import Cond, Data
 
@@ -141,6 +141,8 @@ def recipe(
         iterations: at most so many turns of EM; it stops when a turn gains less than 1e-5 nats for
             each element.
     """
+    if conditional and not spec.classes:
+        raise RecipeError(f"the condition must be a class (got {spec.cond}): take maf or nsf.")
     counts = counted(spec) and covariance is None
     covariance = covariance or ("full" if spec.size <= 256 else "diagonal")
     if counts:

@@ -117,6 +117,8 @@ def recipe(
             others, or by the rule of scott or silverman, which suits one normal cloud.
         conditional: blur the examples of each class apart.
     """
+    if conditional and not spec.classes:
+        raise RecipeError(f"the condition must be a class (got {spec.cond}): take maf or nsf.")
     if conditional and points < spec.classes:
         raise RecipeError(
             f"--points must be at least one for each of {spec.classes} classes (got {points}): "

@@ -26,10 +26,11 @@ class ClassCondition(nn.Embedding):
     Args:
         classes: how many there are; indices below 0, or equal to this, name none of them.
         width: of the vectors.
+        always: whether a class is always given, so that none needs no vector.
     """
 
-    def __init__(self, classes: int, width: int) -> None:
-        super().__init__(classes + 1, width)
+    def __init__(self, classes: int, width: int, *, always: bool = False) -> None:
+        super().__init__(classes if always else classes + 1, width)
         self.classes = classes
 
     def forward(self, cond: Cond) -> Tensor:
@@ -112,12 +113,15 @@ class VectorCondition(nn.Module):
 _HIDDEN = 64
 
 
-def condition(cond: DataSpec | None, width: int) -> ClassCondition | VectorCondition | None:
+def condition(
+    cond: DataSpec | None, width: int, *, always: bool = False
+) -> ClassCondition | VectorCondition | None:
     """Builds what embeds a condition as a vector; None if there is none.
 
     Args:
         cond: its spec.
         width: of the vectors.
+        always: whether it is always given.
 
     Raises:
         RecipeError: it is neither a class nor a vector.
@@ -125,8 +129,17 @@ def condition(cond: DataSpec | None, width: int) -> ClassCondition | VectorCondi
     if cond is None:
         return None
     if not cond.shape and isinstance(cond.support, Categorical):
-        return ClassCondition(cond.support.levels, width)
+        return ClassCondition(cond.support.levels, width, always=always)
     return VectorCondition(_vector(cond), width)
+
+
+def shift(cond: DataSpec | None, channels: int) -> ClassCondition | VectorCondition | None:
+    """Builds what a condition that is always given adds to features, small at first."""
+    embed = condition(cond, channels, always=True)
+    if embed is not None:
+        last = embed if isinstance(embed, ClassCondition) else embed.net[-1]
+        nn.init.normal_(last.weight, std=0.1)  # type: ignore[arg-type]
+    return embed
 
 
 def embedded(

@@ -1,4 +1,4 @@
-"""embeddings: of time and of class labels."""
+"""embeddings: of time."""
 
 from __future__ import annotations
 
@@ -27,17 +27,3 @@ class TimeEmbedding(nn.Module):
     def forward(self, t: Tensor) -> Tensor:
         angles = t[:, None] * self.rates
         return self.net(torch.cat([angles.sin(), angles.cos()], 1))
-
-
-class ClassEmbedding(nn.Embedding):
-    """One vector for each class, and one, at index `classes`, for no class at all: `(n,) -> (n,
-    width)`.
-    """
-
-    def __init__(self, classes: int, width: int) -> None:
-        super().__init__(classes + 1, width)
-        self.classes = classes
-
-    def none(self, n: int) -> Tensor:
-        """The label that names no class, `n` times."""
-        return torch.full((n,), self.classes, dtype=torch.int64, device=self.weight.device)

@@ -30,6 +30,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from pofx.nn.condition import shift
+from pofx.spec import DataSpec
+
 
 class ColourConv(nn.Conv2d):
     """Convolves a pixel with `reach` pixels to its left; its own colours are seen in order.
@@ -91,7 +94,7 @@ class GatedLayer(nn.Module):
         channels: those that come out.
         colours: how many there are.
         reach: pixels to either side, to the left and upward.
-        classes: how many a label may name; 0 for none.
+        cond: the spec of the condition, if there is one.
         size: height and width of an image, of which each row and each column moves the gates; the
             margin alone does not tell a pixel where it is. None for no such thing.
         first: whether v and h are the image itself, of which the pixel is not to be seen.
@@ -103,7 +106,7 @@ class GatedLayer(nn.Module):
         channels: int,
         colours: int,
         reach: int,
-        classes: int = 0,
+        cond: DataSpec | None = None,
         size: tuple[int, int] | None = None,
         *,
         first: bool = False,
@@ -114,7 +117,7 @@ class GatedLayer(nn.Module):
         self.right = ColourConv(inputs, 2 * channels, colours, reach, strict=first, parts=2)
         self.link = nn.Conv2d(2 * channels, 2 * channels, 1)
         self.out = ColourConv(channels, channels, colours)
-        self.label = class_bias(classes, 4 * channels)
+        self.label = shift(cond, 4 * channels)
         self.place = _Place(4 * channels, *size) if size else None
 
     def forward(self, v: Tensor, h: Tensor, cond: Tensor | None) -> tuple[Tensor, Tensor]:
@@ -137,15 +140,6 @@ class GatedLayer(nn.Module):
             to_v, to_h = to_v + place[: u.shape[1]], to_h + place[u.shape[1] :]
         u = u + to_v
         return u, self.link(u) + to_h
-
-
-def class_bias(classes: int, channels: int) -> nn.Embedding | None:
-    """What each class adds to features, small at first; None where there are none."""
-    if not classes:
-        return None
-    label = nn.Embedding(classes, channels)
-    nn.init.normal_(label.weight, std=0.1)
-    return label
 
 
 class _Place(nn.Module):
@@ -179,7 +173,7 @@ class GatedStacks(nn.Module):
         layers: how many, the first of which sees the image.
         reach: how far each layer sees.
         first: how far the first layer sees.
-        classes: how many a label may name; 0 for none.
+        cond: the spec of the condition, if there is one.
         size: height and width of an image, if a pixel is to know where it is.
 
     >>> GatedStacks(1, 2, 3, channels=6, layers=2)(torch.zeros(5, 3, 8, 8)).shape
@@ -196,7 +190,7 @@ class GatedStacks(nn.Module):
         layers: int = 5,
         reach: int = 1,
         first: int = 3,
-        classes: int = 0,
+        cond: DataSpec | None = None,
         size: tuple[int, int] | None = None,
     ) -> None:
         super().__init__()
@@ -205,7 +199,7 @@ class GatedStacks(nn.Module):
         widths = [colours * inputs, *[channels] * layers]
         self.layers = nn.ModuleList(
             GatedLayer(
-                a, b, colours, reach if i else first, classes, None if i else size, first=i == 0
+                a, b, colours, reach if i else first, cond, None if i else size, first=i == 0
             )
             for i, (a, b) in enumerate(pairwise(widths))
         )

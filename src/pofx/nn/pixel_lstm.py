@@ -26,7 +26,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from pofx.nn.masked_conv import ColourConv, ColourWindow, Head, Point, by_colour, class_bias
+from pofx.nn.condition import shift
+from pofx.nn.masked_conv import ColourConv, ColourWindow, Head, Point, by_colour
+from pofx.spec import DataSpec
 
 
 class Recurrence(nn.Module):
@@ -151,7 +153,7 @@ class PixelLSTM(nn.Module):
         layer: the kind of layer.
         channels: of a state, at least; twice as many between layers.
         layers: how many.
-        classes: how many a label may name; 0 for none.
+        cond: the spec of the condition, if there is one.
 
     >>> PixelLSTM(1, 2, 3, DiagonalBiLSTM, channels=3, layers=2)(torch.zeros(5, 3, 4, 6)).shape
     torch.Size([5, 6, 4, 6])
@@ -166,14 +168,14 @@ class PixelLSTM(nn.Module):
         *,
         channels: int = 16,
         layers: int = 2,
-        classes: int = 0,
+        cond: DataSpec | None = None,
     ) -> None:
         super().__init__()
         channels = -(-channels // colours) * colours
         wide, reach = 2 * channels, 3
         self.above = nn.Conv2d(colours * inputs, wide, (reach, 2 * reach + 1))
         self.left = ColourConv(colours * inputs, wide, colours, reach, strict=True)
-        self.label = class_bias(classes, wide)
+        self.label = shift(cond, wide)
         self.layers = nn.ModuleList(layer(wide, channels, colours) for _ in range(layers))
         self.widen = nn.ModuleList(ColourConv(channels, wide, colours) for _ in range(layers))
         self.hidden = ColourConv(wide, wide, colours)

@@ -29,7 +29,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from pofx.nn.masked_conv import class_bias
+from pofx.nn.condition import shift
+from pofx.spec import DataSpec
 
 _Conv = Callable[[Tensor], Tensor]
 
@@ -81,18 +82,24 @@ class GatedResidual(nn.Module):
         channels: of the stream.
         right: as for `Shifted`.
         skip: channels of what else is looked at, at the pixel itself; 0 for nothing.
-        classes: how many a label may name; 0 for none.
+        cond: the spec of the condition, if there is one.
         dropout: share of hidden features that are dropped in training.
     """
 
     def __init__(
-        self, channels: int, *, right: bool, skip: int = 0, classes: int = 0, dropout: float = 0.0
+        self,
+        channels: int,
+        *,
+        right: bool,
+        skip: int = 0,
+        cond: DataSpec | None = None,
+        dropout: float = 0.0,
     ) -> None:
         super().__init__()
         self.first = Shifted(2 * channels, channels, right=right)
         self.skip = nn.Conv2d(2 * skip, channels, 1) if skip else None
         self.last = Shifted(2 * channels, 2 * channels, right=right)
-        self.label = class_bias(classes, 2 * channels)
+        self.label = shift(cond, 2 * channels)
         self.dropout = dropout
         with torch.no_grad():
             self.last.weight *= 0.1
@@ -157,16 +164,23 @@ class Scale(nn.Module):
         blocks: residual blocks on a scale.
         levels: how many scales.
         right: whether the stream is ul.
-        classes: how many a label may name; 0 for none.
+        cond: the spec of the condition, if there is one.
         dropout: in each block.
     """
 
     def __init__(
-        self, channels: int, blocks: int, levels: int, *, right: bool, classes: int, dropout: float
+        self,
+        channels: int,
+        blocks: int,
+        levels: int,
+        *,
+        right: bool,
+        cond: DataSpec | None,
+        dropout: float,
     ) -> None:
         super().__init__()
         other, block = channels * right, partial(GatedResidual, channels, right=right)
-        block = partial(block, classes=classes, dropout=dropout)
+        block = partial(block, cond=cond, dropout=dropout)
         self.there: list[GatedResidual] = nn.ModuleList(  # type: ignore[assignment]
             block(skip=other) for _ in range(blocks)
         )
@@ -175,9 +189,7 @@ class Scale(nn.Module):
         )
         self.below: Below | None = None
         if levels > 1:
-            scale = Scale(
-                channels, blocks, levels - 1, right=right, classes=classes, dropout=dropout
-            )
+            scale = Scale(channels, blocks, levels - 1, right=right, cond=cond, dropout=dropout)
             self.below = Below(channels, scale, right=right)
 
     def forward(self, h: Tensor, other: Made | None, cond: Tensor | None) -> Made:
@@ -237,7 +249,7 @@ class ShiftedUNet(nn.Module):
         channels: of each stream.
         blocks: residual blocks of a scale.
         levels: how many scales.
-        classes: how many a label may name; 0 for none.
+        cond: the spec of the condition, if there is one.
         dropout: in each block.
 
     >>> ShiftedUNet(3, 7, channels=4, blocks=1, levels=3)(torch.zeros(2, 3, 7, 10)).shape
@@ -252,7 +264,7 @@ class ShiftedUNet(nn.Module):
         channels: int = 32,
         blocks: int = 2,
         levels: int = 2,
-        classes: int = 0,
+        cond: DataSpec | None = None,
         dropout: float = 0.0,
     ) -> None:
         super().__init__()
@@ -260,7 +272,7 @@ class ShiftedUNet(nn.Module):
         self.above = Shifted(seen, channels, right=False, kernel=(2, 3))
         self.row_above = Shifted(seen, channels, right=False, kernel=(1, 3))
         self.left = Shifted(seen, channels, right=True, kernel=(2, 1))
-        scale = partial(Scale, channels, blocks, levels, classes=classes, dropout=dropout)
+        scale = partial(Scale, channels, blocks, levels, cond=cond, dropout=dropout)
         self.u, self.ul = scale(right=False), scale(right=True)
         self.last = nn.Conv2d(channels, outputs, 1)
 

@@ -19,6 +19,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from pofx.nn.condition import condition
+from pofx.spec import DataSpec
+
 
 class GatedLayer(nn.Module):
     """One gated layer: a convolution over two steps, the way on and the way out.
@@ -26,14 +29,14 @@ class GatedLayer(nn.Module):
     Args:
         channels: of what goes through.
         skip: channels of the way out.
-        classes: how many classes a label may name; 0 for none.
+        cond: the spec of the condition, if there is one.
     """
 
-    def __init__(self, channels: int, skip: int, classes: int = 0) -> None:
+    def __init__(self, channels: int, skip: int, cond: DataSpec | None = None) -> None:
         super().__init__()
         self.past = nn.Linear(channels, 2 * channels, bias=False)
         self.now = nn.Linear(channels, 2 * channels)
-        self.label = nn.Embedding(classes, 2 * channels) if classes else None
+        self.label = condition(cond, 2 * channels, always=True)
         self.on = nn.Linear(channels, channels)
         self.out = nn.Linear(channels, skip, bias=False)
 
@@ -58,7 +61,7 @@ class WaveStack(nn.Module):
         channels: of the layers.
         layers: in a block, whose dilations double from 1.
         blocks: how many.
-        classes: how many classes a label may name; 0 for none.
+        cond: the spec of the condition, if there is one.
 
     >>> WaveStack(1, 3, 8, layers=4)(torch.zeros(2, 20, 1)).shape
     torch.Size([2, 20, 3])
@@ -72,12 +75,12 @@ class WaveStack(nn.Module):
         *,
         layers: int = 8,
         blocks: int = 1,
-        classes: int = 0,
+        cond: DataSpec | None = None,
     ) -> None:
         super().__init__()
         self.first = nn.Linear(inputs, channels)
         self.dilations = [2**i for i in range(layers)] * blocks
-        gated = [GatedLayer(channels, channels, classes) for _ in self.dilations]
+        gated = [GatedLayer(channels, channels, cond) for _ in self.dilations]
         self.layers = nn.ModuleList(gated)
         self.last = nn.Sequential(
             nn.ReLU(), nn.Linear(channels, channels), nn.ReLU(), nn.Linear(channels, outputs)
