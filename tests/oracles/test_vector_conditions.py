@@ -126,3 +126,59 @@ def test_one_element_needs_a_condition():
     assert model.sample(3, torch.zeros(3, 2)).shape == (3, 1)
     with pytest.raises(RecipeError, match="or a condition"):
         catalogue.build("nsf", DataSpec((1,)))
+
+
+@pytest.mark.parametrize("covariance", ["full", "diagonal"])
+def test_a_mixture_given_a_vector_is_the_joint_over_the_marginal(covariance):
+    torch.manual_seed(0)
+    spec = DataSpec((2,), cond=DataSpec((1,)))
+    settings = {"components": 3, "covariance": covariance}
+    model = catalogue.build("gmm", spec, conditional=True, **settings).model
+    c = torch.randn(500, 1)
+    x = torch.cat([c.sin() * 2 + 0.3 * torch.randn(500, 1), torch.randn(500, 1)], 1)
+    model.fit(x, c)
+    alone = catalogue.build("gmm", DataSpec((3,)), **settings).model
+    alone.load_state_dict(model.joint.state_dict())
+    grid = torch.cartesian_prod(*[torch.linspace(-7, 7, 141)] * 2)
+    told = torch.full((len(grid), 1), 0.4)
+    log_p = model.log_prob(grid, told)
+    density = log_p.exp()
+    assert abs(float(density.sum()) * 0.01 - 1) < 1e-3
+    joint = alone.log_prob(torch.cat([told, grid], 1))
+    assert torch.allclose(joint - log_p, (joint - log_p)[0], atol=1e-3)
+    drawn = draw(model, 20_000, cond=told[:1].expand(20_000, -1), seed=1)
+    mean = (grid * density[:, None]).sum(0) * 0.01
+    assert (drawn.mean(0) - mean).abs().max() < 0.03
+    second = (grid.square() * density[:, None]).sum(0) * 0.01
+    assert (drawn.square().mean(0) - second).abs().max() < 0.08
+
+
+@pytest.mark.parametrize(("name", "within"), [("gmm", 0.03), ("kde", 0.12)])
+def test_the_yardsticks_given_a_vector_know_a_linear_normal_model(name, within):
+    spec = DataSpec((1,), cond=DataSpec((2,)))
+    arguments = {"components": 1} if name == "gmm" else {}
+    model = catalogue.build(name, spec, conditional=True, **arguments).model
+    c, x, a = linear_normal(4000, 1, 2)
+    model.fit(x, c)
+    c, x, _ = linear_normal(2000, 1, 2, seed=1)
+    truth = torch.distributions.Normal(c @ a, NOISE).log_prob(x).sum(1)
+    assert abs((model.log_prob(x, c) - truth).mean()) < within
+
+
+def test_yardsticks_given_a_vector_bound_a_mass_and_refuse_what_is_missing():
+    spec = DataSpec((2,), Mixed((Binary(), Categorical(3))), cond=DataSpec((1,)))
+    model = catalogue.build("gmm", spec, conditional=True, components=2).model
+    c = torch.randn(300, 1)
+    x = torch.stack([(c[:, 0] > 0).float(), torch.randint(0, 3, (300,)).float()], 1)
+    model.fit(x, c)
+    every = torch.cartesian_prod(torch.arange(2.0), torch.arange(3.0))
+    told = torch.ones(6, 1)
+    bounds = torch.stack([model.elbo(every, told) for _ in range(50)]).mean(0)
+    assert float(bounds.exp().sum()) < 1.02
+    assert bounds[3:].mean() > bounds[:3].mean() + 1
+    assert set(model.sample(20, torch.ones(20, 1))[:, 1].tolist()) <= {0.0, 1.0, 2.0}
+    with pytest.raises(UserError, match="must be given"):
+        model.elbo(every, torch.full((6, 1), torch.nan))
+    mixed = DataSpec((2,), cond=DataSpec((1,), Binary()))
+    with pytest.raises(RecipeError, match="gmm: the condition must be"):
+        catalogue.build("gmm", mixed, conditional=True)

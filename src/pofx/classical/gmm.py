@@ -32,18 +32,23 @@ from typing import Literal
 
 import torch
 
+from pofx.classical.conditional_normals import given_vector
 from pofx.classical.em import EM
 from pofx.classical.latent_classes import LatentClasses
 from pofx.classical.levels import counted
 from pofx.classical.normals import Normals
 from pofx.classical.yardstick import BLOCK_BYTES, Dequantized, Exact, moments, scales
 from pofx.parameters import Conditional, Count, NonNegative
-from pofx.recipe import Recipe, RecipeError
+from pofx.recipe import Recipe
 from pofx.spec import DataSpec
 from pofx.typing import Cond, Data
 
 _TOLERANCE = 1e-5
 """The least gain of a turn, nats per element."""
+
+
+_FULL = 256
+"""Elements up to which covariances are full."""
 
 
 class _Gaussians(Normals):
@@ -137,24 +142,29 @@ def recipe(
             0.5; 0 for maximum likelihood, which data with repeated values drives to its floor. Of
             frequencies, the same in examples, by default 1, or, below 1,000 examples, that under
             which some are likeliest given the others.
-        conditional: fit a mixture to each class.
+        conditional: fit a mixture to each class; given a vector, one to both, in closed form.
         iterations: at most so many turns of EM; it stops when a turn gains less than 1e-5 nats for
             each element.
     """
-    if conditional and not spec.classes:
-        raise RecipeError(f"the condition must be a class (got {spec.cond}): take maf or nsf.")
-    counts = counted(spec) and covariance is None
-    covariance = covariance or ("full" if spec.size <= 256 else "diagonal")
-    if counts:
+    of_vector = conditional and not spec.classes
+
+    def mixture(spec: DataSpec) -> GMM | DequantizedGMM:
+        kind = DequantizedGMM if any(c.discrete for c in spec.columns) else GMM
+        return kind(
+            spec,
+            components,
+            full=covariance == "full" or (covariance is None and spec.size <= _FULL),
+            prior=0.5 if prior is None else prior,
+            conditional=conditional and not of_vector,
+            iterations=iterations,
+        )
+
+    if of_vector:
+        return Recipe(model=given_vector(spec, mixture))
+    if counted(spec) and covariance is None:
         return Recipe(
             model=LatentClasses(
                 spec, components, prior=prior, conditional=conditional, iterations=iterations
             )
         )
-    discrete = any(c.discrete for c in spec.columns)
-    model = (DequantizedGMM if discrete else GMM)(
-        spec, components,
-        full=covariance == "full", prior=0.5 if prior is None else prior,
-        conditional=conditional, iterations=iterations,
-    )  # fmt: skip
-    return Recipe(model=model)
+    return Recipe(model=mixture(spec))

@@ -29,6 +29,7 @@ from typing import Literal
 
 import torch
 
+from pofx.classical.conditional_normals import given_vector
 from pofx.classical.leave_one_out import Examples
 from pofx.classical.levels import counted
 from pofx.classical.normals import Normals
@@ -115,10 +116,17 @@ def recipe(
         points: keep at most so many training examples, drawn at random.
         bandwidth: how the width of the blur is chosen: by the likelihood of each example given the
             others, or by the rule of scott or silverman, which suits one normal cloud.
-        conditional: blur the examples of each class apart.
+        conditional: blur the examples of each class apart; given a vector, weigh them by it.
     """
-    if conditional and not spec.classes:
-        raise RecipeError(f"the condition must be a class (got {spec.cond}): take maf or nsf.")
+    of_vector = conditional and not spec.classes
+
+    def kernels(spec: DataSpec) -> KDE | DequantizedKDE:
+        kind = DequantizedKDE if any(c.discrete for c in spec.columns) else KDE
+        by_class = conditional and not of_vector
+        return kind(spec, points, bandwidth=bandwidth, conditional=by_class)
+
+    if of_vector:
+        return Recipe(model=given_vector(spec, kernels))
     if conditional and points < spec.classes:
         raise RecipeError(
             f"--points must be at least one for each of {spec.classes} classes (got {points}): "
@@ -128,8 +136,4 @@ def recipe(
         by_rule = bandwidth != "likelihood"
         levels = SmoothedLevels(spec, points, by_rule=by_rule, conditional=conditional)
         return Recipe(model=levels)
-    discrete = any(c.discrete for c in spec.columns)
-    model = (DequantizedKDE if discrete else KDE)(
-        spec, points, bandwidth=bandwidth, conditional=conditional
-    )
-    return Recipe(model=model)
+    return Recipe(model=kernels(spec))
