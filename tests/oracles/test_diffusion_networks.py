@@ -13,7 +13,7 @@ from pofx.spec import class_spec
 pytestmark = pytest.mark.usefixtures("double")
 
 THREE = class_spec(3)
-SMALL = {"width": 16, "layers": 2, "heads": 2, "classes": 3}
+SMALL = {"width": 16, "layers": 2, "heads": 2, "cond": THREE}
 NETS = {
     "dit": (lambda **k: DiT((1, 8, 8), **SMALL, **k), (1, 8, 8)),
     "dit, padded": (lambda **k: DiT((3, 7, 10), patch=3, **SMALL, **k), (3, 7, 10)),

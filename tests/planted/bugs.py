@@ -382,7 +382,7 @@ BUGS = [
     ),
     Bug(
         "vae/latent_variable.py",
-        "labels = None if cond is None else cond.repeat(k)",
+        "labels = None if cond is None else cond.repeat(k, *(1,) * (cond.ndim - 1))",
         "labels = None if cond is None else cond.repeat_interleave(k)",
         (
             "tests/oracles/test_vae_family.py::test_each_of_many_codes_is_of_its_own_example_and_class",
