@@ -146,6 +146,22 @@ def build(name: str, spec: DataSpec, **arguments: Any) -> Recipe:
         raise type(error)(f"{name}: {error}") from error
 
 
+def json_schema(name: str) -> dict[str, Any]:
+    """Returns a JSON Schema of a recipe's keyword arguments.
+
+    >>> json_schema("ngram")["properties"]["order"]["maximum"]
+    64
+    """
+    entry = describe(name)
+    return {
+        "title": name,
+        "description": entry.title,
+        "type": "object",
+        "properties": {p.name: p.json_schema for p in entry.parameters},
+        "additionalProperties": False,
+    }
+
+
 def settings(name: str, spec: DataSpec, **arguments: Any) -> dict[str, Any]:
     """Returns the value of each of a recipe's parameters, for its data: what was given, or the
     default. Arguments and errors are those of `build`.

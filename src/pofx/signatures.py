@@ -33,6 +33,7 @@ ROOT = Path(__file__).parent
 _MOST = 2**31 - 1
 """The largest whole number that a parameter takes."""
 _KINDS = {int: "int", float: "float", bool: "bool", str: "str"}
+_JSON = {"int": "integer", "float": "number", "bool": "boolean", "str": "string"}
 _PLAIN = {kind.__name__: kind for kind in _KINDS}
 _RANGES: dict[str, Callable[..., Range]] = {
     "at_least": parameters.at_least, "above": parameters.above, "between": parameters.between,
@@ -99,6 +100,28 @@ class Parameter:
             return ",".join(f"{v:g}" for v in self.default) or "none"
         plain = isinstance(self.default, bool | str)
         return str(self.default).lower() if plain else f"{self.default:.12g}"
+
+    @property
+    def json_schema(self) -> dict[str, Any]:
+        """The parameter as a JSON Schema, for forms and services.
+
+        >>> Parameter("lr", "float", 1e-3, "learning rate.", range=Range(0, open="(")).json_schema
+        {'description': 'learning rate.', 'type': 'number', 'exclusiveMinimum': 0, 'default': 0.001}
+        """
+        one: dict[str, Any] = {"type": _JSON[self.type.removesuffix("s")]}
+        if self.choices:
+            one["enum"] = list(self.choices)
+        ends = (("least", "(", "inimum"), ("most", ")", "aximum"))
+        for end, mark, word in ends:
+            value = getattr(self.range, end)
+            if math.isfinite(value):
+                one[f"exclusiveM{word}" if mark in self.range.open else f"m{word}"] = value
+        many = self.type in ("ints", "floats")
+        shape = {"type": "array", "items": one} if many else one
+        if isinstance(self.default, Follows):
+            return {"description": f"{self.meaning} Default: {self.default.words}.", **shape}
+        default = list(self.default) if isinstance(self.default, tuple) else self.default
+        return {"description": self.meaning, **shape, "default": default}
 
     def problem(self, value: Any) -> str | None:
         """Returns what is wrong with a value, as the end of a sentence; None if nothing is.

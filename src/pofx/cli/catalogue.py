@@ -11,9 +11,8 @@ from pofx import catalogue
 from pofx.cli.formulas import inline, paragraphs
 from pofx.cli.model_options import described
 
-_TYPE = 20
-"""Characters in a line of a type, which may have many choices."""
-_FLAG = 32
+_MOST = {"flag": 32, "type": 20, "default": 26}
+"""Characters in a line of a column, of which types have many choices and defaults may be rules."""
 _WIDTH = 120
 """Columns of a table in a file or a pipe."""
 
@@ -78,8 +77,7 @@ def _print(header: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> None:
 
     table = Table(box=None, pad_edge=False)
     for column in header:
-        most = _TYPE if column == "type" else _FLAG if column == "flag" else None
-        table.add_column(column, no_wrap=column == "default", max_width=most)
+        table.add_column(column, max_width=_MOST.get(column))
     for row in rows:
         table.add_row(*map(Text, row))
     console = Console(highlight=False)
