@@ -23,6 +23,7 @@ from pofx.data.source import load as load_data
 from pofx.errors import UserError, did_you_mean
 from pofx.evaluation.calls import options_of, wanted
 from pofx.functional.random import streams_of
+from pofx.signatures import Parameter, of_function
 from pofx.spec import DataSpec
 from pofx.training import checkpoint
 from pofx.training.distributed import local_device
@@ -216,6 +217,12 @@ class Opened:
             found = options_of(self.model, "sample") | found
         return {k: v for k, v in found.items() if k not in _GIVEN}
 
+    def parameters_of(self, method: str) -> dict[str, Parameter]:
+        """Those of `options_of` whose types carry a range and help."""
+        methods = [getattr(self.model, m, None) for m in ("sample", method)]
+        found = [of_function(m) for m in methods if callable(m)]
+        return {k: p for each in found for k, p in each.items()}
+
     def check(self, options: Mapping[str, Any], method: str = "sample") -> None:
         """Refuses options that a method of the model does not take.
 
@@ -226,13 +233,17 @@ class Opened:
         Raises:
             RunError: one is unknown, or of another type.
         """
-        known = self.options_of(method)
+        known, typed = self.options_of(method), self.parameters_of(method)
         for key, value in options.items():
             if key not in known:
                 hint = did_you_mean(key, known) if known else "it takes none."
                 raise RunError(
                     f"recipe '{self.job.recipe}' {method}s with no option '{key}'; {hint}"
                 )
+            if key in typed:
+                if (problem := typed[key].problem(value)) is not None:
+                    raise RunError(f"{self.job.recipe}: {typed[key].flag} {problem}.")
+                continue
             lacking = wanted(known[key], value)
             if lacking:
                 name = value.__name__ if isinstance(value, type) else ""

@@ -131,6 +131,8 @@ Whole = Annotated[int, at_least(0)]
 Positive = Annotated[float, above(0)]
 NonNegative = Annotated[float, at_least(0)]
 Fraction = Annotated[float, between(0, 1)]
+GridSteps = Annotated[int, between(1, 100_000)]
+Share = Annotated[float, between(0, 1, without="(")]
 Probability = Annotated[float, between(0, 1, without=")")]
 Sizes = Annotated[tuple[int, ...], at_least(1)]
 

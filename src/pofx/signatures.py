@@ -8,6 +8,7 @@ rules (`follows`), or names of such in this file or in one that it imports from.
 from __future__ import annotations
 
 import ast
+import inspect
 import math
 import re
 from collections.abc import Callable, Iterator, Mapping
@@ -51,8 +52,8 @@ _WORDS = {
     "float": "a finite number",
     "bool": "true or false",
     "str": "a word",
-    "ints": "whole numbers separated by commas",
-    "floats": "numbers separated by commas",
+    "ints": "whole numbers separated by commas, such as 64,64",
+    "floats": "numbers separated by commas, such as 0.2,0.8",
 }
 
 
@@ -193,6 +194,26 @@ def kind_of(annotation: Any) -> Kind | None:
         return of and of._replace(type=f"{of.type}s")
     plain = _KINDS.get(annotation) if isinstance(annotation, type) else None
     return None if plain is None else Kind(plain, (), False, Range(), "")
+
+
+def of_function(function: Callable[..., Any]) -> dict[str, Parameter]:
+    """The keyword arguments of a function in memory, those that are of a parameter's type.
+
+    >>> def draw(n: int, *, steps: parameters.Count | None = None, noise: object = None): ...
+    >>> [(p.name, p.range.words) for p in of_function(draw).values()]
+    [('steps', 'at least 1')]
+    """
+    try:
+        hints = get_type_hints(function, include_extras=True)
+    except NameError:  # of a model of the user's own
+        return {}
+    meanings, found = argument_meanings(inspect.getdoc(function) or ""), {}
+    for name, argument in inspect.signature(function).parameters.items():
+        kind = kind_of(hints.get(name))
+        if argument.kind is inspect.Parameter.KEYWORD_ONLY and kind is not None:
+            meaning = meanings.get(name, kind.help)
+            found[name] = Parameter(name, kind.type, argument.default, meaning, *kind[1:4])
+    return found
 
 
 @cache

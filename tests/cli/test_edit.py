@@ -127,7 +127,7 @@ def test_guidance_away_from_a_worse_run_needs_no_classes(runs):
         (["edit", "good", "--guidance", "5"], ("towards a class", "give one by --class")),
         (["edit", "good", "--sampler", "ddim,heun"], ("--sampler as a", "('ddim', 'heun') came")),
         (["complete", "good", "--guidance", "5"], ("towards a class", "give one by --class")),
-        (["complete", "good", "--repeats", "1,2"], ("--repeats as a whole", "(1, 2) came")),
+        (["complete", "good", "--repeats", "1,2"], ("--repeats must be a whole number", "(1, 2)")),
         (["sample", "good", "--prior", "worse", "--worse", "worse"], ("leave one out",)),
         (["sample", "young", "--worse", "old"], ("other data", "units")),
         (["sample", "good", "--prompt", "a", "--worse", "worse"], ("leave --prior and --worse",)),

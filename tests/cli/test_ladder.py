@@ -56,7 +56,7 @@ def test_a_table_a_picture_and_a_recommendation(run, capsys):
         (["--guidanse", "1"], ("did you mean '--guidance'",)),
         (["--features", "pca", "--steps", "10,2000"], ("from 1 to 1000 steps",)),
         (["--samplers", "ddim", "--sampler", "heun"], ("--sampler heun came", "--samplers ddim,")),
-        (["--guidance", "1,2"], ("--guidance as a number", "(1, 2) came")),
+        (["--guidance", "1,2"], ("--guidance must be a finite number", "(1, 2)")),
     ],
 )
 def test_what_it_refuses(run, refused, options, named):

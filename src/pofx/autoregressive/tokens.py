@@ -24,6 +24,7 @@ from pofx.errors import UserError
 from pofx.functional.dequantize import indices, values
 from pofx.functional.labels import any_class
 from pofx.nn.log_odds import of_tokens
+from pofx.parameters import Count, NonNegative, Share
 from pofx.recipe import RecipeError
 from pofx.spec import DataSpec, Mixed
 from pofx.typing import Cond, Data, PerExample
@@ -111,9 +112,9 @@ class TokenModel(Autoregressive):
         n: int,
         cond: Cond | None = None,
         *,
-        temperature: float | None = None,
-        top_k: int | None = None,
-        top_p: float | None = None,
+        temperature: NonNegative | None = None,
+        top_k: Count | None = None,
+        top_p: Share | None = None,
         prompt: Tensor | None = None,
     ) -> Data:
         """Draws `n` examples.
@@ -146,9 +147,9 @@ class TokenModel(Autoregressive):
         prompt: Tensor,
         cond: Cond | None = None,
         *,
-        temperature: float | None = None,
-        top_k: int | None = None,
-        top_p: float | None = None,
+        temperature: NonNegative | None = None,
+        top_k: Count | None = None,
+        top_p: Share | None = None,
     ) -> Iterator[int]:
         """The tokens after a prompt, int64 `(k,)`, one by one and without end.
 

@@ -83,13 +83,16 @@ def described(run: Any, method: str) -> list[tuple[str, str]]:
     for name, annotation in run.options_of(method).items():
         if "Tensor" in annotation:  # the verb's own, read as text
             continue
-        kind = next((k for w, k in _KINDS.items() if w in annotation.split(" | ")), "A,B")
+        typed = run.parameters_of(method).get(name)
+        kind = "A,B" if typed is None else _KINDS.get(typed.type, "A,B")
         choices = names.get(name, ())
         parts = [inline(meanings.get(name, ""))]
         if choices:
             parts.append(f"One of {', '.join(choices)}.")
-        if default := _default(run, name):
-            parts.append(f" [default: {default}]")
+        facts = [f"default: {default}"] if (default := _default(run, name)) else []
+        facts += [typed.range.words] if typed is not None and typed.range.words else []
+        if facts:
+            parts.append(f" [{'; '.join(facts)}]")
         rows.append((f"{_flag(name)} {'NAME' if choices else kind}", " ".join(parts)))
     return rows
 

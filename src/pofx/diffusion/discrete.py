@@ -34,7 +34,7 @@ from pofx.nn.defaults import FEW_WORTH, decay_of
 from pofx.nn.dit import TokenDiT
 from pofx.nn.log_odds import cheap, of_tokens
 from pofx.objective import LossObjective, Metrics
-from pofx.parameters import Training, TransformerSize, follows
+from pofx.parameters import GridSteps, Training, TransformerSize, follows
 from pofx.recipe import RecipeError
 from pofx.spec import DataSpec, Mixed
 from pofx.typing import Cond, Data, PerExample
@@ -185,7 +185,7 @@ class TokenDiffusion(nn.Module, ABC):
         n: int,
         cond: Cond | None = None,
         *,
-        steps: int | None = None,
+        steps: GridSteps | None = None,
         guidance: float | None = None,
     ) -> Data:
         """Draws `n` examples.
@@ -207,7 +207,7 @@ class TokenDiffusion(nn.Module, ABC):
         self,
         k_t: Tensor,
         cond: Cond | None = None,
-        steps: int | None = None,
+        steps: GridSteps | None = None,
         guidance: float | None = None,
     ) -> Tensor:
         """Clean tokens from noise, `(n, d)`."""

@@ -43,6 +43,7 @@ from pofx.diffusion.guidance import check_told
 from pofx.parameters import (
     Conditional,
     DropLabel,
+    GridSteps,
     Guidance,
     SamplingSteps,
     Training,
@@ -98,7 +99,7 @@ class MDLM(TokenDiffusion):
         known: Tensor,
         cond: Cond | None = None,
         *,
-        steps: int | None = None,
+        steps: GridSteps | None = None,
         guidance: float | None = None,
     ) -> Data:
         """Draws what is not known of examples.

@@ -20,6 +20,7 @@ from pofx.diffusion.sampler import Sampler, State
 from pofx.diffusion.samplers import SAMPLERS, choose
 from pofx.errors import UserError
 from pofx.functional.dequantize import harden, relax, relaxed_shape, relaxed_width
+from pofx.parameters import Count, Fraction, GridSteps
 from pofx.spec import DataSpec, Real
 from pofx.typing import Cond, Data, PerExample
 
@@ -35,9 +36,9 @@ class Options(TypedDict, total=False):
     """How to sample; see `Diffusion.sample`."""
 
     sampler: Sampler | str | None
-    steps: int | None
+    steps: GridSteps | None
     grid: Grid | str | None
-    eta: float | None
+    eta: Fraction | None
     guidance: float | None
     guidance_interval: tuple[float, float] | None
 
@@ -98,9 +99,9 @@ class Diffusion(nn.Module):
         cond: Cond | None = None,
         *,
         sampler: Sampler | str | None = None,
-        steps: int | None = None,
+        steps: GridSteps | None = None,
         grid: Grid | str | None = None,
-        eta: float | None = None,
+        eta: Fraction | None = None,
         guidance: float | None = None,
         guidance_interval: tuple[float, float] | None = None,
     ) -> Data:
@@ -172,7 +173,7 @@ class Diffusion(nn.Module):
         known: Tensor,
         cond: Cond | None = None,
         *,
-        repeats: int = 3,
+        repeats: Count = 3,
         **options: Unpack[Options],
     ) -> Data:
         """Draws what is not known of examples.
@@ -201,7 +202,7 @@ class Diffusion(nn.Module):
         x: Data,
         cond: Cond | None = None,
         *,
-        strength: float = 0.5,
+        strength: Fraction = 0.5,
         **options: Unpack[Options],
     ) -> Data:
         """Draws examples near given ones, which may be rough.
@@ -223,9 +224,9 @@ class Diffusion(nn.Module):
         told: bool = True,
         *,
         sampler: Sampler | str | None = None,
-        steps: int | None = None,
+        steps: GridSteps | None = None,
         grid: Grid | str | None = None,
-        eta: float | None = None,
+        eta: Fraction | None = None,
         guidance: float | None = None,
         guidance_interval: tuple[float, float] | None = None,
     ) -> Way:

@@ -23,6 +23,7 @@ from pofx.ebm.units import Bits
 from pofx.functional.precision import at_least_float32
 from pofx.mcmc.chains import Chains
 from pofx.mcmc.gibbs import bernoulli
+from pofx.parameters import Count
 from pofx.typing import Cond, Data, PerExample
 
 
@@ -52,7 +53,7 @@ class DBN(nn.Module):
         return self.grown[-1]
 
     @torch.no_grad()
-    def sample(self, n: int, cond: Cond | None = None, *, sweeps: int | None = None) -> Data:
+    def sample(self, n: int, cond: Cond | None = None, *, sweeps: Count | None = None) -> Data:
         """Draws `n` examples: each from the end of a chain of the top RBM down.
 
         Args:

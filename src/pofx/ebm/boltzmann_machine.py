@@ -29,6 +29,7 @@ from pofx.ebm.energy import binary_states, enumerate_log_partition
 from pofx.mcmc.ais import ais, reverse_ais, temperatures
 from pofx.mcmc.chains import Chains
 from pofx.mcmc.gibbs import bernoulli
+from pofx.parameters import Count
 from pofx.typing import Cond, Data, PerExample
 
 _SUMMED_HIDDEN = 10
@@ -112,7 +113,7 @@ class BoltzmannMachine(nn.Module):
         return gibbs(s, self.bias, self.coupling, k, range(len(self.bias)))
 
     @torch.no_grad()
-    def sample(self, n: int, cond: Cond | None = None, *, sweeps: int | None = None) -> Data:
+    def sample(self, n: int, cond: Cond | None = None, *, sweeps: Count | None = None) -> Data:
         """Draws `n` examples, each the end of a chain.
 
         Args:

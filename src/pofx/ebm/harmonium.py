@@ -18,7 +18,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from itertools import islice
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -35,7 +35,7 @@ from pofx.mcmc.chains import Chains
 from pofx.mcmc.gibbs import bernoulli, block_gibbs
 from pofx.mcmc.tempering import parallel_tempering
 from pofx.nn.defaults import sgd_decay
-from pofx.parameters import follows
+from pofx.parameters import Count, at_least, follows
 from pofx.typing import Cond, Data, PerExample
 
 EXACT_UNITS = 16
@@ -123,8 +123,8 @@ class Harmonium(nn.Module):
         n: int,
         cond: Cond | None = None,
         *,
-        sweeps: int | None = None,
-        tempering: int | None = None,
+        sweeps: Count | None = None,
+        tempering: Annotated[int, at_least(2)] | None = None,
     ) -> Data:
         """Draws `n` examples, each the end of a chain.
 

@@ -31,6 +31,7 @@ from pofx.functional.precision import unrounded
 from pofx.mcmc.chains import Chains, take
 from pofx.mcmc.langevin import langevin
 from pofx.nn.defaults import Encoder
+from pofx.parameters import Count, NonNegative, Positive
 from pofx.spec import DataSpec
 from pofx.typing import Cond, Data, PerExample
 
@@ -113,9 +114,9 @@ class NetworkEnergy(nn.Module):
         n: int,
         cond: Cond | None = None,
         *,
-        steps: int | None = None,
-        step: float | None = None,
-        temperature: float | None = None,
+        steps: Count | None = None,
+        step: Positive | None = None,
+        temperature: NonNegative | None = None,
     ) -> Data:
         """Draws `n` examples by Langevin dynamics from the reference distribution.
 

@@ -24,6 +24,7 @@ from pofx.mcmc.chains import Chains, take
 from pofx.mcmc.langevin import langevin
 from pofx.nn.mlp import MLP
 from pofx.nn.unet import UNet
+from pofx.parameters import Count, Positive
 from pofx.spec import DataSpec
 from pofx.typing import Cond, Data, PerExample
 
@@ -66,8 +67,8 @@ class NetworkScore(nn.Module):
         n: int,
         cond: Cond | None = None,
         *,
-        steps: int | None = None,
-        step: float | None = None,
+        steps: Count | None = None,
+        step: Positive | None = None,
         jump: bool = True,
     ) -> Data:
         """Draws `n` examples.

@@ -15,14 +15,14 @@ from collections.abc import Iterator, Sequence
 
 import torch
 
-from pofx.capabilities import Walks
+from pofx.capabilities import Samples, Walks
 from pofx.evaluation.blocks import Stop, poll
-from pofx.evaluation.calls import options_of
 from pofx.evaluation.report import Measured
 from pofx.functional.draw import evaluating
 from pofx.functional.random import seeded, stream
 from pofx.mcmc.chains import Chains
 from pofx.mcmc.diagnostics import diagnose
+from pofx.signatures import of_function
 
 _CHAINS = 64
 _ELEMENTS = 256
@@ -69,8 +69,8 @@ def _steps(model: Walks, stop: Stop | None) -> Iterator[Chains]:
 
 def _lengths(model: Walks) -> list[str]:
     """Options of sampling that are counts, such as of steps and of temperatures."""
-    counts = {k: v.split(" | ") for k, v in options_of(model, "sample").items() if k != "n"}
-    return [f"--{k.replace('_', '-')}" for k, kinds in counts.items() if "int" in kinds]
+    options = of_function(model.sample).values() if isinstance(model, Samples) else ()
+    return [p.flag for p in options if p.type == "int"]
 
 
 def _warn(rhat: float, steps: int, lengths: Sequence[str]) -> Iterator[str]:
