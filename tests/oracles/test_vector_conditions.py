@@ -1,5 +1,7 @@
 """Flows given a vector, against a linear normal model whose conditional density is known."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -8,8 +10,9 @@ from pofx.batch import Batch
 from pofx.errors import RecipeError, UserError
 from pofx.functional.draw import draw
 from pofx.functional.labels import withheld
+from pofx.functional.random import noise
 from pofx.nn.condition import condition, inputs
-from pofx.spec import Binary, Categorical, DataSpec, Mixed, Real, class_spec
+from pofx.spec import Binary, Bytes, Categorical, DataSpec, Mixed, Real, class_spec
 from pofx.training.loop import Budget, Training, train
 
 NOISE = 0.5
@@ -182,3 +185,38 @@ def test_yardsticks_given_a_vector_bound_a_mass_and_refuse_what_is_missing():
     mixed = DataSpec((2,), cond=DataSpec((1,), Binary()))
     with pytest.raises(RecipeError, match="gmm: the condition must be"):
         catalogue.build("gmm", mixed, conditional=True)
+
+
+TOKENS = {
+    "mdlm": DataSpec((4,), Categorical(3)),
+    "d3pm": DataSpec((4,), Categorical(3)),
+    "gpt": DataSpec((4,), Categorical(3)),
+    "wavenet": DataSpec((4,), Categorical(3)),
+    "nade": DataSpec((4,), Binary()),
+    "pixelcnn": DataSpec((1, 4, 4), Binary()),
+    "pixelcnn-pp": DataSpec((1, 4, 4), Bytes(4)),
+    "pixelrnn": DataSpec((1, 4, 4), Binary()),
+    "glow": DataSpec((1, 4, 4), Bytes(4)),
+    "tarflow": DataSpec((1, 4, 4), Bytes(4)),
+}
+
+
+@pytest.mark.parametrize("name", TOKENS)
+def test_tokens_and_images_heed_a_vector(name):
+    spec = replace(TOKENS[name], cond=DataSpec((2,)))
+    recipe = catalogue.build(name, spec, conditional=True)
+    model, n = recipe.model, 3
+    for parameter in model.parameters():
+        parameter.data.add_(torch.randn_like(parameter), alpha=0.05)
+    x = torch.full((n, *spec.shape), -1.0 if isinstance(spec.support, Bytes) else 1.0)
+    c = torch.tensor([[0.3, 1.0], [0.3, -1.0], [-2.0, 1.0]])
+    answer = model.log_prob if hasattr(model, "log_prob") else model.elbo
+    with torch.no_grad(), noise(0, n):
+        found = answer(x, c)
+    with torch.no_grad(), noise(0, n):
+        same = answer(x, c[:1].expand(n, -1))
+    assert found.isfinite().all()
+    assert (found[1:] - same[1:]).abs().min() > 1e-6
+    assert torch.allclose(found[0], same[0], atol=1e-4)
+    recipe.objective.loss(Batch(x, c))[0].backward()
+    assert draw(model, n, cond=c, batch=2).shape == x.shape
