@@ -138,7 +138,7 @@ Sizes = Annotated[tuple[int, ...], at_least(1)]
 
 Hidden = Annotated[Sizes, "widths of the hidden layers."]
 Latent = Annotated[Count, "numbers in a code."]
-Conditional = Annotated[bool, "condition on the class, if the data have classes."]
+Conditional = Annotated[bool, "heed the condition of the data, such as a class, if there is one."]
 DropLabel = Annotated[
     float,
     between(0, 1, without="("),
@@ -193,7 +193,7 @@ class Training:
         beta2: decay rate of Adam's mean squared gradient.
         warmup: steps over which the learning rate rises from 0; at most a tenth of the budget.
         decay: how the learning rate then falls to 0 over the budget.
-        clip: largest norm of a gradient; leave it out to limit none.
+        clip: largest norm of a gradient; None, the default where none is shown, limits nothing.
         ema: half-life, in steps, of the moving average of the weights that is sampled from; 0 for
             none.
     """

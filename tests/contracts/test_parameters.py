@@ -1,5 +1,6 @@
 """Parameters that are declared once: their types, ranges, rules and schemas."""
 
+import contextlib
 import json
 from typing import Annotated, Literal
 
@@ -155,3 +156,13 @@ def test_groups_tell_each_of_their_fields_once():
 def test_a_value_that_cannot_be_is_one_sentence(arguments, said):
     with pytest.raises(RecipeError, match=said):
         catalogue.build("vae", IMAGES, **arguments)
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_no_widths_are_a_model_or_a_sentence(name):
+    """Where networks may be without hidden layers they are, and elsewhere that is said."""
+    for spec in (IMAGES, DataSpec((6,), Binary(), count=400)):
+        for p in catalogue.describe(name).parameters:
+            if p.type == "ints":
+                with contextlib.suppress(RecipeError):
+                    catalogue.build(name, spec, **{p.name: ()})

@@ -80,7 +80,7 @@ def test_every_model_heeds_a_row_of_numbers_bits_and_categories(name):
     loss, _ = recipe.objective.loss(Batch(x, c))
     loss.backward()
     assert draw(model, 4, cond=c).shape == (4, 2)
-    if name in FLOWS:
+    if name in (*FLOWS, *VAES):
         with pytest.raises(UserError, match="condition must be given"):
             model.sample(2)
 
@@ -129,6 +129,9 @@ def test_one_element_needs_a_condition():
     assert model.sample(3, torch.zeros(3, 2)).shape == (3, 1)
     with pytest.raises(RecipeError, match="or a condition"):
         catalogue.build("nsf", DataSpec((1,)))
+    for name in ("nice", "realnvp"):
+        with pytest.raises(RecipeError, match=f"{name}: examples must have 2 elements"):
+            catalogue.build(name, DataSpec((1,), cond=DataSpec((2,))), conditional=True)
 
 
 @pytest.mark.parametrize("covariance", ["full", "diagonal"])

@@ -91,5 +91,6 @@ class Places(nn.Module):
         if i >= len(self.counts):
             return tokens
         u = torch.rand(len(tokens), dtype=torch.float64).to(tokens.device)
-        drawn = torch.searchsorted(self.share * self.q()[i].cumsum(0), u, right=True)
+        q = self.counts[i].double() + 0.5
+        drawn = torch.searchsorted(self.share * (q / q.sum()).cumsum(0), u, right=True)
         return torch.where(drawn < self.counts.shape[1], drawn, tokens)

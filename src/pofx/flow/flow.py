@@ -209,10 +209,12 @@ DECAY = follows(
 )
 
 
-def check_elements(spec: DataSpec, hidden: tuple[int, ...] = (1,)) -> None:
+def check_elements(spec: DataSpec, hidden: tuple[int, ...] = (1,), *, halves: bool = False) -> None:
     """Refuses examples whose elements cannot be transformed given others or a condition, and
-    networks without a hidden layer where one is needed.
+    networks without a hidden layer where one is needed; one element has no `halves` to couple.
     """
+    if spec.size < 2 and halves:
+        raise RecipeError("examples must have 2 elements or more (got 1): use gmm or maf.")
     if spec.size < 2 and spec.cond is None:
         raise RecipeError(
             "examples must have 2 elements or more, or a condition (got 1 without): use gmm."

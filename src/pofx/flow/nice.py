@@ -48,7 +48,7 @@ def recipe(
     Args:
         layers: couplings; 4, as in section 5.1.
     """
-    check_elements(spec)
+    check_elements(spec, halves=True)
     couplings = vector_couplings(spec.size, layers, hidden, Shift(), spec.cond)
     model = vector_flow(Chain([couplings, Diagonal(spec.size)]), spec)
     return trained(model, MaximumLikelihood(model), training)

@@ -100,7 +100,7 @@ def recipe(
         blocks: residual blocks of an image's coupling networks.
         scales: at most so many scales of an image.
     """
-    check_elements(spec)
+    check_elements(spec, halves=True)
     if _convolves(spec, channels):
         scale = image_scales(
             spec.shape, layers,  # type: ignore[arg-type]

@@ -57,7 +57,7 @@ def recipe(
         layers: contractions.
         lipschitz: the largest Lipschitz constant of a contraction, below 1.
     """
-    check_elements(spec)
+    check_elements(spec, hidden)
     few = spec.size <= exact
     parts: list[Bijection] = []
     for _ in range(layers):

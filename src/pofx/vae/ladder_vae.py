@@ -41,7 +41,7 @@ from pofx.parameters import (
     Sizes,
     Training,
 )
-from pofx.recipe import Former, Recipe, trained
+from pofx.recipe import Former, Recipe, RecipeError, trained
 from pofx.spec import DataSpec
 from pofx.typing import Cond, Data, PerExample
 from pofx.vae.elbo import ELBO
@@ -128,6 +128,8 @@ def recipe(
         latents: dimensions of each layer's code, from the lowest up.
         width: of what goes up from layer to layer, and of the networks between codes.
     """
+    if not latents:
+        raise RecipeError("--latents must be one number or more (got none): give 32,16.")
     networks = Networks(spec, network, pixel_noise)
     decoder, likelihood = networks.decoder(latents[0])
     model = LadderVAE(

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from pofx.distributions.heads import Head
+from pofx.functional.labels import check_given
 from pofx.functional.precision import at_least_float32
 from pofx.spec import DataSpec
 from pofx.typing import Cond, Data, PerExample
@@ -129,12 +130,14 @@ class LatentVariable(nn.Module, ABC):
         return self.likelihood.mean(self.decoder(self.seen(z), cond))
 
     def sample(self, n: int, cond: Cond | None = None) -> Data:
+        check_given(cond, self.spec)
         parameters = self.decoder(self.seen(self.draw_prior(n)), cond)
         drawn = self.likelihood.sample if self.pixel_noise else self.likelihood.mean
         return drawn(parameters)
 
     def _log_likelihood(self, x: Data, z: Tensor, cond: Cond | None) -> Tensor:
         """Log p(x | z) of codes `(k, n, latent)`: `(k, n)`."""
+        check_given(cond, self.spec)
         k, n = z.shape[:2]
         labels = None if cond is None else cond.repeat(k, *(1,) * (cond.ndim - 1))
         parameters = at_least_float32(self.decoder(self.seen(z).flatten(0, 1), labels))
