@@ -129,7 +129,7 @@ def build(name: str, spec: DataSpec, **arguments: Any) -> Recipe:
         CatalogueError: there is no such recipe, or it does not take an argument.
         RecipeError: it cannot serve this data, or a value is of another type or out of its range.
     """
-    values, recipe = _settled(name, spec, arguments), _function(name)
+    values, recipe = settings(name, spec, **arguments), _function(name)
     keywords: dict[str, Any] = {}
     for argument in _keywords(name):
         if _is_group(argument.default):
@@ -166,10 +166,6 @@ def settings(name: str, spec: DataSpec, **arguments: Any) -> dict[str, Any]:
     """Returns the value of each of a recipe's parameters, for its data: what was given, or the
     default. Arguments and errors are those of `build`.
     """
-    return _settled(name, spec, arguments)
-
-
-def _settled(name: str, spec: DataSpec, arguments: Mapping[str, Any]) -> dict[str, Any]:
     known = {p.name: p for p in describe(name).parameters}
     given = {}
     for key, value in arguments.items():

@@ -88,7 +88,7 @@ def test_every_model_heeds_a_row_of_numbers_bits_and_categories(name):
 def test_what_is_not_given_is_nothing_to_the_network():
     spec = DataSpec((3,), Mixed((Real(), Binary(), Categorical(3))))
     spelled = inputs(spec)(torch.tensor([[0.5, 0.0, 1.0], [torch.nan] * 3]))
-    assert spelled.tolist() == [[0.5, 1, -1, 1, 0, 1, 0, 1], [0] * 8]
+    assert spelled.tolist() == [[0.5, -1, -1, 1, -1, 1, 1, 1], [0] * 8]
     embed = condition(spec, 4)
     c = torch.tensor([[0.5, torch.nan, 2.0]], requires_grad=True)
     embed(c).sum().backward()

@@ -8,15 +8,14 @@ indices of classes, NaN in vectors, element by element.
 from __future__ import annotations
 
 import math
-from itertools import accumulate, pairwise
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from pofx.functional.dequantize import relaxed_width
+from pofx.functional.dequantize import relax, relaxed_width
 from pofx.recipe import RecipeError
-from pofx.spec import Binary, Categorical, DataSpec, Simple
+from pofx.spec import Categorical, DataSpec
 from pofx.typing import Cond
 
 
@@ -43,32 +42,31 @@ class ClassCondition(nn.Embedding):
 
 class VectorInputs(nn.Module):
     """A vector as the inputs of a layer, `(n, d) -> (n, width)`: numbers as they are, bits as -1
-    and 1, categories as one-hot vectors, each with a last input that is 1 if it is given. What is
-    not given is 0 throughout.
+    and 1, categories as one-hot vectors of these (`relax`), and then a 1 for each element that is
+    given. What is not given is 0 throughout.
 
     Args:
         cond: the spec of the vector.
 
     >>> inputs = VectorInputs(DataSpec((2,)))
     >>> inputs(torch.tensor([[0.5, torch.nan]]))
-    tensor([[0.5000, 1.0000, 0.0000, 0.0000]])
+    tensor([[0.5000, 0.0000, 1.0000, 0.0000]])
     """
+
+    element: Tensor
 
     def __init__(self, cond: DataSpec) -> None:
         super().__init__()
-        self.columns = cond.columns
-        widths = [relaxed_width(c) + 1 for c in self.columns]
-        self.places = [slice(a, b) for a, b in pairwise(accumulate(widths, initial=0))]
-        self.width = sum(widths)
+        self.spec = cond
+        widths = torch.tensor([relaxed_width(c) for c in cond.columns])
+        element = torch.arange(cond.size).repeat_interleave(widths)
+        self.register_buffer("element", element, persistent=False)
+        self.width = len(element) + cond.size
 
     def forward(self, cond: Cond) -> Tensor:
-        out = cond.new_zeros(len(cond), self.width)
-        for value, column, place in zip(cond.unbind(1), self.columns, self.places, strict=True):
-            given = ~value.isnan()
-            known = torch.where(given, value, torch.zeros_like(value))
-            each = torch.cat([_spelled(known, column), torch.ones_like(known)[:, None]], 1)
-            out[:, place] = each * given[:, None]
-        return out
+        given = ~cond.isnan()
+        seen = relax(cond.nan_to_num(0.0), self.spec) * given[:, self.element]
+        return torch.cat([seen, given.to(seen)], 1)
 
 
 class ClassInputs(nn.Module):
@@ -107,7 +105,7 @@ class VectorCondition(nn.Module):
     def none(self, n: int) -> Tensor:
         """The vector of which nothing is given, `n` times."""
         like = next(self.parameters())
-        return like.new_full((n, len(self.inputs.columns)), math.nan)
+        return like.new_full((n, self.inputs.spec.size), math.nan)
 
 
 _HIDDEN = 64
@@ -171,10 +169,3 @@ def _vector(cond: DataSpec) -> DataSpec:
             "that takes pictures or texts as conditions."
         )
     return cond
-
-
-def _spelled(value: Tensor, column: Simple) -> Tensor:
-    """A column as the inputs of a layer, `(n, relaxed_width)`."""
-    if isinstance(column, Categorical):
-        return F.one_hot(value.long(), column.levels).to(value.dtype)
-    return (2 * value - 1 if isinstance(column, Binary) else value)[:, None]
