@@ -133,20 +133,24 @@ class DataSpec:
         return math.prod(self.shape)
 
     @property
+    def categories(self) -> int:
+        """How many values there are of a single category, such as a class; 0 for anything else."""
+        single = not self.shape and isinstance(self.support, Categorical)
+        return self.support.levels if single else 0  # type: ignore[union-attr]
+
+    @property
     def classes(self) -> int:
         """The number of classes, if the condition is a class; 0 otherwise.
 
         >>> DataSpec((2,), cond=class_spec(3)).classes
         3
         """
-        support = None if self.cond is None or self.cond.shape else self.cond.support
-        return support.levels if isinstance(support, Categorical) else 0
+        return 0 if self.cond is None else self.cond.categories
 
     @property
     def class_names(self) -> tuple[str, ...]:
         """The names of the classes, as the user knows them."""
-        support = None if self.cond is None or self.cond.shape else self.cond.support
-        return support.names if isinstance(support, Categorical) else ()
+        return self.cond.support.names if self.classes else ()  # type: ignore[union-attr]
 
     @property
     def is_image(self) -> bool:

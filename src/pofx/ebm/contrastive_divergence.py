@@ -33,6 +33,7 @@ from pofx.errors import UserError
 from pofx.functional.processes import sum_over_processes
 from pofx.mcmc.gibbs import block_gibbs
 from pofx.objective import Objective, Symptom, Update
+from pofx.parameters import GradientDescent, Training
 from pofx.typing import Data, PerExample
 
 _SPREADS = 3.0
@@ -257,3 +258,20 @@ class StochasticMaximumLikelihood(Persistent):
         energy = self.model.positive_energy(x)
         loss = energy.mean() - self.model.state_energy(s).mean()
         return self.update(x, energy, negative, loss)
+
+
+def contrast(
+    model: BipartiteEnergy, training: Training | GradientDescent, k: int, *, persistent: bool
+) -> Gibbs:
+    """Builds the objective of a restricted Boltzmann machine.
+
+    Args:
+        model: what is trained.
+        training: says how many chains there are, and how weights decay.
+        k: Gibbs sweeps in a step.
+        persistent: whether chains go on from step to step; otherwise each starts from the data.
+    """
+    decay = training.weight_decay
+    if persistent:
+        return PersistentContrastiveDivergence(model, training.batch_size, k, decay)
+    return ContrastiveDivergence(model, k, decay)

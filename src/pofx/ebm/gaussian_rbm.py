@@ -25,7 +25,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from pofx.ebm.contrastive_divergence import ContrastiveDivergence, PersistentContrastiveDivergence
+from pofx.ebm.contrastive_divergence import contrast
 from pofx.ebm.harmonium import harmonium
 from pofx.ebm.units import Normals
 from pofx.parameters import Chains, Count, GibbsSteps, Sweeps, Temperatures, Training
@@ -58,10 +58,5 @@ def recipe(
         )
     units = Normals(spec.shape)
     model = harmonium(units, hidden, sweeps=sweeps, temperatures=temperatures, chains=chains)
-    decay = training.weight_decay
-    objective = (
-        PersistentContrastiveDivergence(model, training.batch_size, k, decay)
-        if persistent
-        else ContrastiveDivergence(model, k, decay)
-    )
+    objective = contrast(model, training, k, persistent=persistent)
     return trained(model, objective, replace(training, weight_decay=0.0))

@@ -26,7 +26,7 @@ Note:
 
 from __future__ import annotations
 
-from pofx.ebm.contrastive_divergence import ContrastiveDivergence, PersistentContrastiveDivergence
+from pofx.ebm.contrastive_divergence import contrast
 from pofx.ebm.harmonium import DECAY, harmonium
 from pofx.ebm.units import discrete_units
 from pofx.parameters import Chains, Count, GibbsSteps, GradientDescent, Sweeps, Temperatures
@@ -59,10 +59,5 @@ def recipe(
     model = harmonium(
         discrete_units(spec), hidden, sweeps=sweeps, temperatures=temperatures, chains=chains
     )
-    decay = training.weight_decay
-    objective = (
-        PersistentContrastiveDivergence(model, training.batch_size, k, decay)
-        if persistent
-        else ContrastiveDivergence(model, k, decay)
-    )
+    objective = contrast(model, training, k, persistent=persistent)
     return trained(model, objective, training)

@@ -1,6 +1,6 @@
-r"""labels: a class-conditional model asked about examples whose class nobody knows.
+r"""labels: conditions that nobody knows, or that are withheld.
 
-Every class is as likely as another: :math:`p(x) = \frac{1}{K} \sum_y p(x | y)`, exactly.
+Of classes, every one is as likely as another: :math:`p(x) = \frac{1}{K} \sum_y p(x | y)`, exactly.
 """
 
 from __future__ import annotations

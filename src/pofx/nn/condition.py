@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 from pofx.functional.dequantize import relax, relaxed_width
 from pofx.recipe import RecipeError
-from pofx.spec import Categorical, DataSpec
+from pofx.spec import DataSpec
 from pofx.typing import Cond
 
 
@@ -126,8 +126,8 @@ def condition(
     """
     if cond is None:
         return None
-    if not cond.shape and isinstance(cond.support, Categorical):
-        return ClassCondition(cond.support.levels, width, always=always)
+    if cond.categories:
+        return ClassCondition(cond.categories, width, always=always)
     return VectorCondition(_vector(cond), width)
 
 
@@ -157,8 +157,8 @@ def inputs(cond: DataSpec) -> ClassInputs | VectorInputs:
     Raises:
         RecipeError: it is neither a class nor a vector.
     """
-    if not cond.shape and isinstance(cond.support, Categorical):
-        return ClassInputs(cond.support.levels)
+    if cond.categories:
+        return ClassInputs(cond.categories)
     return VectorInputs(_vector(cond))
 
 
